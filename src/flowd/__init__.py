@@ -1,0 +1,1 @@
+"""flowd: a concurrent, durable task executor for pipelines."""

@@ -1,0 +1,89 @@
+"""Requests between processes as files: `runs/<run>/inbox/<id>.json`, answered beside it.
+
+A request appears whole by a rename. Whoever asked takes the answer away, or withdraws the
+request by removing it; the owner takes it by renaming it, so it is done once or not at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+import anyio
+import msgspec
+
+from flowd.ports.inbox import Answer, Request
+
+_REQUEST, _TAKEN, _ANSWER = ".json", ".taken", ".answer"
+
+
+class FileInbox:
+    """The inboxes of the runs below `state_dir`."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._runs = state_dir / "runs"
+
+    async def take(self, runs: Collection[str]) -> list[tuple[str, Request]]:
+        """The requests that wait, oldest first; an unreadable one is answered with what is wrong."""
+        return await asyncio.to_thread(self._take, runs) if runs else []
+
+    async def answer(self, run: str, request: str, answer: Answer) -> None:
+        """Tell whoever asked; nobody may be there any more."""
+        _put(self._runs / run / "inbox" / f"{request}{_ANSWER}", msgspec.json.encode(answer))
+
+    def _take(self, runs: Collection[str]) -> list[tuple[str, Request]]:
+        found = []
+        for run in runs:
+            folder = self._runs / run / "inbox"
+            try:
+                names = sorted(name for name in os.listdir(folder) if name.endswith(_REQUEST))
+            except FileNotFoundError:
+                continue
+            for name in names:
+                taken = folder / (name.removesuffix(_REQUEST) + _TAKEN)
+                try:
+                    (folder / name).rename(taken)
+                    data = taken.read_bytes()
+                except FileNotFoundError:
+                    continue  # withdrawn in this very moment
+                taken.unlink(missing_ok=True)
+                try:
+                    found.append((run, msgspec.json.decode(data, type=Request)))
+                except msgspec.DecodeError as error:
+                    answer = Answer(error=f"the request cannot be read: {error}")
+                    _put(folder / (name.removesuffix(_REQUEST) + _ANSWER), msgspec.json.encode(answer))
+        return found
+
+
+async def ask(run_folder: Path, request: Request, *, patience: float = 10.0) -> Answer | None:
+    """Ask a run's owner and wait for its answer; None, and withdrawn, if none came in time."""
+    folder = run_folder / "inbox"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    asked, answered = folder / f"{request.id}{_REQUEST}", folder / f"{request.id}{_ANSWER}"
+    _put(asked, msgspec.json.encode(request))
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        await anyio.sleep(0.05)
+        try:
+            answer = msgspec.json.decode(answered.read_bytes(), type=Answer)
+        except FileNotFoundError:
+            continue
+        answered.unlink()
+        return answer
+    asked.unlink(missing_ok=True)
+    return None
+
+
+def new_request_id() -> str:
+    """An id that sorts by time."""
+    return f"{time.time_ns():020d}-{secrets.token_hex(4)}"
+
+
+def _put(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    temporary.write_bytes(data)
+    temporary.replace(path)

@@ -1,0 +1,1 @@
+"""The core decides: pure, synchronous, no clock, no IO, no logging."""

@@ -1,0 +1,292 @@
+"""What follows when something happens to a run: the one birthplace of its events.
+
+House rules of this room. Every function here is pure but for the run it is given: it applies
+each event as it decides it, so that the next decision sees it, and returns them in order. The
+caller stamps and journals them with the same `now`. A report of an attempt that is not the
+task's current one yields nothing. An unknown stimulus is a defect and raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from flowd.core import events as e
+from flowd.core import states as s
+from flowd.core import stimuli as st
+from flowd.core.run import RunState, TaskState
+from flowd.core.spec import TaskSpec
+
+
+class _Decision:
+    """Collects events, each applied before the next is thought of."""
+
+    __slots__ = ("events", "now", "run")
+
+    def __init__(self, run: RunState, now: datetime) -> None:
+        self.run = run
+        self.now = now
+        self.events: list[e.AnyEvent] = []
+
+    def say(self, event: e.AnyEvent) -> None:
+        self.run.apply(event, self.now)
+        self.events.append(event)
+
+
+def begin(run: RunState, event: e.RunStarted, now: datetime) -> list[e.AnyEvent]:
+    """The first events of a run."""
+    decision = _Decision(run, now)
+    decision.say(event)
+    settle(decision)
+    return decision.events
+
+
+def start(run: RunState, task: str, now: datetime, reason: e.Reason | None = None) -> e.TaskStarted:
+    """Start the next attempt of a task that is ready; its number counts every try."""
+    number = run.shape.index[task]
+    event = e.TaskStarted(
+        task=task,
+        attempt=run.tasks[number].attempt + 1,
+        executor=run.shape.specs[number].executor,
+        reason=reason,
+    )
+    run.apply(event, now)
+    return event
+
+
+def decide(run: RunState, stimulus: st.Stimulus, now: datetime) -> list[e.AnyEvent]:
+    """All events that follow from `stimulus`, already applied to `run`."""
+    decision = _Decision(run, now)
+    _HANDLERS[type(stimulus)](decision, stimulus)
+    settle(decision)
+    return decision.events
+
+
+def settle(decision: _Decision) -> None:
+    """What follows from the state alone, to a fixed point; settling twice says nothing new."""
+    run = decision.run
+    while run.unmet:
+        number = run.unmet.popleft()
+        name = run.shape.specs[number].name
+        state = run.tasks[number].state
+        if state not in s.BAD and state != s.SKIPPED:
+            continue
+        for successor in run.shape.successors[number]:
+            if run.tasks[successor].state != s.PENDING:
+                continue
+            below = run.shape.specs[successor].name
+            if state == s.CANCELLED:
+                decision.say(e.TaskCancelled(task=below, reason=e.Reason("cancelled", f"{name} was cancelled")))
+            elif state == s.SKIPPED:
+                decision.say(e.TaskSkipped(task=below, reason=e.Reason("upstream_skipped", f"{name} was skipped")))
+            else:
+                decision.say(e.TaskUpstreamFailed(task=below, cause=name))
+    if run.state == s.RUN_CANCELLING:
+        for number, task in enumerate(run.tasks):
+            if task.state in {s.PENDING, s.RETRYING}:
+                decision.say(e.TaskCancelled(task=run.shape.specs[number].name, reason=run.cancelling))
+    if run.state in {s.RUN_RUNNING, s.RUN_CANCELLING} and run.unended == 0:
+        decision.say(_finish(run))
+
+
+def _finish(run: RunState) -> e.RunFinished:
+    broken = [run.shape.specs[n].name for n, task in enumerate(run.tasks) if task.state in s.BROKEN]
+    if run.state == s.RUN_CANCELLING and run.cancelling is not None:
+        if run.cancelling.code == "deadline":
+            return e.RunFinished(state=s.RUN_FAILED, reason=run.cancelling)
+        return e.RunFinished(state=s.RUN_CANCELLED, reason=run.cancelling)
+    if broken:
+        named = ", ".join(broken[:5]) + (f" and {len(broken) - 5} more" if len(broken) > 5 else "")
+        return e.RunFinished(state=s.RUN_FAILED, reason=e.Reason("task_failed", f"{named} did not end well"))
+    return e.RunFinished(state=s.RUN_SUCCEEDED)
+
+
+# --- one handler for each stimulus -----------------------------------------------------------------
+
+
+def _attempt_ended(decision: _Decision, report: st.AttemptEnded) -> None:
+    run = decision.run
+    number = run.shape.index[report.task]
+    task = run.tasks[number]
+    if task.state != s.RUNNING or task.attempt != report.attempt:
+        return
+    decision.say(_END[type(report.outcome)](run, run.shape.specs[number], task, report))
+
+
+def _success(_run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptEnded) -> e.AnyEvent:
+    outcome = report.outcome
+    assert isinstance(outcome, st.Succeeded)
+    return e.TaskSucceeded(
+        task=spec.name,
+        attempt=task.attempt,
+        result=outcome.result,
+        outputs=outcome.outputs,
+        metrics=outcome.metrics,
+        parts=outcome.parts,
+        warnings=outcome.warnings,
+    )
+
+
+def _failure(run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptEnded) -> e.AnyEvent:
+    outcome = report.outcome
+    assert isinstance(outcome, st.Failed | st.TimedOut)
+    if report.again is not None and run.state in {s.RUN_RUNNING, s.RUN_PAUSED}:
+        return e.TaskRetryScheduled(
+            task=spec.name,
+            attempt=task.attempt,
+            error=outcome.error,
+            delay=report.again.delay,
+            retry_at=report.again.retry_at,
+            metrics=outcome.metrics,
+        )
+    allowed = spec.retry.attempts if spec.retry else 1
+    kind, code, verb = (
+        (e.TaskTimedOut, "timed_out", "timed out in")
+        if isinstance(outcome, st.TimedOut)
+        else (e.TaskFailed, "failed", "failed")
+    )
+    sentence = f"{verb} {task.tries} of {allowed} attempts: {outcome.error.type}: {outcome.error.message}"
+    return kind(
+        task=spec.name,
+        attempt=task.attempt,
+        error=outcome.error,
+        reason=e.Reason(code, sentence),
+        metrics=outcome.metrics,
+    )
+
+
+def _stopped(run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptEnded) -> e.AnyEvent:
+    outcome = report.outcome
+    assert isinstance(outcome, st.Stopped)
+    if outcome.cause == "deadline":
+        error = e.Error(type="DeadlinePassed", message="the run's deadline passed")
+        return e.TaskTimedOut(
+            task=spec.name,
+            attempt=task.attempt,
+            error=error,
+            reason=e.Reason("deadline", "it still ran when the run's deadline passed"),
+        )
+    if not spec.idempotent:
+        reason = e.Reason(outcome.cause, f"it was {outcome.cause} after it had begun, and it is not idempotent")
+        return e.TaskUncertain(task=spec.name, attempt=task.attempt, reason=reason)
+    if outcome.cause == "interrupted":
+        reason = e.Reason("interrupted", "flowd stopped while it ran")
+        return e.TaskInterrupted(task=spec.name, attempt=task.attempt, reason=reason)
+    return e.TaskCancelled(task=spec.name, attempt=task.attempt, reason=run.cancelling)
+
+
+def _left_running(_run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptEnded) -> e.AnyEvent:
+    outcome = report.outcome
+    assert isinstance(outcome, st.LeftRunning)
+    return e.TaskAbandoned(
+        task=spec.name, attempt=task.attempt, reason=e.Reason("abandoned", f"it could not be stopped: {outcome.message}")
+    )
+
+
+_END: dict[type, Callable[[RunState, TaskSpec, TaskState, st.AttemptEnded], e.AnyEvent]] = {
+    st.Succeeded: _success,
+    st.Failed: _failure,
+    st.TimedOut: _failure,
+    st.Stopped: _stopped,
+    st.LeftRunning: _left_running,
+}
+
+
+def _found_fresh(decision: _Decision, found: st.FoundFresh) -> None:
+    if decision.run.task(found.task).state != s.PENDING:
+        return
+    decision.say(
+        e.TaskFresh(
+            task=found.task,
+            source=found.source,
+            result=found.result,
+            outputs=found.outputs,
+            metrics=found.metrics,
+            parts=found.parts,
+            reason=found.reason,
+        )
+    )
+
+
+def _could_not_begin(decision: _Decision, report: st.CouldNotBegin) -> None:
+    task = decision.run.task(report.task)
+    if task.state in {s.PENDING, s.RETRYING}:
+        reason = e.Reason("could_not_begin", f"it could not be begun: {report.error.message}")
+        decision.say(e.TaskFailed(task=report.task, attempt=task.attempt, error=report.error, reason=reason))
+
+
+def _cancel_asked(decision: _Decision, asked: st.CancelAsked) -> None:
+    if decision.run.state in {s.RUN_RUNNING, s.RUN_PAUSED}:
+        decision.say(e.RunCancelRequested(reason=asked.reason, by=asked.by))
+
+
+def _pause_asked(decision: _Decision, asked: st.PauseAsked) -> None:
+    if decision.run.state == s.RUN_RUNNING:
+        decision.say(e.RunPaused(reason=asked.reason))
+
+
+def _deadline_reached(decision: _Decision, _reached: st.DeadlineReached) -> None:
+    if decision.run.state in {s.RUN_RUNNING, s.RUN_PAUSED}:
+        decision.say(e.RunDeadlinePassed())
+
+
+def _adopted(decision: _Decision, adopted: st.Adopted) -> None:
+    run = decision.run
+    if run.state in s.RUN_ENDED:
+        return
+    decision.say(e.RunAdopted(owner=adopted.owner))
+    for number in sorted(run.live):
+        spec, task = run.shape.specs[number], run.tasks[number]
+        if spec.idempotent:
+            reason = e.Reason("owner_died", "the process that ran it died")
+            decision.say(e.TaskInterrupted(task=spec.name, attempt=task.attempt, reason=reason))
+        else:
+            reason = e.Reason("owner_died", "the process that ran it died after it had begun, and it is not idempotent")
+            decision.say(e.TaskUncertain(task=spec.name, attempt=task.attempt, reason=reason))
+    run.find_ready()
+
+
+def _retry_asked(decision: _Decision, asked: st.RetryAsked) -> None:
+    run = decision.run
+    if asked.tasks:
+        chosen = {run.shape.index[name] for name in asked.tasks}
+    else:
+        chosen = {n for n, task in enumerate(run.tasks) if task.state in s.BAD or task.state == s.SKIPPED}
+    below = run.shape.reach(chosen, down=True)
+    above = run.shape.reach(chosen, down=False)
+    again = {
+        number
+        for number, task in enumerate(run.tasks)
+        if task.state in s.ENDED
+        and (
+            number in chosen
+            or (number in below and (asked.downstream or task.state not in s.OK))
+            or (number in above and task.state not in s.OK)
+        )
+    }
+    if not again:
+        return
+    if run.state in s.RUN_ENDED:
+        decision.say(e.RunReopened(by=asked.by))
+    for number in sorted(again):
+        decision.say(e.TaskReset(task=run.shape.specs[number].name, by=asked.by))
+    run.find_ready()
+
+
+def _resolved(decision: _Decision, answer: st.Resolved) -> None:
+    if decision.run.task(answer.task).state == s.UNCERTAIN:
+        decision.say(e.TaskResolved(task=answer.task, verdict=answer.verdict, by=answer.by, result=answer.result))
+
+
+_HANDLERS: dict[type, Callable[[_Decision, Any], None]] = {
+    st.AttemptEnded: _attempt_ended,
+    st.FoundFresh: _found_fresh,
+    st.CouldNotBegin: _could_not_begin,
+    st.CancelAsked: _cancel_asked,
+    st.PauseAsked: _pause_asked,
+    st.DeadlineReached: _deadline_reached,
+    st.Adopted: _adopted,
+    st.RetryAsked: _retry_asked,
+    st.Resolved: _resolved,
+}

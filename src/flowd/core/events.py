@@ -1,0 +1,282 @@
+"""What has happened to a run, as frozen past-tense facts: the vocabulary of all of flowd.
+
+House rules of this room. An event carries no time and no sequence number: the stream puts it
+into an `Envelope`, once. Events are made only in `decide`. A field is never renamed or given
+another meaning: a journal of any released version folds for ever; a new field has a default.
+The event's name in a journal or on the wire is its class name in snake case.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+class Reason(msgspec.Struct, frozen=True, gc=False):
+    """Why something is as it is: a stable code for programs, a sentence for people."""
+
+    code: str
+    sentence: str
+
+
+class Error(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What went wrong in an attempt, in words that outlive the process it happened in.
+
+    `type` is the exception's class name (`CommandFailed` for a command that ended badly),
+    `where` the innermost `file:line` of the user's own code, `traceback` its text.
+    """
+
+    type: str
+    message: str
+    where: str | None = None
+    traceback: str | None = None
+    exit_code: int | None = None
+    signal: str | None = None
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A task's result: inline JSON where small, else the content address of a file.
+
+    `codec` is `json` or `pickle`; `size` is in bytes; `digest` is sha256 of the encoded
+    bytes in hex, and stands for the value where freshness is decided.
+    """
+
+    codec: str = "json"
+    digest: str
+    size: int
+    inline: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class Artifact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """A declared output as it was left: path as written, bytes, sha256 in hex.
+
+    `mtime_ns` and `hashed_at_ns` let a later run trust size and time instead of reading the
+    file again. `unchanged` marks an output that was there before and was not written.
+    """
+
+    path: str
+    size: int
+    digest: str
+    mtime_ns: int = 0
+    hashed_at_ns: int = 0
+    checkpoint: bool = True
+    unchanged: bool = False
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="event", tag=_snake):
+    """The base of all events."""
+
+
+class TaskEvent(Event, kw_only=True):
+    """The base of events about one task."""
+
+    task: str
+
+
+# --- a run -----------------------------------------------------------------------------------
+
+
+class RunStarted(Event, kw_only=True):
+    """A run began. `spec` is the digest of the run's `spec.json`, written and synced before."""
+
+    pipeline: str
+    spec: str
+    params: dict[str, Any] = {}
+    trigger: dict[str, Any] = msgspec.field(default_factory=lambda: {"kind": "hand"})
+    tasks: tuple[str, ...] = ()  # the selected tasks; empty: all
+    force: bool = False  # no checkpoint counts
+    force_tasks: tuple[str, ...] = ()  # no checkpoint of these counts
+    owner: str = ""
+
+
+class RunAdopted(Event, kw_only=True):
+    """Another owner went on with the run after its owner died, or after a pause."""
+
+    owner: str
+
+
+class RunCancelRequested(Event, kw_only=True):
+    """A person or the host program asked for the run to stop."""
+
+    reason: str = ""
+    by: str = ""
+
+
+class RunDeadlinePassed(Event, kw_only=True):
+    """The run's `deadline` elapsed: what still ran is ended as timed out."""
+
+
+class RunPaused(Event, kw_only=True):
+    """Nothing new starts until the run is resumed; `reason` is `interrupted` for a stop signal."""
+
+    reason: str = ""
+
+
+class RunFinished(Event, kw_only=True):
+    """The run ended: succeeded, failed or cancelled."""
+
+    state: str
+    reason: Reason | None = None
+
+
+class RunReopened(Event, kw_only=True):
+    """A person asked for tasks of a finished run again (`retry`)."""
+
+    by: str = ""
+
+
+# --- a task ----------------------------------------------------------------------------------
+
+
+class TaskStarted(TaskEvent, kw_only=True):
+    """Attempt `attempt` (counted from 1, every try included) began; `reason`: why it is not fresh."""
+
+    attempt: int
+    executor: str = ""
+    reason: Reason | None = None
+
+
+class TaskSucceeded(TaskEvent, kw_only=True):
+    """The attempt did all it declared; this record is the task's checkpoint.
+
+    `parts` is the fingerprint it was made with, part by part, so that a later run can say
+    which part changed.
+    """
+
+    attempt: int
+    result: Stored | None = None
+    outputs: tuple[Artifact, ...] = ()
+    metrics: dict[str, float] = {}
+    parts: dict[str, str] = {}
+    warnings: tuple[str, ...] = ()
+
+
+class TaskFresh(TaskEvent, kw_only=True):
+    """The task's newest checkpoint (of run `source`) still holds; it was not run again."""
+
+    source: str
+    result: Stored | None = None
+    outputs: tuple[Artifact, ...] = ()
+    metrics: dict[str, float] = {}
+    parts: dict[str, str] = {}
+    reason: Reason | None = None
+
+
+class TaskRetryScheduled(TaskEvent, kw_only=True):
+    """The attempt failed and the next may begin at `retry_at`, `delay` after the failure."""
+
+    attempt: int
+    error: Error
+    delay: timedelta
+    retry_at: datetime
+    metrics: dict[str, float] = {}
+
+
+class TaskFailed(TaskEvent, kw_only=True):
+    """The attempt failed and no other follows; `attempt` 0: it could not be begun."""
+
+    attempt: int
+    error: Error
+    reason: Reason | None = None
+    metrics: dict[str, float] = {}
+
+
+class TaskTimedOut(TaskEvent, kw_only=True):
+    """The attempt was ended by its `timeout` or by the run's `deadline`."""
+
+    attempt: int
+    error: Error
+    reason: Reason | None = None
+    metrics: dict[str, float] = {}
+
+
+class TaskAbandoned(TaskEvent, kw_only=True):
+    """The attempt could not be stopped and goes on by itself; its limits are still held."""
+
+    attempt: int
+    reason: Reason
+
+
+class TaskInterrupted(TaskEvent, kw_only=True):
+    """The attempt was cut short by flowd's own end; it counts against no retry policy."""
+
+    attempt: int
+    reason: Reason
+
+
+class TaskUncertain(TaskEvent, kw_only=True):
+    """A non-idempotent attempt began and its end is unknown; a person must resolve it."""
+
+    attempt: int
+    reason: Reason
+
+
+class TaskResolved(TaskEvent, kw_only=True):
+    """A person said what became of an uncertain task: succeeded, failed or rerun."""
+
+    verdict: str
+    by: str = ""
+    result: Stored | None = None
+
+
+class TaskSkipped(TaskEvent, kw_only=True):
+    """The task was not run, on purpose."""
+
+    reason: Reason
+
+
+class TaskUpstreamFailed(TaskEvent, kw_only=True):
+    """A task that this one needs did not end well; `cause` is the need."""
+
+    cause: str
+
+
+class TaskCancelled(TaskEvent, kw_only=True):
+    """The task was stopped, or will not start, because the run was cancelled."""
+
+    attempt: int = 0
+    reason: Reason | None = None
+
+
+class TaskReset(TaskEvent, kw_only=True):
+    """A person asked for the task again: it is pending, with a new allowance of attempts."""
+
+    by: str = ""
+
+
+RUN_EVENTS = (
+    RunStarted | RunAdopted | RunCancelRequested | RunDeadlinePassed | RunPaused | RunFinished | RunReopened
+)
+TASK_EVENTS = (
+    TaskStarted
+    | TaskSucceeded
+    | TaskFresh
+    | TaskRetryScheduled
+    | TaskFailed
+    | TaskTimedOut
+    | TaskAbandoned
+    | TaskInterrupted
+    | TaskUncertain
+    | TaskResolved
+    | TaskSkipped
+    | TaskUpstreamFailed
+    | TaskCancelled
+    | TaskReset
+)
+AnyEvent = RUN_EVENTS | TASK_EVENTS
+
+
+class Envelope(msgspec.Struct, frozen=True, gc=False):
+    """An event with its place in its run: `seq` from 1 without gaps, `at` aware and UTC."""
+
+    run: str
+    seq: int
+    at: datetime
+    event: AnyEvent

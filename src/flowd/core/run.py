@@ -1,0 +1,303 @@
+"""One run's state: the fold of its events, and nothing else.
+
+House rules of this room. The state changes in `apply` only, and only by an event; live, replayed
+and simulated runs use the same `apply`. What follows from the tasks' states (how many needs are
+still missing, what has become ready) is kept beside them for speed and is never journaled.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from flowd.core import events as e
+from flowd.core import states as s
+from flowd.core.errors import IllegalTransition
+from flowd.core.shape import Shape
+from flowd.core.spec import PipelineSpec
+
+
+class AttemptState(msgspec.Struct, gc=False):
+    """One try of a task: when, how long after the failure before it, and how it ended."""
+
+    n: int
+    started_at: datetime
+    waited: timedelta | None = None
+    ended_at: datetime | None = None
+    error: e.Error | None = None
+
+
+class TaskState(msgspec.Struct):
+    """What is known of one task of the run."""
+
+    state: str = s.PENDING
+    attempt: int = 0  # the number of the newest attempt, every try included
+    tries: int = 0  # attempts that count against the retry policy since it last began anew
+    tried_at: datetime | None = None  # when the first of those began
+    retry_at: datetime | None = None
+    waited: timedelta | None = None
+    ended_at: datetime | None = None
+    result: e.Stored | None = None
+    outputs: tuple[e.Artifact, ...] = ()
+    metrics: dict[str, float] = {}
+    parts: dict[str, str] = {}
+    error: e.Error | None = None
+    reason: e.Reason | None = None
+    source: str | None = None  # the run whose checkpoint was found fresh
+    warnings: tuple[str, ...] = ()
+    attempts: list[AttemptState] | None = None
+
+
+class RunState:
+    """A run as it stands after the events applied so far.
+
+    `live` holds the tasks that run now, `unmet` those that ended otherwise than well and whose
+    consequences are not settled yet, `ready` those that became startable and were not handed out
+    yet; all by index.
+    """
+
+    def __init__(self, run_id: str, spec: PipelineSpec) -> None:
+        self.id = run_id
+        self.spec = spec
+        self.state = s.RUN_NEW
+        self.shape = Shape(())
+        self.tasks: list[TaskState] = []
+        self.missing: list[int] = []
+        self.live: set[int] = set()
+        self.unmet: deque[int] = deque()
+        self.ready: list[int] = []
+        self.unended = 0
+        self.params: dict[str, Any] = {}
+        self.trigger: dict[str, Any] = {}
+        self.started_at: datetime | None = None
+        self.ended_at: datetime | None = None
+        self.reason: e.Reason | None = None
+        self.cancelling: e.Reason | None = None
+        self.owner = ""
+        self.force = False
+        self.forced: set[str] = set()
+
+    def apply(self, event: e.AnyEvent, at: datetime) -> None:
+        """Change the state by one event that happened at `at`; IllegalTransition if it may not."""
+        if isinstance(event, e.TaskEvent):
+            number = self.shape.index.get(event.task)
+            if number is None:
+                raise IllegalTransition(f"run {self.id} has no task {event.task!r} for {type(event).__name__}")
+            task = self.tasks[number]
+            target = s.TASK_TRANSITIONS[type(event)].get(task.state)
+            if target is None:
+                raise IllegalTransition(f"{type(event).__name__} of {event.task!r}, which is {task.state}")
+            self._enter(number, task, target or s.RESOLUTIONS[event.verdict])  # type: ignore[union-attr]  # only TaskResolved
+            _TASK_EFFECTS[type(event)](task, event, at)
+            return
+        target = s.RUN_TRANSITIONS[type(event)].get(self.state)
+        if target is None:
+            raise IllegalTransition(f"{type(event).__name__} of run {self.id}, which is {self.state}")
+        self.state = target or event.state  # type: ignore[union-attr]  # only RunFinished
+        effect = _RUN_EFFECTS.get(type(event))
+        if effect is not None:
+            effect(self, event, at)
+
+    def take_ready(self) -> list[int]:
+        """The tasks that have become startable since the last call."""
+        ready, self.ready = self.ready, []
+        return [number for number in ready if self.tasks[number].state == s.PENDING and not self.missing[number]]
+
+    def find_ready(self) -> None:
+        """Look for startable tasks anew, after a replay or a reset."""
+        self.ready = [
+            number for number, task in enumerate(self.tasks) if task.state == s.PENDING and not self.missing[number]
+        ]
+
+    def task(self, name: str) -> TaskState:
+        """The state of the task called `name`; KeyError if the run has none."""
+        return self.tasks[self.shape.index[name]]
+
+    def is_forced(self, number: int) -> bool:
+        """Whether a person asked for this task whatever its checkpoint says."""
+        asked = self.tasks[number].reason
+        return (
+            self.force or self.shape.specs[number].name in self.forced or (asked is not None and asked.code == "retried")
+        )
+
+    def _enter(self, number: int, task: TaskState, target: str) -> None:
+        left, task.state = task.state, target
+        if left == s.RUNNING:
+            self.live.discard(number)
+        elif left in s.ENDED:
+            self.unended += 1
+            if left in s.OK:
+                for successor in self.shape.successors[number]:
+                    self.missing[successor] += 1
+        if target == s.RUNNING:
+            self.live.add(number)
+        elif target in s.ENDED:
+            self.unended -= 1
+            if target not in s.OK:
+                self.unmet.append(number)
+            else:
+                missing = self.missing
+                for successor in self.shape.successors[number]:
+                    missing[successor] -= 1
+                    if not missing[successor]:
+                        self.ready.append(successor)
+        elif target == s.PENDING and not self.missing[number]:
+            self.ready.append(number)
+
+    def begin(self, event: e.RunStarted, at: datetime) -> None:
+        """Lay out the selected tasks, all pending."""
+        chosen = set(event.tasks)
+        self.shape = Shape([task for task in self.spec.tasks if not chosen or task.name in chosen])
+        self.tasks = [TaskState() for _ in self.shape.specs]
+        self.missing = [len(needs) for needs in self.shape.needs]
+        self.unended = len(self.tasks)
+        self.force, self.forced = event.force, set(event.force_tasks)
+        self.params, self.trigger, self.owner, self.started_at = event.params, event.trigger, event.owner, at
+        self.find_ready()
+
+
+# --- what each event leaves behind ---------------------------------------------------------------
+
+
+def _started(task: TaskState, event: e.TaskStarted, at: datetime) -> None:
+    task.attempt = event.attempt
+    if task.tries == 0:
+        task.tried_at = at
+    task.tries += 1
+    task.retry_at = task.ended_at = None
+    task.reason = event.reason
+    if task.attempts is None:
+        task.attempts = []
+    task.attempts.append(AttemptState(event.attempt, at, task.waited))
+    task.waited = None
+
+
+def _end_attempt(task: TaskState, at: datetime, error: e.Error | None = None) -> None:
+    if task.attempts and task.attempts[-1].ended_at is None:
+        task.attempts[-1].ended_at = at
+        task.attempts[-1].error = error
+
+
+def _succeeded(task: TaskState, event: e.TaskSucceeded, at: datetime) -> None:
+    _end_attempt(task, at)
+    task.ended_at = at
+    task.result, task.outputs, task.metrics = event.result, event.outputs, event.metrics
+    task.parts, task.warnings = event.parts, event.warnings
+    task.error = None
+
+
+def _fresh(task: TaskState, event: e.TaskFresh, at: datetime) -> None:
+    task.ended_at = at
+    task.result, task.outputs, task.metrics = event.result, event.outputs, event.metrics
+    task.parts, task.reason, task.source = event.parts, event.reason, event.source
+
+
+def _retry_scheduled(task: TaskState, event: e.TaskRetryScheduled, at: datetime) -> None:
+    _end_attempt(task, at, event.error)
+    task.error, task.metrics = event.error, event.metrics
+    task.retry_at, task.waited = event.retry_at, event.delay
+
+
+def _broken(task: TaskState, event: e.TaskFailed | e.TaskTimedOut, at: datetime) -> None:
+    _end_attempt(task, at, event.error)
+    task.ended_at, task.retry_at = at, None
+    task.error, task.reason, task.metrics = event.error, event.reason, event.metrics
+
+
+def _ended(task: TaskState, event: e.TaskAbandoned | e.TaskSkipped | e.TaskCancelled, at: datetime) -> None:
+    _end_attempt(task, at)
+    task.ended_at, task.retry_at = at, None
+    task.reason = event.reason
+
+
+def _interrupted(task: TaskState, event: e.TaskInterrupted | e.TaskUncertain, at: datetime) -> None:
+    _end_attempt(task, at, e.Error(type="Interrupted", message=event.reason.sentence))
+    task.reason = event.reason
+    task.tries -= 1  # flowd's doing, not the task's: it uses up nothing
+
+
+def _upstream_failed(task: TaskState, event: e.TaskUpstreamFailed, at: datetime) -> None:
+    task.ended_at = at
+    task.reason = e.Reason("upstream_failed", f"it needs {event.cause}, which did not end well")
+
+
+def _resolved(task: TaskState, event: e.TaskResolved, at: datetime) -> None:
+    task.reason = e.Reason("resolved", f"resolved as {event.verdict}" + (f" by {event.by}" if event.by else ""))
+    if event.verdict == "rerun":
+        task.tries = 0
+        return
+    task.ended_at = at
+    task.result = event.result
+    if event.verdict == "failed":
+        task.error = e.Error(type="Resolved", message="a person said that it failed")
+
+
+def _reset(task: TaskState, event: e.TaskReset, _at: datetime) -> None:
+    task.tries, task.tried_at, task.ended_at, task.error, task.source = 0, None, None, None, None
+    task.result, task.outputs, task.metrics = None, (), {}
+    task.reason = e.Reason("retried", "a person asked for it again" + (f": {event.by}" if event.by else ""))
+
+
+def _finished(run: RunState, event: e.RunFinished, at: datetime) -> None:
+    run.ended_at, run.reason = at, event.reason
+
+
+def _reopened(run: RunState, _event: e.RunReopened, _at: datetime) -> None:
+    run.ended_at = run.reason = run.cancelling = None
+
+
+def _cancel_requested(run: RunState, event: e.RunCancelRequested, _at: datetime) -> None:
+    run.cancelling = e.Reason("cancelled", event.reason or "the run was cancelled")
+
+
+def _deadline_passed(run: RunState, _event: e.RunDeadlinePassed, _at: datetime) -> None:
+    run.cancelling = e.Reason("deadline", "the run's deadline passed")
+
+
+def _adopted(run: RunState, event: e.RunAdopted, _at: datetime) -> None:
+    run.owner, run.reason = event.owner, None
+
+
+def _paused(run: RunState, event: e.RunPaused, _at: datetime) -> None:
+    code = event.reason or "paused"
+    run.reason = e.Reason(code, "flowd was stopped" if code == "interrupted" else "it was paused")
+
+
+_TASK_EFFECTS: dict[type[e.Event], Callable[[TaskState, Any, datetime], None]] = {
+    e.TaskStarted: _started,
+    e.TaskSucceeded: _succeeded,
+    e.TaskFresh: _fresh,
+    e.TaskRetryScheduled: _retry_scheduled,
+    e.TaskFailed: _broken,
+    e.TaskTimedOut: _broken,
+    e.TaskAbandoned: _ended,
+    e.TaskInterrupted: _interrupted,
+    e.TaskUncertain: _interrupted,
+    e.TaskResolved: _resolved,
+    e.TaskSkipped: _ended,
+    e.TaskUpstreamFailed: _upstream_failed,
+    e.TaskCancelled: _ended,
+    e.TaskReset: _reset,
+}
+
+_RUN_EFFECTS: dict[type[e.Event], Callable[[RunState, Any, datetime], None]] = {
+    e.RunStarted: RunState.begin,
+    e.RunAdopted: _adopted,
+    e.RunCancelRequested: _cancel_requested,
+    e.RunDeadlinePassed: _deadline_passed,
+    e.RunPaused: _paused,
+    e.RunFinished: _finished,
+    e.RunReopened: _reopened,
+}
+
+
+def fold(run_id: str, spec: PipelineSpec, envelopes: Iterable[e.Envelope]) -> RunState:
+    """The state of a run after `envelopes`: the same as it was live when they were written."""
+    run = RunState(run_id, spec)
+    for envelope in envelopes:
+        run.apply(envelope.event, envelope.at)
+    return run

@@ -1,0 +1,62 @@
+"""A run's graph as arrays: tasks are numbers, so that a million of them fit and move fast."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from flowd.core.spec import TaskSpec
+
+
+class Shape:
+    """Which task needs which, by index in the order they were written.
+
+    Needs outside the given tasks do not count: a run of some tasks is a graph of its own.
+    """
+
+    __slots__ = ("index", "needs", "specs", "successors")
+
+    def __init__(self, tasks: Sequence[TaskSpec]) -> None:
+        self.specs = list(tasks)
+        self.index = {task.name: number for number, task in enumerate(tasks)}
+        self.needs: list[list[int]] = [
+            [self.index[need] for need in task.needs if need in self.index] for task in self.specs
+        ]
+        self.successors: list[list[int]] = [[] for _ in self.specs]
+        for number, needs in enumerate(self.needs):
+            for need in needs:
+                self.successors[need].append(number)
+
+    def __len__(self) -> int:
+        return len(self.specs)
+
+    def order(self) -> list[int]:
+        """A topological order; tasks in a cycle are left out (validation refuses them before)."""
+        missing = [len(needs) for needs in self.needs]
+        order = [number for number, count in enumerate(missing) if count == 0]
+        for number in order:  # grows while it is walked
+            for successor in self.successors[number]:
+                missing[successor] -= 1
+                if missing[successor] == 0:
+                    order.append(successor)
+        return order
+
+    def reach(self, start: Collection[int], *, down: bool) -> set[int]:
+        """`start` and all that lies below it (`down`) or above it."""
+        edges = self.successors if down else self.needs
+        found = set(start)
+        queue = list(start)
+        while queue:
+            for neighbour in edges[queue.pop()]:
+                if neighbour not in found:
+                    found.add(neighbour)
+                    queue.append(neighbour)
+        return found
+
+
+def select(tasks: Sequence[TaskSpec], wanted: Collection[str]) -> tuple[str, ...]:
+    """The names of `wanted` and all they need, in written order; an empty `wanted` means all."""
+    if not wanted:
+        return tuple(task.name for task in tasks)
+    shape = Shape(tasks)
+    chosen = shape.reach([shape.index[name] for name in wanted], down=False)
+    return tuple(task.name for number, task in enumerate(tasks) if number in chosen)

@@ -1,0 +1,109 @@
+"""The states of a run and of a task, and every legal transition between them.
+
+House rules of this room. All that is known about transitions stands here, as tables from which
+`scripts/state_diagram` draws and a test visits every pair; no other module compares a state
+with an event. A state is a plain string: it is what a journal, a JSON document and a person read.
+An event that its state does not list is refused by `IllegalTransition`, and nothing happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from flowd.core import events as e
+
+# --- tasks -----------------------------------------------------------------------------------
+
+PENDING: Final = "pending"
+RUNNING: Final = "running"
+RETRYING: Final = "retrying"
+UNCERTAIN: Final = "uncertain"
+SUCCEEDED: Final = "succeeded"
+FRESH: Final = "fresh"
+SKIPPED: Final = "skipped"
+FAILED: Final = "failed"
+TIMED_OUT: Final = "timed_out"
+UPSTREAM_FAILED: Final = "upstream_failed"
+CANCELLED: Final = "cancelled"
+ABANDONED: Final = "abandoned"
+
+TASK_STATES: Final = (
+    PENDING,
+    RUNNING,
+    RETRYING,
+    UNCERTAIN,
+    SUCCEEDED,
+    FRESH,
+    SKIPPED,
+    FAILED,
+    TIMED_OUT,
+    UPSTREAM_FAILED,
+    CANCELLED,
+    ABANDONED,
+)
+
+OK: Final = frozenset({SUCCEEDED, FRESH})
+"""States in which a need counts as met."""
+
+BAD: Final = frozenset({FAILED, TIMED_OUT, UPSTREAM_FAILED, CANCELLED, ABANDONED})
+"""States in which a need can no longer be met."""
+
+BROKEN: Final = frozenset({FAILED, TIMED_OUT, ABANDONED})
+"""States that make the whole run failed."""
+
+ENDED: Final = OK | BAD | {SKIPPED}
+"""States that only a person's request leaves."""
+
+_RESET = dict.fromkeys(sorted(ENDED), PENDING)
+
+TASK_TRANSITIONS: Final[Mapping[type[e.Event], Mapping[str, str]]] = {
+    e.TaskStarted: {PENDING: RUNNING, RETRYING: RUNNING},
+    e.TaskSucceeded: {RUNNING: SUCCEEDED},
+    e.TaskFresh: {PENDING: FRESH},
+    e.TaskRetryScheduled: {RUNNING: RETRYING},
+    e.TaskFailed: {RUNNING: FAILED, PENDING: FAILED, RETRYING: FAILED},
+    e.TaskTimedOut: {RUNNING: TIMED_OUT, PENDING: TIMED_OUT, RETRYING: TIMED_OUT},
+    e.TaskAbandoned: {RUNNING: ABANDONED},
+    e.TaskInterrupted: {RUNNING: PENDING},
+    e.TaskUncertain: {RUNNING: UNCERTAIN},
+    e.TaskResolved: {UNCERTAIN: ""},  # to where the verdict says: RESOLUTIONS
+    e.TaskSkipped: {PENDING: SKIPPED},
+    e.TaskUpstreamFailed: {PENDING: UPSTREAM_FAILED},
+    e.TaskCancelled: {PENDING: CANCELLED, RUNNING: CANCELLED, RETRYING: CANCELLED},
+    e.TaskReset: _RESET,
+}
+
+RESOLUTIONS: Final[Mapping[str, str]] = {"succeeded": SUCCEEDED, "failed": FAILED, "rerun": PENDING}
+"""A person's verdict on an uncertain task, and the state it leads to."""
+
+# --- runs ------------------------------------------------------------------------------------
+
+RUN_NEW: Final = "new"
+RUN_RUNNING: Final = "running"
+RUN_CANCELLING: Final = "cancelling"
+RUN_PAUSED: Final = "paused"
+RUN_SUCCEEDED: Final = "succeeded"
+RUN_FAILED: Final = "failed"
+RUN_CANCELLED: Final = "cancelled"
+
+RUN_STATES: Final = (
+    RUN_NEW,
+    RUN_RUNNING,
+    RUN_CANCELLING,
+    RUN_PAUSED,
+    RUN_SUCCEEDED,
+    RUN_FAILED,
+    RUN_CANCELLED,
+)
+RUN_ENDED: Final = frozenset({RUN_SUCCEEDED, RUN_FAILED, RUN_CANCELLED})
+
+RUN_TRANSITIONS: Final[Mapping[type[e.Event], Mapping[str, str]]] = {
+    e.RunStarted: {RUN_NEW: RUN_RUNNING},
+    e.RunAdopted: {RUN_RUNNING: RUN_RUNNING, RUN_PAUSED: RUN_RUNNING, RUN_CANCELLING: RUN_CANCELLING},
+    e.RunPaused: {RUN_RUNNING: RUN_PAUSED},
+    e.RunCancelRequested: {RUN_RUNNING: RUN_CANCELLING, RUN_PAUSED: RUN_CANCELLING},
+    e.RunDeadlinePassed: {RUN_RUNNING: RUN_CANCELLING, RUN_PAUSED: RUN_CANCELLING},
+    e.RunFinished: {RUN_RUNNING: "", RUN_CANCELLING: ""},  # to the state it names
+    e.RunReopened: dict.fromkeys(sorted(RUN_ENDED), RUN_RUNNING),
+}

@@ -1,0 +1,143 @@
+"""What happens to a run from outside, and how an attempt can end: closed sets of plain data.
+
+An outcome that is none of these cannot be said; unknown means an error, never success.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import msgspec
+
+from flowd.core.events import Artifact, Error, Reason, Stored
+
+# --- how an attempt ended ----------------------------------------------------------------------
+
+
+class Succeeded(msgspec.Struct, frozen=True, kw_only=True):
+    """The action did what it declared; everything is on disk but the record of it."""
+
+    result: Stored | None = None
+    outputs: tuple[Artifact, ...] = ()
+    metrics: dict[str, float] = {}
+    parts: dict[str, str] = {}
+    warnings: tuple[str, ...] = ()
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
+    """The action raised, ended badly, or broke its own declaration."""
+
+    error: Error
+    metrics: dict[str, float] = {}
+
+
+class TimedOut(msgspec.Struct, frozen=True, kw_only=True):
+    """The attempt's `timeout` ended it."""
+
+    error: Error
+    metrics: dict[str, float] = {}
+
+
+class Stopped(msgspec.Struct, frozen=True, kw_only=True):
+    """flowd ended it for another cause: `cancelled`, `deadline` or `interrupted`."""
+
+    cause: str
+
+
+class LeftRunning(msgspec.Struct, frozen=True, kw_only=True):
+    """It could not be stopped and goes on by itself."""
+
+    message: str
+
+
+Outcome = Succeeded | Failed | TimedOut | Stopped | LeftRunning
+
+# --- stimuli -----------------------------------------------------------------------------------
+
+
+class Again(msgspec.Struct, frozen=True):
+    """The retry strategies' answer to a failure: once more, so long after it."""
+
+    delay: timedelta
+    retry_at: datetime
+
+
+class AttemptEnded(msgspec.Struct, frozen=True):
+    """An attempt reports its end; `again` is None where no further attempt is allowed."""
+
+    task: str
+    attempt: int
+    outcome: Outcome
+    again: Again | None = None
+
+
+class FoundFresh(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest checkpoint of a pending task still holds."""
+
+    task: str
+    source: str
+    result: Stored | None = None
+    outputs: tuple[Artifact, ...] = ()
+    metrics: dict[str, float] = {}
+    parts: dict[str, str] = {}
+    reason: Reason | None = None
+
+
+class CouldNotBegin(msgspec.Struct, frozen=True):
+    """A pending task cannot be begun at all, such as an input that has vanished."""
+
+    task: str
+    error: Error
+
+
+class CancelAsked(msgspec.Struct, frozen=True):
+    """Someone wants the run to stop."""
+
+    reason: str = ""
+    by: str = ""
+
+
+class PauseAsked(msgspec.Struct, frozen=True):
+    """Nothing new may start."""
+
+    reason: str = ""
+
+
+class DeadlineReached(msgspec.Struct, frozen=True):
+    """The run's deadline has elapsed."""
+
+
+class Adopted(msgspec.Struct, frozen=True):
+    """A new owner took the run over: none of the recorded attempts is alive."""
+
+    owner: str
+
+
+class RetryAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """A person wants tasks again: those named, else all that did not end well."""
+
+    tasks: tuple[str, ...] = ()
+    downstream: bool = False
+    by: str = ""
+
+
+class Resolved(msgspec.Struct, frozen=True, kw_only=True):
+    """A person says what became of an uncertain task: succeeded, failed or rerun."""
+
+    task: str
+    verdict: str
+    by: str = ""
+    result: Stored | None = None
+
+
+Stimulus = (
+    AttemptEnded
+    | FoundFresh
+    | CouldNotBegin
+    | CancelAsked
+    | PauseAsked
+    | DeadlineReached
+    | Adopted
+    | RetryAsked
+    | Resolved
+)

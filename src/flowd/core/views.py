@@ -1,0 +1,162 @@
+"""A run's state as the documents that people and programs read: pure, and never the other way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from flowd.core import states as s
+from flowd.core.events import Artifact, Error, Reason
+from flowd.core.run import AttemptState, RunState, TaskState
+
+WAITING = "waiting"
+INTERRUPTED = "interrupted"
+
+EXIT_CODES = {"succeeded": 0, "failed": 1, "partial": 1, "cancelled": 1, WAITING: 3, "paused": 130, INTERRUPTED: 130}
+
+
+def run_status(run: RunState, *, owned: bool) -> str:
+    """The run's state as shown: an unowned unfinished run is interrupted, waiting or paused."""
+    if run.state in s.RUN_ENDED:
+        return run.state
+    if not run.live and any(task.state == s.UNCERTAIN for task in run.tasks) and not _could_go_on(run):
+        return WAITING
+    if run.state == s.RUN_PAUSED and run.reason is not None and run.reason.code != INTERRUPTED:
+        return s.RUN_PAUSED
+    return s.RUN_RUNNING if owned else INTERRUPTED
+
+
+def _could_go_on(run: RunState) -> bool:
+    return any(
+        task.state == s.RETRYING or (task.state == s.PENDING and not run.missing[number])
+        for number, task in enumerate(run.tasks)
+    )
+
+
+def exit_code(status: str) -> int:
+    """What `run`, `resume` and `retry` end with for a run of this status."""
+    return EXIT_CODES.get(status, 130)
+
+
+def moment(at: datetime | None) -> str | None:
+    """RFC 3339 in UTC, or None."""
+    return None if at is None else at.isoformat().replace("+00:00", "Z")
+
+
+def run_document(
+    run: RunState, *, owned: bool, state_dir: str | None = None, log_of: Any = None, load: Any = None
+) -> dict[str, Any]:
+    """The document of `run --json` and `show --json`.
+
+    `log_of(task, attempt)` names an attempt's log file; `load(stored)` gives a result that is
+    not inline as JSON where it can.
+    """
+    status = run_status(run, owned=owned)
+    ended = run.ended_at
+    duration = (ended - run.started_at).total_seconds() if ended and run.started_at else None
+    tasks = {
+        spec.name: task_document(spec.name, task, log_of=log_of, load=load)
+        for spec, task in zip(run.shape.specs, run.tasks, strict=True)
+    }
+    document = {
+        "run": run.id,
+        "pipeline": run.spec.name,
+        "state": status,
+        "exit_code": exit_code(status),
+        "reason": reason_document(run.reason),
+        "params": run.params,
+        "trigger": run.trigger,
+        "started": moment(run.started_at),
+        "ended": moment(ended),
+        "duration_s": duration,
+        "counts": dict(Counter(task.state for task in run.tasks)),
+        "warnings": [
+            f"{spec.name}: {warning}"
+            for spec, task in zip(run.shape.specs, run.tasks, strict=True)
+            for warning in task.warnings
+        ],
+        "error": _first_error(run),
+        "tasks": tasks,
+    }
+    if state_dir is not None:
+        document["state_dir"] = state_dir
+    return document
+
+
+def _first_error(run: RunState) -> dict[str, Any] | None:
+    for spec, task in zip(run.shape.specs, run.tasks, strict=True):
+        if task.state in s.BROKEN and task.error is not None:
+            return {"task": spec.name, **error_document(task.error)}
+    return None
+
+
+def task_document(name: str, task: TaskState, *, log_of: Any = None, load: Any = None) -> dict[str, Any]:
+    """One task as it stands in the document of its run."""
+    attempts = task.attempts or []
+    return {
+        "state": task.state,
+        "attempts": task.attempt,
+        "reason": reason_document(task.reason),
+        "started": moment(attempts[0].started_at) if attempts else None,
+        "ended": moment(task.ended_at),
+        "result": _result(task, load),
+        "metrics": task.metrics,
+        "outputs": [artifact_document(artifact) for artifact in task.outputs],
+        "error": None if task.error is None else error_document(task.error),
+        "allowed": False,
+        "approval": None,
+        "url": None,
+        "source": task.source,
+        "log": log_of(name, task.attempt) if log_of and task.attempt else None,
+        "items": {},
+        "attempt_list": [_attempt_document(attempt) for attempt in attempts],
+    }
+
+
+def _result(task: TaskState, load: Any) -> Any:
+    stored = task.result
+    if stored is None:
+        return None
+    if isinstance(stored.inline, msgspec.Raw):
+        return msgspec.json.decode(stored.inline)
+    if load is not None:
+        return load(stored)
+    return {"codec": stored.codec, "size": stored.size, "digest": stored.digest}
+
+
+def _attempt_document(attempt: AttemptState) -> dict[str, Any]:
+    error = attempt.error
+    return {
+        "n": attempt.n,
+        "started": moment(attempt.started_at),
+        "ended": moment(attempt.ended_at),
+        "waited_s": None if attempt.waited is None else attempt.waited.total_seconds(),
+        "exit_code": error.exit_code if error is not None else None,
+        "error": None if error is None else error_document(error),
+    }
+
+
+def reason_document(reason: Reason | None) -> dict[str, str] | None:
+    """A reason as JSON."""
+    return None if reason is None else {"code": reason.code, "sentence": reason.sentence}
+
+
+def error_document(error: Error) -> dict[str, Any]:
+    """An error as JSON; what is not known is left out, but for type and message."""
+    document: dict[str, Any] = {"type": error.type, "message": error.message}
+    for name in ("where", "exit_code", "signal", "traceback"):
+        value = getattr(error, name)
+        if value is not None:
+            document[name] = value
+    return document
+
+
+def artifact_document(artifact: Artifact) -> dict[str, Any]:
+    """An output as JSON."""
+    document: dict[str, Any] = {"path": artifact.path, "size": artifact.size, "digest": artifact.digest}
+    if artifact.unchanged:
+        document["unchanged"] = True
+    return document

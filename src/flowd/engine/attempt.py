@@ -1,0 +1,251 @@
+"""One attempt, top to bottom: resolve, judge, start, execute, collect, tell.
+
+Every step that can wait can also be stopped: `stop` names the cause and cancels the scope, and
+the cause decides how the attempt is recorded. A cancellation without a cause is the engine's
+own end: the journal then shows an attempt without an end, which recovery knows how to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.to_thread
+
+from flowd.core.errors import FlowdError, StorageFailing
+from flowd.core.events import Error, Reason
+from flowd.core.expressions import ExpressionError, references_of
+from flowd.core.spec import Call
+from flowd.core.stimuli import Again, AttemptEnded, CouldNotBegin, Failed, LeftRunning, Outcome, Stopped, Succeeded, TimedOut
+from flowd.engine import results, retrying
+from flowd.engine.channel import AttemptChannel
+from flowd.engine.files import Look, MissingOutput, collect
+from flowd.engine.prepare import NO_BINDING, Prepared, ReadParams, referenced_results
+from flowd.ports.executor import Abandoned, Work
+
+if TYPE_CHECKING:
+    from flowd.engine.driver import Driver
+
+TIMEOUT = "timeout"
+
+
+class Attempt:
+    """One try of one task of one run, held by the driver while it lasts."""
+
+    __slots__ = ("_before", "_driver", "_number", "_parts", "_prepared", "_scope", "_spec", "_work", "cause", "channel")
+
+    def __init__(self, driver: Driver, number: int) -> None:
+        self._driver = driver
+        self._number = number
+        self._spec = driver.run.shape.specs[number]
+        self._scope = anyio.CancelScope()
+        self._parts: dict[str, str] = {}
+        self._before: list[Look | None] = []
+        self._prepared: Prepared | None = None
+        self._work: Work | None = None
+        self.cause: str | None = None
+        self.channel: AttemptChannel | None = None
+
+    def stop(self, cause: str) -> None:
+        """End it, whatever it does now; the first cause stands."""
+        if self.cause is None:
+            self.cause = cause
+            self._scope.cancel()
+
+    async def perform(self) -> None:
+        """Carry the attempt out and tell the driver; ends early if the task is fresh or cannot begin."""
+        abandoned: Abandoned | None = None
+        report: AttemptEnded | None = None
+        with self._scope:
+            work = await self._begin()
+            if work is None:
+                return
+            try:
+                report = await self._execute(work)
+            except Abandoned as error:
+                abandoned = error
+                report = AttemptEnded(self._spec.name, work.attempt, LeftRunning(message=str(error)))
+        if report is None:
+            if self._work is None:
+                return  # stopped before it started: what stopped it has said what becomes of the task
+            report = AttemptEnded(self._spec.name, self._work.attempt, *self._cut_short())
+        self._driver.ended(self._number, report)
+        if abandoned is not None and abandoned.finished is not None:
+            await abandoned.finished  # its limits stay taken until the thread has really returned
+
+    # --- before it starts ----------------------------------------------------------------------
+
+    async def _begin(self) -> Work | None:
+        """Start the attempt and give its work, or None where the task is fresh or cannot begin."""
+        driver = self._driver
+        try:
+            work, reason = await self._prepare()
+        except (ExpressionError, OSError, FlowdError) as error:
+            driver.tell(CouldNotBegin(self._spec.name, Error(type=type(error).__name__, message=str(error))))
+            return None
+        if work is None:
+            return None
+        driver.started(self._number, reason)
+        self._work = work
+        if not self._spec.idempotent:
+            await driver.stream.durable()
+        return work
+
+    async def _prepare(self) -> tuple[Work | None, Reason | None]:
+        """The work to do and why, or None where the task turned out fresh."""
+        driver, spec, number = self._driver, self._spec, self._number
+        values = await self._values()
+        standing = driver.standings.get(number)
+        reason = standing.reason if standing is not None else None
+        if standing is not None and standing.action == "if_needed" and driver.run.tasks[number].attempt == 0:
+            verdict = await self._in_thread(driver.survey.judge_one, number, values, driver.now())
+            if verdict.fresh:
+                driver.tell(driver.survey.found(number, verdict.reason))
+                return None, None
+            reason = verdict.reason
+        resolver = driver.survey.resolver
+        self._prepared = prepared = resolver.written(spec, values)
+        if spec.inputs or spec.outputs or spec.cache:
+            await self._in_thread(self._look_at_files, prepared)
+        attempt = driver.run.tasks[number].attempt + 1
+        self.channel = AttemptChannel(driver.stream, spec.name, attempt)
+        work = resolver.work(
+            spec,
+            prepared,
+            values,
+            attempt=attempt,
+            log=driver.log_of(spec.name, attempt),
+            function=driver.program.functions.get(spec.name),
+            binding=driver.program.bindings.get(spec.name, NO_BINDING),
+        )
+        return work, reason
+
+    async def _values(self) -> Mapping[str, Any]:
+        """The results that this task takes as arguments or refers to in expressions."""
+        binding = self._driver.program.bindings.get(self._spec.name, NO_BINDING)
+        names = self._driver.references(self._spec) | set(binding.result_parameters)
+        return {
+            name: await results.load(self._driver.run.task(name).result, self._driver.services.adapters.results)
+            for name in sorted(names)
+            if name in self._driver.run.shape.index
+        }
+
+    def _look_at_files(self, prepared: Prepared) -> None:
+        survey, files = self._driver.survey, self._driver.survey.files
+        own = {files.path(path) for _, path in prepared.outputs}
+        for pattern in prepared.inputs:
+            for written in files.matches(pattern) or [pattern]:
+                path = files.path(written)
+                if path not in own and not path.exists():
+                    raise FileNotFoundError(f"its input {written} is not there")
+        for _, path in prepared.outputs:
+            files.path(path).parent.mkdir(parents=True, exist_ok=True)
+        self._before = [files.look(files.path(path)) for _, path in prepared.outputs]
+        if self._spec.cache:
+            self._parts = survey.parts(self._number, prepared, ())
+
+    # --- while it runs -------------------------------------------------------------------------
+
+    async def _execute(self, work: Work) -> AttemptEnded:
+        driver, spec = self._driver, self._spec
+        assert self.channel is not None
+        timer = None
+        if spec.timeout is not None:
+            timer = driver.services.timers.after(spec.timeout.total_seconds(), partial(self.stop, TIMEOUT))
+        outcome: Outcome
+        again: Again | None = None
+        try:
+            value = await driver.services.adapters.executors[spec.executor].run(work, self.channel)
+            outcome = await self._outcome(work, value)
+        except (Abandoned, StorageFailing):
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever the user's code raises is the attempt's outcome
+            outcome, again = self._failed(error, timed_out=False)
+        finally:
+            if timer is not None:
+                timer.cancel()
+        return AttemptEnded(spec.name, work.attempt, outcome, again)
+
+    async def _outcome(self, work: Work, value: object) -> Outcome:
+        driver, spec, channel = self._driver, self._spec, self.channel
+        assert channel is not None and self._prepared is not None
+        stored = await results.store(value, driver.services.adapters.results) if value is not None else None
+        artifacts = ()
+        if spec.outputs:
+            artifacts = await self._in_thread(
+                collect, driver.survey.files, self._prepared.outputs, self._before
+            )
+        parts = self._parts
+        if spec.cache:
+            if isinstance(work.params, ReadParams) and work.wants_ctx:
+                read = work.params if spec.executor == "process" else work.params.read
+                parts = parts | driver.survey.param_parts(read)
+            parts = driver.survey.as_left(self._number, parts, artifacts)
+        return Succeeded(
+            result=stored,
+            outputs=artifacts,
+            metrics=channel.metrics,
+            parts=parts,
+            warnings=self._log_plan_warnings(value),
+        )
+
+    def _log_plan_warnings(self, value: object) -> tuple[str, ...]:
+        if not self._spec.logs:
+            return ()
+        assert self.channel is not None
+        known = self.channel.said | self.channel.metrics.keys()
+        if isinstance(value, dict):
+            known |= {key for key in value if isinstance(key, str)}
+        missing = [name for name in self._spec.logs if name not in known]
+        if not missing:
+            return ()
+        return (f"log_plan_missing: {', '.join(missing)} neither logged, nor a metric, nor in the result",)
+
+    # --- when it ended otherwise -----------------------------------------------------------------
+
+    def _cut_short(self) -> tuple[Outcome, Again | None]:
+        if self.cause == TIMEOUT and self._spec.timeout is not None:
+            seconds = self._spec.timeout.total_seconds()
+            return self._failed(TimeoutError(f"it took longer than its timeout of {seconds:g}s"), timed_out=True)
+        return Stopped(cause=self.cause or "interrupted"), None
+
+    def _failed(self, failure: Exception, *, timed_out: bool) -> tuple[Outcome, Again | None]:
+        driver, spec = self._driver, self._spec
+        assert self.channel is not None
+        if isinstance(failure, MissingOutput | results.BadResult):
+            error = Error(type=type(failure).__name__, message=str(failure))
+        else:
+            error = driver.services.adapters.describe(failure, driver.program.folder)
+        task, now = driver.run.tasks[self._number], driver.now()
+        again = None
+        if spec.retry is not None:
+            again = retrying.answer(
+                spec.retry,
+                driver.program.strategies.get(spec.name),
+                tries=task.tries,
+                elapsed=now - (task.tried_at or now),
+                failure=failure,
+                error=error,
+                timed_out=timed_out,
+                now=now,
+            )
+        kind = TimedOut if timed_out else Failed
+        return kind(error=error, metrics=self.channel.metrics), again
+
+    async def _in_thread(self, call: Any, *arguments: Any) -> Any:
+        return await anyio.to_thread.run_sync(call, *arguments, limiter=self._driver.services.threads)
+
+
+def references(spec: Any) -> set[str]:
+    """The tasks whose results a task's expressions refer to."""
+    if isinstance(spec.action, Call) and not (spec.with_ or spec.env or spec.inputs or spec.outputs):
+        return set()
+    return referenced_results(spec, references_of)
+
+
+def log_path(folder: Path, task: str, attempt: int) -> Path:
+    """The file of an attempt's own output."""
+    return folder / "logs" / f"{task}.{attempt}.log"

@@ -1,0 +1,54 @@
+"""What a running attempt says, on its way to the run's stream; any thread may speak."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from flowd.engine.stream import Stream
+from flowd.ports.follower import Signal
+
+
+class AttemptChannel:
+    """One attempt's voice. `metrics` and `said` are what it has told so far.
+
+    An attempt that was abandoned may speak after its loop is gone: nobody listens then.
+    """
+
+    __slots__ = ("_attempt", "_loop", "_stream", "_task", "_thread", "metrics", "said")
+
+    def __init__(self, stream: Stream, task: str, attempt: int) -> None:
+        self.metrics: dict[str, float] = {}
+        self.said: set[str] = set()
+        self._stream = stream
+        self._task = task
+        self._attempt = attempt
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+
+    def log(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
+        """A line for people, with its fields."""
+        self.said.update(fields)
+        self._pass_on("log", {"level": level, "event": event, **fields})
+
+    def metric(self, name: str, value: float) -> None:
+        """A named finite number; ValueError otherwise."""
+        number = float(value)
+        if not math.isfinite(number):
+            raise ValueError(f"metric {name} is {number}, not a finite number")
+        self.metrics[name] = number
+        self._pass_on("metric", {"name": name, "value": number})
+
+    def progress(self, done: float, total: float | None) -> None:
+        """How far the attempt is."""
+        self._pass_on("progress", {"done": done, "total": total})
+
+    def _pass_on(self, kind: str, fields: Mapping[str, Any]) -> None:
+        signal = Signal(run=self._stream.run_id, task=self._task, attempt=self._attempt, kind=kind, fields=fields)
+        if threading.get_ident() == self._thread:
+            self._stream.signal(signal)
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stream.signal, signal)

@@ -1,0 +1,251 @@
+"""One run's loop: it carries stimuli to `decide`, events to the stream, and starts what may start.
+
+The driver decides nothing. It is told (`tell`, `started`, `ended`) by attempts, timers, people
+and the engine, all on one loop, so that no two decisions of a run ever overlap. A failed append
+ends it at once: the run is then recovered from its journal, never patched in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from flowd.core import events as e
+from flowd.core import states as s
+from flowd.core.decide import begin, decide, start
+from flowd.core.rank import critical_path, learned
+from flowd.core.run import RunState
+from flowd.core.spec import TaskSpec
+from flowd.core.stimuli import AttemptEnded, CancelAsked, DeadlineReached, FoundFresh, PauseAsked, Stimulus
+from flowd.engine.attempt import Attempt, log_path, references
+from flowd.engine.files import Files
+from flowd.engine.program import Program
+from flowd.engine.services import Services
+from flowd.engine.stream import Stream
+from flowd.engine.survey import Standing, Survey
+from flowd.ports.stores import Checkpoint
+
+RUN_LIMIT = "max_concurrency"
+
+
+class Driver:
+    """Drives one run from its first event, or from where another owner left it, to its end."""
+
+    def __init__(
+        self,
+        services: Services,
+        program: Program,
+        run: RunState,
+        stream: Stream,
+        checkpoints: Mapping[str, Checkpoint],
+    ) -> None:
+        self.services = services
+        self.program = program
+        self.run = run
+        self.stream = stream
+        self.standings: dict[int, Standing] = {}
+        self.failure: Exception | None = None
+        self.attempts: dict[int, Attempt] = {}
+        self._checkpoints = checkpoints
+        self._queued: list[Stimulus] | None = []  # until the survey is done, nothing is decided
+        self._offered: set[int] = set()
+        self._ranks: list[float] = []
+        self._folder = services.adapters.run_folder(run.id)
+        self._still = anyio.Event()
+        self._references: dict[str, set[str]] = {}
+        self.survey = Survey(run, Files(program.folder), checkpoints, function_file=program.function_file)
+
+    # --- the loop ----------------------------------------------------------------------------------
+
+    async def drive(self, first: e.RunStarted | Sequence[Stimulus], lent: Sequence[FoundFresh] = ()) -> None:
+        """Begin or adopt, find what is fresh, start what may start, until nothing can go on.
+
+        `first` begins the run, or says what happened to one that exists; `lent` are checkpoints
+        that stand in for tasks that shall not run. Returns when every event is durable and told.
+        Raises StorageFailing.
+        """
+        now = self.now()
+        if isinstance(first, e.RunStarted):
+            self._emit(begin(self.run, first, now), now)
+        for stimulus in lent if isinstance(first, e.RunStarted) else first:
+            self._emit(decide(self.run, stimulus, now), now)
+        if self.run.state not in s.RUN_ENDED:
+            await self._find_fresh()
+            self._rank()
+            self._set_deadline()
+            self._go_on()
+            await self._still.wait()
+        if self.failure is not None:
+            raise self.failure
+        await self.stream.told()
+
+    async def _find_fresh(self) -> None:
+        """The one pass over the graph; what is asked of the run meanwhile waits until it is done."""
+        if any(task.cache for task in self.run.shape.specs):
+            limiter = self.services.threads
+            self.standings, events = await anyio.to_thread.run_sync(self.survey.pass_over, self.now(), limiter=limiter)
+            self.stream.emit(events, self.now())
+        queued, self._queued = self._queued or (), None
+        for stimulus in queued:
+            self.tell(stimulus)
+
+    def _rank(self) -> None:
+        shape, known = self.run.shape, self._checkpoints
+        durations = [known[spec.name].duration_s if spec.name in known else None for spec in shape.specs]
+        self._ranks = critical_path(shape.order(), shape.successors, learned(durations))
+        bound = self.run.spec.max_concurrency
+        if bound is not None:
+            self.services.admission.resize((self.run.id, RUN_LIMIT), bound)
+        for number, task in enumerate(self.run.tasks):
+            if task.state == s.RETRYING and task.retry_at is not None:
+                self._wait_for_retry(number, task.retry_at)
+
+    def _set_deadline(self) -> None:
+        if self.run.spec.deadline is not None and self.run.started_at is not None:
+            left = self.run.started_at + self.run.spec.deadline - self.now()
+            self.services.timers.after(left.total_seconds(), partial(self.tell, DeadlineReached()))
+
+    # --- what the driver is told -------------------------------------------------------------------
+
+    def tell(self, stimulus: Stimulus) -> None:
+        """Something has happened: decide what follows, record it, and act on it."""
+        if self._queued is not None:
+            self._queued.append(stimulus)
+            return
+        if self.failure is not None:
+            return
+        now = self.now()
+        self._emit(decide(self.run, stimulus, now), now)
+        self._go_on()
+
+    def started(self, number: int, reason: e.Reason | None) -> None:
+        """An attempt is about to begin."""
+        now = self.now()
+        self._emit([start(self.run, self.run.shape.specs[number].name, now, reason)], now)
+
+    def ended(self, number: int, report: AttemptEnded) -> None:
+        """An attempt has ended: it is no longer among the living."""
+        self.attempts.pop(number, None)
+        self.tell(report)
+
+    def cancel(self, reason: str, by: str) -> None:
+        """Stop the run for good."""
+        self.tell(CancelAsked(reason=reason, by=by))
+
+    def pause(self) -> None:
+        """Start nothing more; what runs goes on to its end."""
+        self.tell(PauseAsked())
+
+    def interrupt(self) -> None:
+        """Stop what runs and start nothing more; the run can be resumed."""
+        self.tell(PauseAsked(reason="interrupted"))
+        self._stop_attempts("interrupted")
+        self._go_on()
+
+    def fail(self, error: Exception) -> None:
+        """Give the run up: its journal can no longer be written, or flowd itself is at fault."""
+        if self.failure is None:
+            self.failure = error
+            self._stop_attempts("interrupted")
+            self._still.set()
+
+    # --- acting --------------------------------------------------------------------------------------
+
+    async def perform(self, number: int) -> None:
+        """Carry out one attempt of a task that was admitted, if it may still start."""
+        self._offered.discard(number)
+        may = self.run.state == s.RUN_RUNNING and self.failure is None
+        if may and self.run.tasks[number].state in {s.PENDING, s.RETRYING}:
+            attempt = self.attempts[number] = Attempt(self, number)
+            try:
+                await attempt.perform()
+            except Exception as error:  # noqa: BLE001  # a defect or a dead disk ends this run, never the engine
+                self.fail(error)
+            finally:
+                if self.attempts.get(number) is attempt:
+                    del self.attempts[number]
+        if not self.attempts:
+            self._go_on()
+
+    def uses(self, number: int) -> Mapping[object, float]:
+        """What a task holds of the limits while it runs."""
+        spec = self.run.shape.specs[number]
+        if self.run.spec.max_concurrency is None:
+            return spec.uses
+        return {**spec.uses, (self.run.id, RUN_LIMIT): 1.0}
+
+    def _emit(self, events: list[e.AnyEvent], now: datetime) -> None:
+        try:
+            self.stream.emit(events, now)
+        except Exception as error:  # noqa: BLE001  # whatever keeps a record from the journal ends the run
+            self.fail(error)
+            return
+        for event in events:
+            if isinstance(event, e.TaskRetryScheduled):
+                self._wait_for_retry(self.run.shape.index[event.task], event.retry_at)
+            elif isinstance(event, e.RunCancelRequested):
+                self._stop_attempts("cancelled")
+            elif isinstance(event, e.RunDeadlinePassed):
+                self._stop_attempts("deadline")
+
+    def _go_on(self) -> None:
+        """Offer what has become startable; notice when nothing can go on by itself."""
+        run = self.run
+        if self._queued is not None:
+            return
+        if run.state == s.RUN_RUNNING and self.failure is None:
+            ready = run.take_ready()
+            for number in ready:
+                self._offer(number)
+            if ready:
+                self.services.wake(len(ready))
+        if self.attempts:
+            return
+        if run.state != s.RUN_RUNNING or not (self._offered or any(task.state == s.RETRYING for task in run.tasks)):
+            self._still.set()
+
+    def _offer(self, number: int) -> None:
+        if number in self._offered:
+            return
+        self._offered.add(number)
+        self.services.admission.offer(
+            (self, number),
+            priority=self.run.shape.specs[number].priority,
+            rank=self._ranks[number],
+            uses=self.uses(number),
+        )
+
+    def _wait_for_retry(self, number: int, retry_at: datetime) -> None:
+        left = (retry_at - self.now()).total_seconds()
+        self.services.timers.after(left, partial(self._retry, number))
+
+    def _retry(self, number: int) -> None:
+        if self.run.tasks[number].state == s.RETRYING and self.run.state == s.RUN_RUNNING:
+            self._offer(number)
+            self.services.wake(1)
+
+    def _stop_attempts(self, cause: str) -> None:
+        for attempt in list(self.attempts.values()):
+            attempt.stop(cause)
+
+    # --- what attempts ask -----------------------------------------------------------------------------
+
+    def now(self) -> datetime:
+        """The moment, by the engine's clock."""
+        return self.services.adapters.clock.now()
+
+    def log_of(self, task: str, attempt: int) -> Path:
+        """The file of an attempt's own output."""
+        return log_path(self._folder, task, attempt)
+
+    def references(self, spec: TaskSpec) -> set[str]:
+        """The tasks whose results a task's expressions refer to."""
+        known = self._references.get(spec.name)
+        if known is None:
+            known = self._references[spec.name] = references(spec)
+        return known

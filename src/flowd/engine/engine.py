@@ -1,0 +1,396 @@
+"""All runs of one process: the engine opens what they share, starts them, and sees them end."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+
+from flowd.authoring.params import resolve_params
+from flowd.authoring.pipeline import Pipeline
+from flowd.core import events as e
+from flowd.core import states as s
+from flowd.core.durations import parse_duration
+from flowd.core.errors import BadRequest, NoSuchRun
+from flowd.core.limits import Admission
+from flowd.core.run import RunState
+from flowd.core.shape import select
+from flowd.core.stimuli import Adopted, RetryAsked, Stimulus
+from flowd.engine import admitting, checkpointing
+from flowd.engine.driver import RUN_LIMIT, Driver
+from flowd.engine.handle import Result, Run
+from flowd.engine.host import Host
+from flowd.engine.inboxes import Inboxes
+from flowd.engine.program import Program, from_definition, from_pipeline
+from flowd.engine.services import Adapters, Services
+from flowd.engine.stream import Stream
+from flowd.engine.survey import Standing, Survey
+from flowd.engine.timers import Timers
+from flowd.engine.workers import Workers
+
+DEFAULT_CONCURRENCY = 32
+EXITS = ("cancel", "drain", "detach")
+
+Opening = Callable[[], Any]
+
+
+class Engine:
+    """Runs pipelines concurrently, in the event loop that it is opened in.
+
+    `open_adapters` gives an async context manager of the outside world (wiring has two: the
+    file system, and memory for tests). `on_exit` says what leaving does to runs that are not
+    done: `cancel` them, `drain` (wait for) them, or `detach`: stop them so that they can be
+    resumed. It takes no signal, configures no logging, and starts no loop.
+    """
+
+    def __init__(
+        self,
+        open_adapters: Callable[[], Any],
+        *,
+        max_concurrency: int | None = None,
+        limits: Mapping[str, float] | None = None,
+        on_exit: str = "cancel",
+        grace: str | timedelta = "10s",
+    ) -> None:
+        if on_exit not in EXITS:
+            raise BadRequest(f"on_exit is {on_exit!r}; write one of {', '.join(EXITS)}")
+        if max_concurrency is not None and max_concurrency < 1:
+            raise BadRequest(f"max_concurrency is {max_concurrency}; write a number from 1")
+        self._open_adapters = open_adapters
+        self._most = max_concurrency or DEFAULT_CONCURRENCY
+        self._limits = dict(limits or {})
+        self._on_exit = on_exit
+        self._grace = parse_duration(grace) if isinstance(grace, str) else grace
+        self._host = Host(self._live)
+        self._drivers: dict[str, Driver] = {}
+        self._ended: dict[str, anyio.Event] = {}
+        self._failures: dict[str, Exception] = {}
+        self._services: Services | None = None
+        self._group: Any = None
+
+    # --- opening and closing -------------------------------------------------------------------------
+
+    async def open(self) -> Self:
+        """Open the engine; for places that cannot hold an `async with`, such as notebooks."""
+        await self._host.open()
+        return self
+
+    async def aclose(self) -> None:
+        """Do to unfinished runs what `on_exit` says, then close."""
+        await self._host.close()
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    @asynccontextmanager
+    async def _live(self) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            adapters: Adapters = await stack.enter_async_context(self._open_adapters())
+            for executor in adapters.executors.values():
+                await stack.enter_async_context(executor)  # type: ignore[arg-type]  # a Protocol with both methods
+            async with anyio.create_task_group() as group:
+                admission: Admission[Any] = Admission()
+                for name, capacity in self._limits.items():
+                    admission.resize(name, capacity)
+                workers = Workers(group, admission, self._most)
+                self._services = Services(
+                    adapters=adapters,
+                    timers=Timers(adapters.clock),
+                    admission=admission,
+                    wake=workers.wake,
+                    threads=anyio.CapacityLimiter(8),
+                )
+                self._group = group
+                group.start_soon(self._services.timers.run, name="flowd timers")
+                group.start_soon(Inboxes(adapters.inbox, self._drivers).run, name="flowd inboxes")
+                try:
+                    yield
+                finally:
+                    await self._end_runs()
+                    group.cancel_scope.cancel()
+
+    async def _end_runs(self) -> None:
+        for driver in list(self._drivers.values()):
+            if self._on_exit == "cancel":
+                driver.cancel("the engine was closed", "engine")
+            elif self._on_exit == "detach":
+                driver.interrupt()
+        with anyio.CancelScope(shield=True):
+            while self._ended:
+                await next(iter(self._ended.values())).wait()
+
+    # --- starting ----------------------------------------------------------------------------------------
+
+    async def start(
+        self,
+        pipeline: Pipeline,
+        *tasks: str,
+        params: Mapping[str, Any] | None = None,
+        run_id: str | None = None,
+        force: bool = False,
+        force_tasks: Sequence[str] = (),
+        only: bool = False,
+        time: datetime | None = None,
+        trigger: Mapping[str, Any] | None = None,
+    ) -> Run:
+        """Start a run of `pipeline` (of `tasks` and what they need, where named) and return at once.
+
+        `run_id` is an idempotency key: a known id gives that run, resumed where it is unfinished
+        and nobody owns it. `only` runs the named tasks without their needs, whose newest
+        checkpoints stand in for them. Raises BadPipeline, BadParameters or BadRequest before
+        anything is written.
+        """
+        adapters = self._adapters()
+        program = from_pipeline(pipeline)
+        resolved = resolve_params(program.spec.params, params or {}, text=False, folder=program.folder)
+        admitting.check_request(program.spec, tasks, force_tasks, self._limits)
+        if run_id is not None and (known := await self._known(run_id, program, resolved)) is not None:
+            return known
+        selected = admitting.with_direct_needs(program.spec, tasks) if only else select(program.spec.tasks, tasks)
+        checkpoints = await checkpointing.load(adapters, program)
+        lent = admitting.lent(program.spec, tasks, selected, checkpoints) if only else ()
+        origin = dict(trigger or {"kind": "hand"})
+        if time is not None:
+            origin["time"] = time.isoformat()
+        first = e.RunStarted(
+            pipeline=program.spec.name,
+            spec="",
+            params=resolved,
+            trigger=origin,
+            tasks=selected if tasks else (),
+            force=force,
+            force_tasks=tuple(force_tasks),
+            owner=adapters.owner,
+        )
+        admitting.check_inputs(program, first, adapters.clock.now())
+        run_id, digest = await self._create(run_id, program)
+        first = e.RunStarted(**{name: getattr(first, name) for name in first.__struct_fields__} | {"spec": digest})
+        state = RunState(run_id, program.spec)
+        return await self._launch(program, state, 0, first, checkpoints, lent)
+
+    async def run(self, pipeline: Pipeline, *tasks: str, **options: Any) -> Result:
+        """`start`, then wait for the end."""
+        run = await self.start(pipeline, *tasks, **options)
+        return await run.wait()
+
+    async def resume(self, run_id: str, pipeline: Pipeline | None = None) -> Run:
+        """Go on with a run that was interrupted, paused or whose owner died.
+
+        A finished run is returned as it is. StateLocked names a living owner elsewhere.
+        """
+        if run_id in self._drivers:
+            return self._handle(run_id)
+        state, last, program = await self._read(run_id, pipeline)
+        if state.state in s.RUN_ENDED:
+            return self._handle(run_id)
+        checkpoints = await checkpointing.load(self._adapters(), program)
+        return await self._launch(program, state, last, [self._adoption()], checkpoints)
+
+    async def retry(
+        self, run_id: str, *tasks: str, downstream: bool = False, by: str = "", pipeline: Pipeline | None = None
+    ) -> Run:
+        """Run tasks of a run again (all that did not end well, where none is named), in the same run."""
+        asked = RetryAsked(tasks=tasks, downstream=downstream, by=by)
+        if run_id not in self._drivers:
+            state, last, program = await self._read(run_id, pipeline)
+            unknown = [name for name in tasks if name not in state.shape.index]
+            if unknown:
+                raise BadRequest(f"run {run_id} has no task {unknown[0]}")
+            checkpoints = await checkpointing.load(self._adapters(), program)
+            return await self._launch(program, state, last, [self._adoption(), asked], checkpoints)
+        self._drivers[run_id].tell(asked)
+        return self._handle(run_id)
+
+    # --- reading -----------------------------------------------------------------------------------------
+
+    async def get(self, run_id: str) -> Run:
+        """The run with this id, living or not. NoSuchRun if there is none."""
+        if run_id not in self._drivers:
+            await self._adapters().journal.definition(run_id)
+        return self._handle(run_id)
+
+    async def plan(
+        self, pipeline: Pipeline, *tasks: str, params: Mapping[str, Any] | None = None, force: bool = False,
+        force_tasks: Sequence[str] = (),
+    ) -> dict[str, Standing]:
+        """What a run started now would do with each task, and why; nothing is written."""
+        adapters = self._adapters()
+        program = from_pipeline(pipeline)
+        resolved = resolve_params(program.spec.params, params or {}, text=False, folder=program.folder)
+        admitting.check_request(program.spec, tasks, force_tasks, self._limits)
+        state = RunState("plan", program.spec)
+        first = e.RunStarted(
+            pipeline=program.spec.name,
+            spec="",
+            params=resolved,
+            tasks=select(program.spec.tasks, tasks) if tasks else (),
+            force=force,
+            force_tasks=tuple(force_tasks),
+        )
+        now = adapters.clock.now()
+        state.apply(first, now)
+        survey = Survey(
+            state,
+            admitting.files_of(program),
+            await checkpointing.load(adapters, program),
+            function_file=program.function_file,
+        )
+        limiter = self._services.threads if self._services else None
+        standings, _ = await anyio.to_thread.run_sync(survey.pass_over, now, limiter=limiter)
+        return {state.shape.specs[number].name: standing for number, standing in standings.items()}
+
+    # --- within ------------------------------------------------------------------------------------------
+
+    def _adapters(self) -> Adapters:
+        if self._services is None:
+            raise BadRequest("the engine is not open; write `async with Engine() as engine:`")
+        return self._services.adapters
+
+    def _handle(self, run_id: str) -> Run:
+        return Run(
+            run_id,
+            self._adapters(),
+            self._drivers.get(run_id),
+            self._ended.get(run_id),
+            partial(self._failures.get, run_id),
+        )
+
+    def _adoption(self) -> Adopted:
+        return Adopted(self._adapters().owner)
+
+    async def _known(self, run_id: str, program: Program, params: Mapping[str, Any]) -> Run | None:
+        if run_id in self._drivers:
+            return self._handle(run_id)
+        try:
+            definition = await self._adapters().journal.definition(run_id)
+        except NoSuchRun:
+            return None
+        state, _, _ = await self._read(run_id, None, program)
+        if definition.spec.name != program.spec.name or dict(state.params) != dict(params):
+            raise BadRequest(
+                f"run {run_id} exists with another pipeline or other parameters; take another --run-id, or none"
+            )
+        if state.state in s.RUN_ENDED:
+            return self._handle(run_id)
+        checkpoints = await checkpointing.load(self._adapters(), program)
+        last = await self._last(run_id)
+        return await self._launch(program, state, last, [self._adoption()], checkpoints)
+
+    async def _create(self, run_id: str | None, program: Program) -> tuple[str, str]:
+        journal = self._adapters().journal
+        if run_id is not None:
+            return run_id, await journal.create(run_id, program.definition)
+        while True:
+            candidate = new_run_id(self._adapters().clock.now())
+            try:
+                return candidate, await journal.create(candidate, program.definition)
+            except FileExistsError:
+                continue  # another process drew the same id in the same millisecond
+
+    async def _read(
+        self, run_id: str, pipeline: Pipeline | None, program: Program | None = None
+    ) -> tuple[RunState, int, Program]:
+        definition = await self._adapters().journal.definition(run_id)
+        if program is None:
+            program = from_definition(definition) if pipeline is None else from_pipeline(pipeline)
+        if program.spec != definition.spec:
+            living = program
+            program = Program(definition, living.functions, living.bindings, living.strategies)
+        state, last = RunState(run_id, definition.spec), 0
+        async for envelope in self._adapters().journal.read(run_id):
+            state.apply(envelope.event, envelope.at)
+            last = envelope.seq
+        return state, last, program
+
+    async def _last(self, run_id: str) -> int:
+        last = 0
+        async for envelope in self._adapters().journal.read(run_id):
+            last = envelope.seq
+        return last
+
+    async def _launch(
+        self,
+        program: Program,
+        state: RunState,
+        last: int,
+        first: e.RunStarted | Sequence[Stimulus],
+        checkpoints: Mapping[str, Any],
+        lent: Sequence[Any] = (),
+    ) -> Run:
+        """Start the run's driver and return when it owns the run; raise what kept it from that."""
+        self._ended[state.id] = anyio.Event()
+        self._failures.pop(state.id, None)
+        owned = anyio.Event()
+        self._group.start_soon(
+            partial(self._drive, program, state, last, first, checkpoints, lent, owned), name=f"flowd run {state.id}"
+        )
+        await owned.wait()
+        failure = self._failures.get(state.id)
+        if failure is not None and state.id not in self._drivers:
+            raise failure
+        return self._handle(state.id)
+
+    async def _drive(
+        self,
+        program: Program,
+        state: RunState,
+        last: int,
+        first: e.RunStarted | Sequence[Stimulus],
+        checkpoints: Mapping[str, Any],
+        lent: Sequence[Any],
+        owned: anyio.Event,
+    ) -> None:
+        """Own a run from here to its end; its failure is the run's, never the engine's."""
+        assert self._services is not None
+        services, adapters = self._services, self._services.adapters
+        try:
+            async with adapters.journal.open(state.id) as writer, anyio.create_task_group() as group:
+                followers = adapters.followers(state.id, adapters.run_folder(state.id))
+                stream = Stream(state.id, writer, last, followers)
+                driver = self._drivers[state.id] = Driver(services, program, state, stream, checkpoints)
+                admitting.open_limits(services.admission, self._limits, program.spec)
+                await checkpointing.announce(adapters, program, state.id)
+                group.start_soon(stream.publish, name="flowd publish")
+                owned.set()
+                await driver.drive(first, lent)
+                group.cancel_scope.cancel()
+            await checkpointing.merge(adapters, program, state)
+        except Exception as error:  # noqa: BLE001  # given to whoever waits for the run
+            self._failures[state.id] = single(error)
+        finally:
+            services.admission.drop((state.id, RUN_LIMIT))
+            self._drivers.pop(state.id, None)
+            owned.set()
+            self._ended.pop(state.id).set()
+
+
+def single(error: Exception) -> Exception:
+    """The one error inside a group of one, since whoever waits for a run wants that."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+_LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no letters that look alike
+
+
+def new_run_id(now: datetime) -> str:
+    """An id that sorts by time to the millisecond, with 15 random bits behind."""
+    millis = now.microsecond // 1000
+    tail = _LETTERS[millis // 32] + _LETTERS[millis % 32]
+    tail += "".join(secrets.choice(_LETTERS) for _ in range(3))
+    return f"{now:%Y%m%d-%H%M%S}-{tail}"
+
+

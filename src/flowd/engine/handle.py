@@ -1,0 +1,242 @@
+"""What a host program holds of a run: `Run` while it goes on, `Result` once it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+
+from flowd.core import states as s
+from flowd.core.codec import public
+from flowd.core.errors import BadRequest, RunFailed
+from flowd.core.events import Envelope, Error, Reason
+from flowd.core.run import RunState
+from flowd.core.views import run_document, run_status
+from flowd.engine import results
+from flowd.engine.attempt import log_path
+from flowd.engine.driver import Driver
+from flowd.engine.services import Adapters
+from flowd.ports.follower import Signal
+
+
+class RunEvent(dict[str, Any]):
+    """An event as it stands on an event line, by key or by attribute: `seq at run event task …`."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+class TaskResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One task's end: its state, what it returned, and what it left."""
+
+    state: str
+    attempts: int
+    result: Any
+    metrics: Mapping[str, float]
+    outputs: tuple[Path, ...]
+    error: Error | None
+    reason: Reason | None
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run ended, or stands: `state` as in the run's JSON, `ok` if it succeeded."""
+
+    run_id: str
+    state: str
+    ok: bool
+    tasks: Mapping[str, TaskResult]
+    counts: Mapping[str, int]
+    warnings: tuple[str, ...]
+    error: Mapping[str, Any] | None
+    document: Mapping[str, Any]
+
+    def raise_for_failure(self) -> None:
+        """RunFailed unless the run succeeded."""
+        if not self.ok:
+            detail = f": {self.error['task']}: {self.error['type']}: {self.error['message']}" if self.error else ""
+            raise RunFailed(f"run {self.run_id} ended {self.state}{detail}")
+
+
+class Run:
+    """A run, living or recorded. Waiting for it never stops it."""
+
+    def __init__(
+        self,
+        run_id: str,
+        adapters: Adapters,
+        driver: Driver | None,
+        ended: anyio.Event | None,
+        failure: Callable[[], Exception | None],
+    ) -> None:
+        self.id = run_id
+        self._adapters = adapters
+        self._driver = driver
+        self._ended = ended
+        self._failure = failure
+
+    def __repr__(self) -> str:
+        return f"<Run {self.id}>"
+
+    async def wait(self, timeout: float | None = None) -> Result:  # noqa: ASYNC109  # the contract's own keyword
+        """The result once nothing can go on by itself; TimeoutError after `timeout` seconds.
+
+        Raises StorageFailing or StateDamaged where the run could not be recorded.
+        """
+        if self._ended is not None:
+            with anyio.fail_after(timeout):
+                await self._ended.wait()
+        failure = self._failure()
+        if failure is not None:
+            raise failure
+        state = self._driver.run if self._driver is not None else await self._state()
+        return await self._result(state)
+
+    async def result(self, task: str) -> Any:
+        """What `task` returned, once it has ended; RunFailed if it did not end well."""
+        if self._driver is not None and task not in self._driver.run.shape.index:
+            raise BadRequest(f"run {self.id} has no task {task}")
+        async for event in self.events():
+            if event.get("task") == task and self._task_ended(task):
+                break
+        state = self._driver.run if self._driver is not None else await self._state()
+        if task not in state.shape.index:
+            raise BadRequest(f"run {self.id} has no task {task}")
+        found = state.task(task)
+        if found.state not in s.OK:
+            sentence = found.reason.sentence if found.reason else found.state
+            raise RunFailed(f"task {task} of run {self.id} ended {found.state}: {sentence}")
+        return await results.load(found.result, self._adapters.results)
+
+    async def events(self, after: int = 0) -> AsyncIterator[RunEvent]:
+        """Every durable event with `seq > after`, then each new one, until the run is still."""
+        seen = after
+        driver = self._driver
+        queue = _Queue() if driver is not None else None
+        if driver is not None and queue is not None:
+            driver.stream.add(queue)
+        try:
+            async for envelope in self._adapters.journal.read(self.id, after):
+                seen = envelope.seq
+                yield event_line(envelope)
+            while queue is not None and self._ended is not None and driver is not None:
+                for envelope in await queue.take(self._ended):
+                    if envelope.seq > seen:
+                        seen = envelope.seq
+                        yield event_line(envelope)
+                if self._ended.is_set() and not queue.waiting:
+                    break
+        finally:
+            if driver is not None and queue is not None:
+                driver.stream.remove(queue)
+
+    async def cancel(self, reason: str | None = None) -> None:
+        """Ask for the run to stop, and return when that is durable; it ends as cancelled."""
+        driver = self._living()
+        driver.cancel(reason or "", "host")
+        await driver.stream.durable()
+
+    async def pause(self) -> None:
+        """Start nothing new; what runs goes on to its end, then the run is still and resumable."""
+        driver = self._living()
+        driver.pause()
+        await driver.stream.durable()
+
+    async def snapshot(self) -> dict[str, Any]:
+        """The document of `show --json`, as the run stands now."""
+        state = self._driver.run if self._driver is not None else await self._state()
+        return self._document(state)
+
+    # --- within ------------------------------------------------------------------------------------------
+
+    def _living(self) -> Driver:
+        if self._driver is None or (self._ended is not None and self._ended.is_set()):
+            raise BadRequest(f"run {self.id} is not going on here")
+        return self._driver
+
+    def _task_ended(self, task: str) -> bool:
+        return self._driver is None or self._driver.run.task(task).state in s.ENDED
+
+    async def _state(self) -> RunState:
+        definition = await self._adapters.journal.definition(self.id)
+        state = RunState(self.id, definition.spec)
+        async for envelope in self._adapters.journal.read(self.id):
+            state.apply(envelope.event, envelope.at)
+        return state
+
+    def _document(self, state: RunState) -> dict[str, Any]:
+        folder = self._adapters.run_folder(self.id)
+        return run_document(
+            state,
+            owned=self._ended is not None and not self._ended.is_set(),
+            state_dir=self._adapters.state_dir,
+            log_of=lambda task, attempt: str(log_path(folder, task, attempt)),
+        )
+
+    async def _result(self, state: RunState) -> Result:
+        definition = await self._adapters.journal.definition(self.id)
+        folder = Path(definition.folder)
+        tasks = {}
+        for spec, task in zip(state.shape.specs, state.tasks, strict=True):
+            tasks[spec.name] = TaskResult(
+                state=task.state,
+                attempts=task.attempt,
+                result=await results.load(task.result, self._adapters.results),
+                metrics=task.metrics,
+                outputs=tuple(folder / artifact.path for artifact in task.outputs),
+                error=task.error,
+                reason=task.reason,
+            )
+        document = self._document(state)
+        status = run_status(state, owned=False)
+        return Result(
+            run_id=self.id,
+            state=status,
+            ok=status == s.RUN_SUCCEEDED,
+            tasks=tasks,
+            counts=document["counts"],
+            warnings=tuple(document["warnings"]),
+            error=document["error"],
+            document=document,
+        )
+
+
+def event_line(envelope: Envelope) -> RunEvent:
+    """An event as users see it."""
+    return RunEvent(msgspec.json.decode(public(envelope)))
+
+
+class _Queue:
+    """A follower that keeps what it is told until somebody takes it."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Envelope] = []
+        self._news = anyio.Event()
+
+    async def record(self, envelopes: Sequence[Envelope]) -> None:
+        """Keep them."""
+        self.waiting.extend(envelopes)
+        self._news.set()
+
+    def signal(self, signal: Signal) -> None:
+        """Events only."""
+
+    async def take(self, ended: anyio.Event) -> list[Envelope]:
+        """What has come; waits for the first, or for the run to end."""
+        if not self.waiting and not ended.is_set():
+            self._news = anyio.Event()
+            async with anyio.create_task_group() as group:
+
+                async def until(event: anyio.Event) -> None:
+                    await event.wait()
+                    group.cancel_scope.cancel()
+
+                group.start_soon(until, self._news)
+                group.start_soon(until, ended)
+        taken, self.waiting = self.waiting, []
+        return taken

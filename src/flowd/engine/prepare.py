@@ -1,0 +1,229 @@
+"""From a task as it is written to an attempt's work: every expression resolved, nothing begun."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from flowd.authoring.resolve import Binding
+from flowd.core import states as s
+from flowd.core.commands import parse_command, render_argv
+from flowd.core.expressions import render_value
+from flowd.core.run import RunState
+from flowd.core.spec import Call, Output, TaskSpec
+from flowd.core.views import moment
+from flowd.engine.files import Files
+from flowd.ports.executor import Work
+
+_SHELLS = {"sh": ("sh", "-e", "-c"), "bash": ("bash", "-e", "-o", "pipefail", "-c")}
+
+NO_BINDING = Binding(wants_ctx=False, result_parameters=())
+
+
+class Prepared(msgspec.Struct, kw_only=True, eq=False):
+    """A task with its expressions resolved, paths as written (for the fingerprint) and absolute."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[tuple[Output, str], ...]
+    with_: dict[str, Any]
+    env: dict[str, str]
+    action: Any
+
+
+class Resolver:
+    """Resolves the tasks of one run against its parameters and its tasks' ends.
+
+    `values` holds the decoded results that expressions refer to, by task; the caller has
+    loaded them, since loading may wait for the disk.
+    """
+
+    def __init__(self, run: RunState, files: Files) -> None:
+        self._run = run
+        self._files = files
+
+    def written(self, task: TaskSpec, values: Mapping[str, Any]) -> Prepared:
+        """Resolved with paths as they are written. ExpressionError where that is not possible."""
+        scope = self._scope(task, values, lambda path: path)
+        inputs, outputs = self._paths(task, scope)
+        scope["inputs"], scope["outputs"] = list(inputs), [path for _, path in outputs]
+        return Prepared(
+            inputs=inputs,
+            outputs=outputs,
+            with_=render_value(task.with_, scope),
+            env=self._env(task, scope),
+            action=self._action(task, scope),
+        )
+
+    def outputs(self, task: TaskSpec) -> tuple[tuple[Output, str], ...]:
+        """The outputs that are known without any other task; ExpressionError where one is not."""
+        return self._paths(task, self._scope(task, {}, lambda path: path))[1]
+
+    def inputs(self, task: TaskSpec) -> tuple[str, ...]:
+        """The inputs that are known without any other task; ExpressionError where one is not."""
+        return self._paths(task, self._scope(task, {}, lambda path: path))[0]
+
+    def work(
+        self,
+        task: TaskSpec,
+        prepared: Prepared,
+        values: Mapping[str, Any],
+        *,
+        attempt: int,
+        log: Path,
+        function: Callable[..., Any] | None,
+        binding: Binding = NO_BINDING,
+    ) -> Work:
+        """The attempt's work, with absolute paths. ExpressionError where something does not resolve."""
+        scope = self._scope(task, values, lambda path: str(self._files.path(path)))
+        inputs = [self._files.path(path) for written in prepared.inputs for path in self._files.matches(written)]
+        outputs = [self._files.path(path) for _, path in prepared.outputs]
+        scope["inputs"], scope["outputs"] = [str(path) for path in inputs], [str(path) for path in outputs]
+        env = self._env(task, scope)
+        work = Work(
+            run_id=self._run.id,
+            task=task,
+            attempt=attempt,
+            folder=self._files.folder,
+            cwd=self._files.path(task.cwd) if task.cwd else self._files.folder,
+            log=log,
+            env=env,
+            params=ReadParams(self._run.params),
+            inputs=tuple(inputs),
+            outputs=tuple(outputs),
+            grace=task.grace,
+        )
+        if isinstance(task.action, Call):
+            work.function, work.wants_ctx = function, binding.wants_ctx
+            arguments = render_value(task.with_, scope)
+            arguments |= {name: values.get(name) for name in binding.result_parameters if name not in arguments}
+            work.arguments = arguments
+        else:
+            action = self._action(task, scope)
+            work.argv = (*_SHELLS[task.shell], action) if isinstance(action, str) else tuple(action)
+            work.env = {**env, **self._reserved(work)}
+        return work
+
+    def _reserved(self, work: Work) -> dict[str, str]:
+        path = work.env.get("PATH", os.environ.get("PATH", os.defpath))
+        env = {
+            "PATH": os.pathsep.join((str(Path(sys.executable).parent), path)),
+            "FLOWD_RUN_ID": work.run_id,
+            "FLOWD_TASK": work.task.name,
+            "FLOWD_ATTEMPT": str(work.attempt),
+            "FLOWD_METRICS": str(work.log.with_suffix(".metrics")),
+            "FLOWD_RESULT": str(work.log.with_suffix(".result")),
+        }
+        env |= {f"FLOWD_INPUT_{number}": str(path) for number, path in enumerate(work.inputs)}
+        env |= {f"FLOWD_OUTPUT_{number}": str(path) for number, path in enumerate(work.outputs)}
+        return env
+
+    def _paths(
+        self, task: TaskSpec, scope: Mapping[str, Any]
+    ) -> tuple[tuple[str, ...], tuple[tuple[Output, str], ...]]:
+        inputs = tuple(_path(ref.path, scope) for ref in task.inputs)
+        return inputs, tuple((output, _path(output.path, scope)) for output in task.outputs)
+
+    def _env(self, task: TaskSpec, scope: Mapping[str, Any]) -> dict[str, str]:
+        return {name: _text(render_value(value, scope)) for name, value in (self._run.spec.env | task.env).items()}
+
+    def _action(self, task: TaskSpec, scope: Mapping[str, Any]) -> Any:
+        action = task.action
+        if isinstance(action, Call):
+            return [action.module, action.function]
+        if action.text is not None:
+            return parse_command(action.text).render(scope)
+        return list(render_argv(action.argv or (), scope))
+
+    def _scope(self, task: TaskSpec, values: Mapping[str, Any], place: Callable[[str], str]) -> dict[str, Any]:
+        run = self._run
+        return {
+            "params": run.params,
+            "env": os.environ,
+            "run": {
+                "id": run.id,
+                "name": run.spec.name,
+                "state": run.state,
+                "error": None,
+                "failed": [],
+                "time": run.trigger.get("time", moment(run.started_at)),
+                "started": moment(run.started_at),
+                "trigger": run.trigger,
+                "params": run.params,
+            },
+            "tasks": _Tasks(run, values, place),
+        }
+
+
+class ReadParams(dict[str, Any]):
+    """A run's parameters as an attempt sees them; remembers which of them it has read."""
+
+    def __init__(self, params: Mapping[str, Any]) -> None:
+        super().__init__(params)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The parameter, or `default`."""
+        self.read.add(name)
+        return super().get(name, default)
+
+
+class _Tasks(dict[str, Any]):
+    """`tasks.NAME` of expressions, each made when it is first asked for."""
+
+    def __init__(self, run: RunState, values: Mapping[str, Any], place: Callable[[str], str]) -> None:
+        super().__init__()
+        self._run = run
+        self._values = values
+        self._place = place
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._run.shape.index
+
+    def __missing__(self, name: str) -> dict[str, Any]:
+        task = self._run.task(name)
+        self[name] = {
+            "ok": task.state in s.OK,
+            "failed": task.state in s.BROKEN,
+            "skipped": task.state == s.SKIPPED,
+            "state": task.state,
+            "result": self._values.get(name),
+            "metrics": task.metrics,
+            "outputs": [self._place(artifact.path) for artifact in task.outputs],
+            "error": {"type": task.error.type, "message": task.error.message} if task.error else None,
+            "reason": task.reason.code if task.reason else None,
+            "url": None,
+        }
+        return self[name]  # type: ignore[no-any-return]  # just put there
+
+
+def _path(written: str, scope: Mapping[str, Any]) -> str:
+    return _text(render_value(written, scope)) if "{{" in written else written
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else str(value)
+
+
+def referenced_results(task: TaskSpec, of: Callable[[Any], Sequence[Sequence[str]]]) -> set[str]:
+    """The tasks whose results the expressions of `task` refer to."""
+    action = task.action
+    texts: list[Any] = [task.with_, task.env, [ref.path for ref in (*task.inputs, *task.outputs)]]
+    if not isinstance(action, Call):
+        texts.append(action.text if action.text is not None else list(action.argv or ()))
+    return {
+        access[1]
+        for text in texts
+        for access in of(text)
+        if len(access) > 1 and access[0] == "tasks" and (len(access) == 2 or access[2] == "result")
+    }

@@ -1,0 +1,70 @@
+"""What an engine can execute: a definition with the living functions that it calls."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from flowd.authoring.pipeline import Pipeline
+from flowd.authoring.resolve import Binding, bind, resolve_call
+from flowd.core.errors import BadRequest
+from flowd.core.spec import Call, Definition
+from flowd.engine.retrying import Strategies
+
+
+class Program:
+    """A definition and its functions, by task name."""
+
+    def __init__(
+        self,
+        definition: Definition,
+        functions: Mapping[str, Callable[..., Any]],
+        bindings: Mapping[str, Binding],
+        strategies: Mapping[str, Strategies],
+    ) -> None:
+        self.definition = definition
+        self.spec = definition.spec
+        self.folder = Path(definition.folder)
+        self.functions = functions
+        self.bindings = bindings
+        self.strategies = strategies
+
+    def function_file(self, task: str) -> Path | None:
+        """The file that a task's function was written in, where there is one."""
+        function = self.functions.get(task)
+        if function is None:
+            return None
+        try:
+            found = inspect.getsourcefile(inspect.unwrap(function))
+        except TypeError:
+            return None
+        return Path(found) if found and Path(found).is_file() else None
+
+
+def from_pipeline(pipeline: Pipeline) -> Program:
+    """The program of a pipeline as it stands; raises BadPipeline."""
+    return Program(pipeline.definition(), pipeline.functions, pipeline.bindings, pipeline.strategies)
+
+
+def from_definition(definition: Definition) -> Program:
+    """The program of a recorded run: its functions are imported again from beside its file.
+
+    Raises BadRequest where they cannot be.
+    """
+    functions: dict[str, Callable[..., Any]] = {}
+    bindings: dict[str, Binding] = {}
+    for task in definition.spec.tasks:
+        if not isinstance(task.action, Call):
+            continue
+        module, name = task.action.module, task.action.function
+        if module == "__main__" or "<" in name:
+            raise BadRequest(
+                f"task {task.name} calls {module}:{name}, which lives only in the program that started the run; "
+                "go on with engine.resume(run_id, pipeline) there, or move the function into a module"
+            )
+        function = resolve_call(Path(definition.folder), module, name)
+        functions[task.name] = function
+        bindings[task.name] = bind(function, task.needs, task.with_)
+    return Program(definition, functions, bindings, {})

@@ -1,0 +1,20 @@
+"""What the engine itself has to say, to whatever logging the host program has set up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def warn(event: str, **fields: Any) -> None:
+    """One warning on the standard library's logger `flowd`; the host's configuration decides.
+
+    structlog is imported here, on the first warning, because most runs never have one.
+    """
+    import logging
+
+    import structlog
+
+    logger = structlog.wrap_logger(
+        logging.getLogger("flowd"), processors=[structlog.processors.KeyValueRenderer(key_order=["event"])]
+    )
+    logger.warning(event, **fields)

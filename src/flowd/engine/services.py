@@ -1,0 +1,57 @@
+"""What the engine's rooms share: the ports it was given and the few things it has one of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
+
+import anyio
+import msgspec
+
+from flowd.core.events import Error
+from flowd.core.limits import Admission
+from flowd.engine.timers import Timers
+from flowd.ports.clock import Clock
+from flowd.ports.executor import Executor
+from flowd.ports.follower import Follower
+from flowd.ports.inbox import Inbox
+from flowd.ports.journal import Journal
+from flowd.ports.stores import Checkpoints, Results
+
+FollowerFactory = Callable[[str, Path], Sequence[Follower]]
+"""Makes the followers of one run, given its id and its folder."""
+
+
+class Adapters(msgspec.Struct, kw_only=True, eq=False):
+    """The outside world as one engine sees it; wiring fills it in.
+
+    `describe(failure, folder)` puts an exception of the user's code into words;
+    `key(name, folder)` names a pipeline among the checkpoints; `run_folder(run)` is where a
+    run's logs go.
+    """
+
+    clock: Clock
+    journal: Journal
+    checkpoints: Checkpoints
+    results: Results
+    inbox: Inbox
+    executors: Mapping[str, Executor]
+    describe: Callable[[BaseException, Path], Error]
+    key: Callable[[str, Path], str]
+    run_folder: Callable[[str], Path]
+    followers: FollowerFactory
+    state_dir: str
+    owner: str
+
+
+class Services(msgspec.Struct, kw_only=True, eq=False):
+    """The adapters, with what all runs of one engine share.
+
+    `threads` bounds the engine's own blocking calls, apart from those of the host's tasks.
+    """
+
+    adapters: Adapters
+    timers: Timers
+    admission: Admission[Hashable]
+    wake: Callable[[int], None]
+    threads: anyio.CapacityLimiter

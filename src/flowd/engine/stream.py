@@ -1,0 +1,90 @@
+"""One run's stream: events are numbered, stamped and appended here, and told once durable."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from datetime import datetime
+
+import anyio
+
+from flowd.core.events import AnyEvent, Envelope
+from flowd.engine.saying import warn
+from flowd.ports.follower import Follower, Signal
+from flowd.ports.journal import Writer
+
+
+class Stream:
+    """Numbers what was decided, hands it to the writer, and publishes what is durable.
+
+    `applied` is the last number given, `published` the last that followers have seen: they
+    never see an event that a crash could take back.
+    """
+
+    def __init__(self, run_id: str, writer: Writer, applied: int, followers: Sequence[Follower]) -> None:
+        self.run_id = run_id
+        self.applied = applied
+        self.published = applied
+        self._writer = writer
+        self._followers = list(followers)
+        self._pending: deque[Envelope] = deque()
+        self._news = anyio.Event()
+        self._told = anyio.Event()
+
+    def emit(self, events: Sequence[AnyEvent], at: datetime) -> None:
+        """Append what was decided at `at`; returns at once. StorageFailing if the writer failed."""
+        if not events:
+            return
+        batch = [Envelope(self.run_id, number, at, event) for number, event in enumerate(events, self.applied + 1)]
+        self._writer.append(batch)
+        self.applied += len(batch)
+        self._pending.extend(batch)
+        self._news.set()
+
+    def signal(self, signal: Signal) -> None:
+        """Pass on something said in passing; nobody waits and nothing is kept."""
+        for follower in self._followers:
+            follower.signal(signal)
+
+    def add(self, follower: Follower) -> None:
+        """Let `follower` see everything that is published from now on."""
+        self._followers.append(follower)
+
+    def remove(self, follower: Follower) -> None:
+        """Tell `follower` nothing more."""
+        if follower in self._followers:
+            self._followers.remove(follower)
+
+    async def durable(self) -> None:
+        """Return when all that was applied so far is on disk."""
+        await self._writer.durable(self.applied)
+
+    async def told(self) -> None:
+        """Return when all that was applied so far is on disk and every follower has seen it."""
+        target = self.applied
+        await self._writer.durable(target)
+        while self.published < target:
+            told = self._told
+            await told.wait()
+
+    async def publish(self) -> None:
+        """Tell followers what has become durable, for ever; ended by cancellation."""
+        while True:
+            await self._news.wait()
+            self._news = anyio.Event()
+            await self._writer.durable(self.applied, hurry=False)
+            batch = list(self._pending)
+            self._pending.clear()
+            for follower in list(self._followers):
+                await self._tell(follower, batch)
+            if batch:
+                self.published = batch[-1].seq
+            told, self._told = self._told, anyio.Event()
+            told.set()
+
+    async def _tell(self, follower: Follower, batch: Sequence[Envelope]) -> None:
+        try:
+            await follower.record(batch)
+        except Exception as error:  # noqa: BLE001  # one bad follower must not stop the run or the others
+            self._followers.remove(follower)
+            warn("follower_dropped", run=self.run_id, follower=type(follower).__name__, error=repr(error))

@@ -1,0 +1,228 @@
+"""What of a run is fresh: evidence gathered from the files, for `core.freshness` to judge.
+
+One pass over the whole graph before anything starts finds all that is fresh with one look at
+each file; a task behind one that has to run is judged again when its turn comes, since what
+it needs may turn out the same (early cut-off). `plan` is the same pass, told instead of done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from flowd.core import states as s
+from flowd.core.decide import decide
+from flowd.core.events import AnyEvent, Artifact, Reason
+from flowd.core.expressions import ExpressionError, references_of
+from flowd.core.freshness import Evidence, Known, Verdict, judge, product
+from flowd.core.run import RunState
+from flowd.core.stimuli import FoundFresh
+from flowd.engine.files import ABSENT, Files
+from flowd.engine.fingerprint import Codes, input_part, plain_parts
+from flowd.engine.prepare import Prepared, Resolver, referenced_results
+from flowd.ports.stores import Checkpoint
+
+FRESH, RUN, IF_NEEDED = "fresh", "run", "if_needed"
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What the pass over the graph says of one task: fresh, run or if_needed, and why."""
+
+    action: str
+    reason: Reason
+
+
+class Survey:
+    """The knowledge that freshness needs, for one run. Its methods block: call them in a thread.
+
+    `function_file` gives the module file of a task's function, where it has one.
+    """
+
+    def __init__(
+        self,
+        run: RunState,
+        files: Files,
+        checkpoints: Mapping[str, Checkpoint],
+        *,
+        function_file: Callable[[str], Path | None] = lambda _name: None,
+    ) -> None:
+        self.files = files
+        self.resolver = Resolver(run, files)
+        self._run = run
+        self._checkpoints = checkpoints
+        self._function_file = function_file
+        self._codes = Codes(files)
+        self._by_clock = run.trigger.get("kind", "hand") != "hand"
+        self._writers = self._find_writers()
+        for checkpoint in checkpoints.values():
+            files.remember(checkpoint.outputs)
+
+    def pass_over(self, now: datetime) -> tuple[dict[int, Standing], list[AnyEvent]]:
+        """Judge every pending task once, in order, and settle at once those that are fresh.
+
+        The run is changed by the events that are returned: nobody else may touch it meanwhile.
+        """
+        standings: dict[int, Standing] = {}
+        events: list[AnyEvent] = []
+        for number in self._run.shape.order():
+            if self._run.tasks[number].state != s.PENDING:
+                continue
+            standing = standings[number] = self._stand(number, now)
+            if standing.action == FRESH:
+                events += decide(self._run, self.found(number, standing.reason), now)
+        return standings, events
+
+    def found(self, number: int, reason: Reason) -> FoundFresh:
+        """The stimulus that a task was found fresh."""
+        name = self._run.shape.specs[number].name
+        known = self._checkpoints[name]
+        return FoundFresh(
+            task=name,
+            source=known.run,
+            result=known.result,
+            outputs=known.outputs,
+            metrics=known.metrics,
+            parts=known.parts,
+            reason=reason,
+        )
+
+    def judge_one(self, number: int, values: Mapping[str, Any], now: datetime) -> Verdict:
+        """Judge a task whose needs have all ended, or that runs whatever they give."""
+        spec = self._run.shape.specs[number]
+        known = self._checkpoints.get(spec.name)
+        forced = self._run.is_forced(number)
+        if forced or not spec.cache or known is None:
+            return judge(spec, self._known(spec.name), Evidence(parts={}), now=now, forced=forced)
+        missing, altered = self._outputs_now(number, known)
+        try:
+            prepared = self.resolver.written(spec, values)
+            read = [name.removeprefix("param:") for name in known.parts if name.startswith("param:")]
+            evidence = Evidence(parts=self.parts(number, prepared, read), missing=missing, altered=altered)
+        except (ExpressionError, OSError) as error:
+            evidence = Evidence(parts={}, missing=missing, altered=altered, unknown=f"it cannot be told: {error}")
+        return judge(spec, self._known(spec.name), evidence, now=now, by_clock=self._by_clock)
+
+    def parts(self, number: int, prepared: Prepared, read_params: Collection[str]) -> dict[str, str]:
+        """The fingerprint of a task whose needs have ended, as the world is now."""
+        run, spec = self._run, self._run.shape.specs[number]
+        needs = [run.shape.specs[need].name for need in run.shape.needs[number]]
+        parts = plain_parts(
+            spec,
+            action=prepared.action,
+            with_=prepared.with_,
+            env=prepared.env,
+            params=run.params,
+            read_params=read_params,
+            products={need: product(run.task(need).result, run.task(need).outputs) for need in needs},
+        )
+        parts |= self._codes.parts(spec, self._function_file(spec.name))
+        own = {str(self.files.path(path)) for _, path in prepared.outputs}
+        for pattern in prepared.inputs:
+            for written in self.files.matches(pattern):
+                parts[f"input:{written}"] = input_part(self._input_digest(number, written, own))
+        return parts
+
+    def as_left(
+        self, number: int, parts: Mapping[str, str], artifacts: Collection[Artifact]
+    ) -> dict[str, str]:
+        """`parts` of a task that has just written `artifacts`: what it rewrote counts as it left it."""
+        settled = dict(parts)
+        for artifact in artifacts:
+            name = f"input:{artifact.path}"
+            if name in settled and self._writer_above(number, str(self.files.path(artifact.path))) is None:
+                settled[name] = input_part(artifact.digest)
+        return settled
+
+    def _stand(self, number: int, now: datetime) -> Standing:
+        run, spec = self._run, self._run.shape.specs[number]
+        waiting = [need for need in run.shape.needs[number] if run.tasks[need].state not in s.OK]
+        undecided = spec.cache and spec.name in self._checkpoints and not run.is_forced(number)
+        if undecided and waiting:
+            first = run.shape.specs[waiting[0]].name
+            return Standing(IF_NEEDED, Reason("upstream_may_change", f"{first} comes first, and may change"))
+        values = self._inline_values(referenced_results(spec, references_of)) if undecided else {}
+        if values is None:
+            return Standing(IF_NEEDED, Reason("large_result", "it depends on a large result, read when its turn comes"))
+        verdict = self.judge_one(number, values, now)
+        return Standing(FRESH if verdict.fresh else RUN, verdict.reason)
+
+    def _known(self, name: str) -> Known | None:
+        checkpoint = self._checkpoints.get(name)
+        if checkpoint is None:
+            return None
+        return Known(run=checkpoint.run, at=checkpoint.at, parts=checkpoint.parts, touched=checkpoint.touched)
+
+    def _inline_values(self, names: Collection[str]) -> dict[str, Any] | None:
+        values = {}
+        for name in names:
+            stored = self._run.task(name).result
+            if stored is not None:
+                if not isinstance(stored.inline, msgspec.Raw):
+                    return None
+                values[name] = msgspec.json.decode(stored.inline)
+        return values
+
+    # --- files -----------------------------------------------------------------------------------
+
+    def _find_writers(self) -> dict[str, list[int]]:
+        """The tasks that write each path, the last one last."""
+        writers: dict[str, list[int]] = {}
+        for number in self._run.shape.order():
+            try:
+                outputs = self.resolver.outputs(self._run.shape.specs[number])
+            except ExpressionError:
+                continue  # it depends on a result: known when its turn comes
+            for _, path in outputs:
+                writers.setdefault(str(self.files.path(path)), []).append(number)
+        return {path: numbers for path, numbers in writers.items() if numbers}
+
+    def _outputs_now(self, number: int, known: Checkpoint) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        missing, altered = [], []
+        for artifact in known.outputs:
+            path = self.files.path(artifact.path)
+            now = self.files.digest(path)
+            if now == ABSENT:
+                missing.append(artifact.path)
+            elif now != self._last_left(number, str(path), artifact):
+                altered.append(artifact.path)
+        return tuple(missing), tuple(altered)
+
+    def _recorded(self, number: int, path: str) -> Artifact | None:
+        """What a task recorded of `path`: in this run where it has ended, else before."""
+        task = self._run.tasks[number]
+        checkpoint = self._checkpoints.get(self._run.shape.specs[number].name)
+        recorded = task.outputs if task.state in s.OK else checkpoint.outputs if checkpoint else ()
+        return next((artifact for artifact in recorded if str(self.files.path(artifact.path)) == path), None)
+
+    def _last_left(self, number: int, path: str, own: Artifact) -> str:
+        """The digest that the last writer of `path` recorded: what the file ought to have."""
+        last = self._writers.get(path, [number])[-1]
+        recorded = None if last == number else self._recorded(last, path)
+        return own.digest if recorded is None else recorded.digest
+
+    def _writer_above(self, number: int, path: str) -> int | None:
+        """The nearest task before this one that writes `path`."""
+        writers = [writer for writer in self._writers.get(path, ()) if writer != number]
+        if not writers:
+            return None
+        above = self._run.shape.reach([number], down=False)
+        return next((writer for writer in reversed(writers) if writer in above), None)
+
+    def _input_digest(self, number: int, written: str, own: set[str]) -> str:
+        """What the task reads at this path: the nearest writer's record, else the file itself.
+
+        A file that the task itself rewrites counts as the task left it, unless another hand
+        has changed it since.
+        """
+        path = str(self.files.path(written))
+        writer = self._writer_above(number, path)
+        if writer is not None:
+            recorded = self._recorded(writer, path)
+            return ABSENT if recorded is None else recorded.digest
+        now = self.files.digest(Path(path))
+        left = self._recorded(number, path) if path in own else None
+        return left.digest if left is not None and now == self._last_left(number, path, left) else now

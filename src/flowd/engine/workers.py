@@ -1,0 +1,65 @@
+"""The fixed set of tasks that carry attempts out: each takes the next that may start, again and again.
+
+This is the cheap shape: no child task per attempt, and a successor goes on in the task that
+freed it. An attempt's own context variables are its executor's affair, so none leak from one
+attempt into the next.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections import deque
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from flowd.core.limits import Admission
+
+if TYPE_CHECKING:
+    from flowd.engine.driver import Driver
+
+
+class Workers:
+    """At most `most` concurrent attempts of all runs of an engine, in `group`."""
+
+    def __init__(self, group: TaskGroup, admission: Admission[Hashable], most: int) -> None:
+        self._group = group
+        self._admission = admission
+        self._most = most
+        self._count = 0
+        self._idle: deque[anyio.Event] = deque()
+        # Spawned in the context of whoever opened the engine, not of who happens to wake it.
+        self._context = contextvars.copy_context()
+
+    def wake(self, number: int) -> None:
+        """Up to `number` more candidates may be startable."""
+        while number > 0 and self._idle:
+            self._idle.popleft().set()
+            number -= 1
+        while number > 0 and self._count < self._most:
+            self._count += 1
+            number -= 1
+            self._context.copy().run(self._spawn)
+
+    def _spawn(self) -> None:
+        self._group.start_soon(self._work, name="flowd attempt")
+
+    async def _work(self) -> None:
+        """Take, perform, release; rest when nothing fits."""
+        while True:
+            candidate = self._admission.take()
+            if candidate is None:
+                rest = anyio.Event()
+                self._idle.append(rest)
+                await rest.wait()
+                continue
+            key: Any = candidate.key
+            driver: Driver = key[0]
+            try:
+                await driver.perform(key[1])
+            finally:
+                if candidate.uses:
+                    self._admission.release(candidate.key, candidate.uses)
+                    self.wake(1)

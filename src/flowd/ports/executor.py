@@ -1,0 +1,98 @@
+"""The port through which an attempt's action is carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import msgspec
+
+from flowd.core.events import Error
+from flowd.core.spec import TaskSpec
+
+
+class Work(msgspec.Struct, kw_only=True, eq=False):
+    """One attempt, fully resolved: everything an executor needs, and nothing to look up.
+
+    `argv` is the program of a `run` action; `function` with `arguments` the call of a `call`
+    action (`arguments` holds neither `ctx`: the executor passes its context where
+    `wants_ctx`). `env` is what flowd adds to the environment; paths are absolute. `log` is
+    the attempt's own file. `module_folder` is where the function's module is found.
+    """
+
+    run_id: str
+    task: TaskSpec
+    attempt: int
+    folder: Path
+    cwd: Path
+    log: Path
+    env: Mapping[str, str] = {}
+    params: Mapping[str, Any] = {}
+    inputs: tuple[Path, ...] = ()
+    outputs: tuple[Path, ...] = ()
+    argv: tuple[str, ...] = ()
+    function: Callable[..., Any] | None = None
+    wants_ctx: bool = False
+    arguments: Mapping[str, Any] = {}
+    grace: timedelta = timedelta(seconds=10)
+
+
+class Channel(Protocol):
+    """What a running attempt says while it runs; every method may be called from any thread."""
+
+    def log(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
+        """A line for people, with its fields."""
+        ...
+
+    def metric(self, name: str, value: float) -> None:
+        """A named finite number; ValueError otherwise."""
+        ...
+
+    def progress(self, done: float, total: float | None) -> None:
+        """How far the attempt is."""
+        ...
+
+
+class Executor(Protocol):
+    """Carries out attempts of one kind; opened and closed with the engine."""
+
+    async def __aenter__(self) -> Executor:
+        """Open what is shared by all attempts."""
+        ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End all that is left and close."""
+        ...
+
+    async def run(self, work: Work, channel: Channel) -> object:
+        """Do the work and return its value, or raise; ended by cancelling the caller's scope.
+
+        After cancellation it returns only when nothing of the attempt is left, or raises
+        Abandoned. A command that ends badly raises CommandFailed.
+        """
+        ...
+
+
+class CommandFailed(Exception):
+    """A command ended with a non-zero code or by a signal, or could not be found."""
+
+    def __init__(self, error: Error) -> None:
+        self.error = error
+        super().__init__(error.message)
+
+
+class NotStarted(Exception):
+    """The attempt could not begin (no process, no memory): safe to try again in any case."""
+
+
+class Abandoned(Exception):
+    """The work could not be stopped and goes on; `finished` (awaitable) says when it ends."""
+
+    def __init__(self, message: str, finished: Any = None) -> None:
+        self.finished = finished
+        super().__init__(message)

@@ -1,0 +1,37 @@
+"""The port by which other processes ask something of a run's owner."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Protocol
+
+import msgspec
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What someone asks of a run: `cancel`, or `retry` of `tasks`; `by` says who."""
+
+    id: str
+    kind: str
+    by: str = ""
+    reason: str = ""
+    tasks: tuple[str, ...] = ()
+    downstream: bool = False
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of a request; `error` is empty where it was done and is durable."""
+
+    error: str = ""
+
+
+class Inbox(Protocol):
+    """Requests to the runs that this process owns."""
+
+    async def take(self, runs: Collection[str]) -> list[tuple[str, Request]]:
+        """The requests that wait, oldest first, each with its run; each is taken once."""
+        ...
+
+    async def answer(self, run: str, request: str, answer: Answer) -> None:
+        """Tell whoever asked."""
+        ...

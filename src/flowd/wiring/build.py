@@ -1,0 +1,88 @@
+"""The engine as users construct it: on a state directory, with the real outside world."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from flowd.adapters.checkpoints import FileCheckpoints, pipeline_key
+from flowd.adapters.clock import SystemClock
+from flowd.adapters.executors.coroutine import CoroutineExecutor
+from flowd.adapters.executors.failure import describe
+from flowd.adapters.executors.guardian import Guardian
+from flowd.adapters.executors.process import ProcessExecutor
+from flowd.adapters.executors.shell import ShellExecutor
+from flowd.adapters.executors.thread import ThreadExecutor
+from flowd.adapters.followers.attempt_log import AttemptLog
+from flowd.adapters.inbox import FileInbox
+from flowd.adapters.journal.file import FileJournal
+from flowd.adapters.results import FileResults
+from flowd.engine import engine
+from flowd.engine.services import Adapters, FollowerFactory
+from flowd.ports.clock import Clock
+
+
+def no_followers(_run: str, _folder: Path) -> Sequence[Any]:
+    """Nobody but the run's own files."""
+    return ()
+
+
+@asynccontextmanager
+async def file_adapters(
+    state_dir: Path, clock: Clock | None = None, followers: FollowerFactory = no_followers
+) -> AsyncIterator[Adapters]:
+    """The adapters of a state directory, open."""
+    incarnation = f"{os.getpid()}-{secrets.token_hex(6)}"
+    async with FileJournal(state_dir) as journal, Guardian(incarnation) as guardian:
+
+        def all_followers(run: str, folder: Path) -> Sequence[Any]:
+            return (AttemptLog(folder), *followers(run, folder))
+
+        yield Adapters(
+            clock=clock or SystemClock(),
+            journal=journal,
+            checkpoints=FileCheckpoints(state_dir),
+            results=FileResults(state_dir),
+            inbox=FileInbox(state_dir),
+            executors={
+                "async": CoroutineExecutor(),
+                "thread": ThreadExecutor(),
+                "shell": ShellExecutor(guardian),
+                "process": ProcessExecutor(guardian),
+            },
+            describe=describe,
+            key=lambda name, folder: pipeline_key(name, folder, state_dir),
+            run_folder=journal.run_folder,
+            followers=all_followers,
+            state_dir=str(state_dir),
+            owner=incarnation,
+        )
+
+
+class Engine(engine.Engine):
+    """Runs pipelines concurrently in the event loop that it is opened in, on `state_dir`.
+
+    `max_concurrency` bounds the attempts of all runs together (32 where it is not given),
+    `limits` are named capacities that tasks share, `on_exit` is what leaving does to runs that
+    are not done: cancel, drain or detach (resumable); `grace` bounds how long that may take.
+    """
+
+    def __init__(
+        self,
+        state_dir: str | Path = ".flowd",
+        *,
+        max_concurrency: int | None = None,
+        limits: Mapping[str, float] | None = None,
+        on_exit: str = "cancel",
+        grace: str | timedelta = "10s",
+        clock: Clock | None = None,
+        followers: FollowerFactory = no_followers,
+    ) -> None:
+        place = Path(state_dir).absolute()
+        opening: Callable[[], Any] = lambda: file_adapters(place, clock, followers)  # noqa: E731  # reads best as a value
+        super().__init__(opening, max_concurrency=max_concurrency, limits=limits, on_exit=on_exit, grace=grace)
