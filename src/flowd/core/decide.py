@@ -180,7 +180,9 @@ def _left_running(_run: RunState, spec: TaskSpec, task: TaskState, report: st.At
     outcome = report.outcome
     assert isinstance(outcome, st.LeftRunning)
     return e.TaskAbandoned(
-        task=spec.name, attempt=task.attempt, reason=e.Reason("abandoned", f"it could not be stopped: {outcome.message}")
+        task=spec.name,
+        attempt=task.attempt,
+        reason=e.Reason("abandoned", f"it could not be stopped: {outcome.message}"),
     )
 
 

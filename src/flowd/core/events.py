@@ -74,7 +74,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     """The base of all events."""
 
 
-class TaskEvent(Event, kw_only=True):
+class TaskEvent(Event, frozen=True, kw_only=True):
     """The base of events about one task."""
 
     task: str
@@ -83,7 +83,7 @@ class TaskEvent(Event, kw_only=True):
 # --- a run -----------------------------------------------------------------------------------
 
 
-class RunStarted(Event, kw_only=True):
+class RunStarted(Event, frozen=True, kw_only=True):
     """A run began. `spec` is the digest of the run's `spec.json`, written and synced before."""
 
     pipeline: str
@@ -96,37 +96,37 @@ class RunStarted(Event, kw_only=True):
     owner: str = ""
 
 
-class RunAdopted(Event, kw_only=True):
+class RunAdopted(Event, frozen=True, kw_only=True):
     """Another owner went on with the run after its owner died, or after a pause."""
 
     owner: str
 
 
-class RunCancelRequested(Event, kw_only=True):
+class RunCancelRequested(Event, frozen=True, kw_only=True):
     """A person or the host program asked for the run to stop."""
 
     reason: str = ""
     by: str = ""
 
 
-class RunDeadlinePassed(Event, kw_only=True):
+class RunDeadlinePassed(Event, frozen=True, kw_only=True):
     """The run's `deadline` elapsed: what still ran is ended as timed out."""
 
 
-class RunPaused(Event, kw_only=True):
+class RunPaused(Event, frozen=True, kw_only=True):
     """Nothing new starts until the run is resumed; `reason` is `interrupted` for a stop signal."""
 
     reason: str = ""
 
 
-class RunFinished(Event, kw_only=True):
+class RunFinished(Event, frozen=True, kw_only=True):
     """The run ended: succeeded, failed or cancelled."""
 
     state: str
     reason: Reason | None = None
 
 
-class RunReopened(Event, kw_only=True):
+class RunReopened(Event, frozen=True, kw_only=True):
     """A person asked for tasks of a finished run again (`retry`)."""
 
     by: str = ""
@@ -135,7 +135,7 @@ class RunReopened(Event, kw_only=True):
 # --- a task ----------------------------------------------------------------------------------
 
 
-class TaskStarted(TaskEvent, kw_only=True):
+class TaskStarted(TaskEvent, frozen=True, kw_only=True):
     """Attempt `attempt` (counted from 1, every try included) began; `reason`: why it is not fresh."""
 
     attempt: int
@@ -143,7 +143,7 @@ class TaskStarted(TaskEvent, kw_only=True):
     reason: Reason | None = None
 
 
-class TaskSucceeded(TaskEvent, kw_only=True):
+class TaskSucceeded(TaskEvent, frozen=True, kw_only=True):
     """The attempt did all it declared; this record is the task's checkpoint.
 
     `parts` is the fingerprint it was made with, part by part, so that a later run can say
@@ -158,7 +158,7 @@ class TaskSucceeded(TaskEvent, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
-class TaskFresh(TaskEvent, kw_only=True):
+class TaskFresh(TaskEvent, frozen=True, kw_only=True):
     """The task's newest checkpoint (of run `source`) still holds; it was not run again."""
 
     source: str
@@ -169,7 +169,7 @@ class TaskFresh(TaskEvent, kw_only=True):
     reason: Reason | None = None
 
 
-class TaskRetryScheduled(TaskEvent, kw_only=True):
+class TaskRetryScheduled(TaskEvent, frozen=True, kw_only=True):
     """The attempt failed and the next may begin at `retry_at`, `delay` after the failure."""
 
     attempt: int
@@ -179,7 +179,7 @@ class TaskRetryScheduled(TaskEvent, kw_only=True):
     metrics: dict[str, float] = {}
 
 
-class TaskFailed(TaskEvent, kw_only=True):
+class TaskFailed(TaskEvent, frozen=True, kw_only=True):
     """The attempt failed and no other follows; `attempt` 0: it could not be begun."""
 
     attempt: int
@@ -188,7 +188,7 @@ class TaskFailed(TaskEvent, kw_only=True):
     metrics: dict[str, float] = {}
 
 
-class TaskTimedOut(TaskEvent, kw_only=True):
+class TaskTimedOut(TaskEvent, frozen=True, kw_only=True):
     """The attempt was ended by its `timeout` or by the run's `deadline`."""
 
     attempt: int
@@ -197,28 +197,28 @@ class TaskTimedOut(TaskEvent, kw_only=True):
     metrics: dict[str, float] = {}
 
 
-class TaskAbandoned(TaskEvent, kw_only=True):
+class TaskAbandoned(TaskEvent, frozen=True, kw_only=True):
     """The attempt could not be stopped and goes on by itself; its limits are still held."""
 
     attempt: int
     reason: Reason
 
 
-class TaskInterrupted(TaskEvent, kw_only=True):
+class TaskInterrupted(TaskEvent, frozen=True, kw_only=True):
     """The attempt was cut short by flowd's own end; it counts against no retry policy."""
 
     attempt: int
     reason: Reason
 
 
-class TaskUncertain(TaskEvent, kw_only=True):
+class TaskUncertain(TaskEvent, frozen=True, kw_only=True):
     """A non-idempotent attempt began and its end is unknown; a person must resolve it."""
 
     attempt: int
     reason: Reason
 
 
-class TaskResolved(TaskEvent, kw_only=True):
+class TaskResolved(TaskEvent, frozen=True, kw_only=True):
     """A person said what became of an uncertain task: succeeded, failed or rerun."""
 
     verdict: str
@@ -226,34 +226,32 @@ class TaskResolved(TaskEvent, kw_only=True):
     result: Stored | None = None
 
 
-class TaskSkipped(TaskEvent, kw_only=True):
+class TaskSkipped(TaskEvent, frozen=True, kw_only=True):
     """The task was not run, on purpose."""
 
     reason: Reason
 
 
-class TaskUpstreamFailed(TaskEvent, kw_only=True):
+class TaskUpstreamFailed(TaskEvent, frozen=True, kw_only=True):
     """A task that this one needs did not end well; `cause` is the need."""
 
     cause: str
 
 
-class TaskCancelled(TaskEvent, kw_only=True):
+class TaskCancelled(TaskEvent, frozen=True, kw_only=True):
     """The task was stopped, or will not start, because the run was cancelled."""
 
     attempt: int = 0
     reason: Reason | None = None
 
 
-class TaskReset(TaskEvent, kw_only=True):
+class TaskReset(TaskEvent, frozen=True, kw_only=True):
     """A person asked for the task again: it is pending, with a new allowance of attempts."""
 
     by: str = ""
 
 
-RUN_EVENTS = (
-    RunStarted | RunAdopted | RunCancelRequested | RunDeadlinePassed | RunPaused | RunFinished | RunReopened
-)
+RUN_EVENTS = RunStarted | RunAdopted | RunCancelRequested | RunDeadlinePassed | RunPaused | RunFinished | RunReopened
 TASK_EVENTS = (
     TaskStarted
     | TaskSucceeded

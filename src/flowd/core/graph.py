@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 
 import msgspec
 
@@ -269,7 +270,7 @@ def writer_problems(
     for path, who in shared.items():
         # Neighbours in a topological order are ordered, or the whole set is not.
         line = sorted(who, key=lambda name: place.get(name, len(place)))
-        for first, second in zip(line, line[1:], strict=False):
+        for first, second in pairwise(line):
             if not upstream(first, second):
                 problems.append(UnorderedWriters(path, *sorted((first, second), key=who.index)))
     for task in tasks:

@@ -121,7 +121,9 @@ class RunState:
         """Whether a person asked for this task whatever its checkpoint says."""
         asked = self.tasks[number].reason
         return (
-            self.force or self.shape.specs[number].name in self.forced or (asked is not None and asked.code == "retried")
+            self.force
+            or self.shape.specs[number].name in self.forced
+            or (asked is not None and asked.code == "retried")
         )
 
     def _enter(self, number: int, task: TaskState, target: str) -> None:

@@ -20,14 +20,14 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid
     """The base of all parts of a specification: frozen, compared by value."""
 
 
-class Call(Spec, kw_only=True, tag_field="kind", tag="call"):
+class Call(Spec, frozen=True, kw_only=True, tag_field="kind", tag="call"):
     """Call `function` (dotted inside `module`) of a module beside the pipeline's file."""
 
     module: str
     function: str
 
 
-class Run(Spec, kw_only=True, tag_field="kind", tag="run"):
+class Run(Spec, frozen=True, kw_only=True, tag_field="kind", tag="run"):
     """Run a command: `text` goes to the task's shell, `argv` starts a program without one."""
 
     text: str | None = None
@@ -37,7 +37,7 @@ class Run(Spec, kw_only=True, tag_field="kind", tag="run"):
 Action = Call | Run
 
 
-class Retry(Spec, kw_only=True):
+class Retry(Spec, frozen=True, kw_only=True):
     """When a failed attempt is tried again.
 
     `attempts` counts every try, the first included. The n-th wait is `delay` (constant),
@@ -56,13 +56,13 @@ class Retry(Spec, kw_only=True):
     max_elapsed: timedelta | None = None
 
 
-class Input(Spec, kw_only=True):
+class Input(Spec, frozen=True, kw_only=True):
     """A path or glob that a task reads, relative to the pipeline's folder; may hold `{{ }}`."""
 
     path: str
 
 
-class Output(Spec, kw_only=True):
+class Output(Spec, frozen=True, kw_only=True):
     """A path that a task writes; it must exist after success unless `optional`.
 
     `checkpoint` false leaves its content out of the freshness decision.
@@ -73,7 +73,7 @@ class Output(Spec, kw_only=True):
     optional: bool = False
 
 
-class TaskSpec(Spec, kw_only=True):
+class TaskSpec(Spec, frozen=True, kw_only=True):
     """One task of a pipeline: one action, its needs, files and policies."""
 
     name: str
@@ -99,7 +99,7 @@ class TaskSpec(Spec, kw_only=True):
     description: str = ""
 
 
-class Param(Spec, kw_only=True):
+class Param(Spec, frozen=True, kw_only=True):
     """A typed parameter of a pipeline; `default` is already of that type.
 
     `type` is one of str int float bool path uri date datetime duration json list. Values of
@@ -116,7 +116,7 @@ class Param(Spec, kw_only=True):
     description: str = ""
 
 
-class LogSpec(Spec, kw_only=True):
+class LogSpec(Spec, frozen=True, kw_only=True):
     """Where a run's log lines go besides the run's own file."""
 
     file: str | None = None
@@ -125,7 +125,7 @@ class LogSpec(Spec, kw_only=True):
     level: str = "info"
 
 
-class PipelineSpec(Spec, kw_only=True):
+class PipelineSpec(Spec, frozen=True, kw_only=True):
     """A whole pipeline. `tasks` keeps the order in which they were written."""
 
     name: str
@@ -140,7 +140,7 @@ class PipelineSpec(Spec, kw_only=True):
     format: int = SPEC_FORMAT
 
 
-class Definition(Spec, kw_only=True):
+class Definition(Spec, frozen=True, kw_only=True):
     """A specification with where it came from: what `spec.json` of a run holds.
 
     `folder` is absolute: paths in the specification are relative to it. `source` is what a

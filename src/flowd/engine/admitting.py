@@ -37,7 +37,9 @@ def check_request(
     for task in spec.tasks:
         for name, weight in task.uses.items():
             if name in limits and weight > limits[name]:
-                raise BadRequest(f"task {task.name} uses {weight:g} of {name}, but the engine's limit is {limits[name]:g}")
+                raise BadRequest(
+                    f"task {task.name} uses {weight:g} of {name}, but the engine's limit is {limits[name]:g}"
+                )
 
 
 def open_limits(admission: Admission[Hashable], limits: Mapping[str, float], spec: PipelineSpec) -> None:
@@ -55,9 +57,7 @@ def with_direct_needs(spec: PipelineSpec, tasks: Sequence[str]) -> tuple[str, ..
     return tuple(name for name in known if name in chosen)
 
 
-def lent(
-    spec: PipelineSpec, tasks: Collection[str], selected: Collection[str], checkpoints: Mapping[str, Checkpoint]
-) -> list[FoundFresh]:
+def lent(tasks: Collection[str], selected: Collection[str], checkpoints: Mapping[str, Checkpoint]) -> list[FoundFresh]:
     """The needs that shall not run, each by its newest checkpoint; BadRequest where one has none."""
     found = []
     for name in selected:

@@ -16,10 +16,20 @@ import anyio
 import anyio.to_thread
 
 from flowd.core.errors import FlowdError, StorageFailing
-from flowd.core.events import Error, Reason
+from flowd.core.events import Artifact, Error, Reason
 from flowd.core.expressions import ExpressionError, references_of
 from flowd.core.spec import Call
-from flowd.core.stimuli import Again, AttemptEnded, CouldNotBegin, Failed, LeftRunning, Outcome, Stopped, Succeeded, TimedOut
+from flowd.core.stimuli import (
+    Again,
+    AttemptEnded,
+    CouldNotBegin,
+    Failed,
+    LeftRunning,
+    Outcome,
+    Stopped,
+    Succeeded,
+    TimedOut,
+)
 from flowd.engine import results, retrying
 from flowd.engine.channel import AttemptChannel
 from flowd.engine.files import Look, MissingOutput, collect
@@ -141,8 +151,8 @@ class Attempt:
                 path = files.path(written)
                 if path not in own and not path.exists():
                     raise FileNotFoundError(f"its input {written} is not there")
-        for _, path in prepared.outputs:
-            files.path(path).parent.mkdir(parents=True, exist_ok=True)
+        for _, written in prepared.outputs:
+            files.path(written).parent.mkdir(parents=True, exist_ok=True)
         self._before = [files.look(files.path(path)) for _, path in prepared.outputs]
         if self._spec.cache:
             self._parts = survey.parts(self._number, prepared, ())
@@ -171,13 +181,12 @@ class Attempt:
 
     async def _outcome(self, work: Work, value: object) -> Outcome:
         driver, spec, channel = self._driver, self._spec, self.channel
-        assert channel is not None and self._prepared is not None
+        assert channel is not None
+        assert self._prepared is not None
         stored = await results.store(value, driver.services.adapters.results) if value is not None else None
-        artifacts = ()
+        artifacts: tuple[Artifact, ...] = ()
         if spec.outputs:
-            artifacts = await self._in_thread(
-                collect, driver.survey.files, self._prepared.outputs, self._before
-            )
+            artifacts = await self._in_thread(collect, driver.survey.files, self._prepared.outputs, self._before)
         parts = self._parts
         if spec.cache:
             if isinstance(work.params, ReadParams) and work.wants_ctx:

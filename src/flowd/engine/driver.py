@@ -7,7 +7,7 @@ ends it at once: the run is then recovered from its journal, never patched in me
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -172,12 +172,12 @@ class Driver:
         if not self.attempts:
             self._go_on()
 
-    def uses(self, number: int) -> Mapping[object, float]:
+    def uses(self, number: int) -> Mapping[Hashable, float]:
         """What a task holds of the limits while it runs."""
-        spec = self.run.shape.specs[number]
-        if self.run.spec.max_concurrency is None:
-            return spec.uses
-        return {**spec.uses, (self.run.id, RUN_LIMIT): 1.0}
+        uses: dict[Hashable, float] = dict(self.run.shape.specs[number].uses.items())
+        if self.run.spec.max_concurrency is not None:
+            uses[self.run.id, RUN_LIMIT] = 1.0
+        return uses
 
     def _emit(self, events: list[e.AnyEvent], now: datetime) -> None:
         try:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,11 +20,12 @@ from flowd.core.errors import BadRequest, NoSuchRun
 from flowd.core.limits import Admission
 from flowd.core.run import RunState
 from flowd.core.shape import select
-from flowd.core.stimuli import Adopted, RetryAsked, Stimulus
+from flowd.core.stimuli import Adopted, CancelAsked, RetryAsked, Stimulus
 from flowd.engine import admitting, checkpointing
 from flowd.engine.driver import RUN_LIMIT, Driver
 from flowd.engine.handle import Result, Run
 from flowd.engine.host import Host
+from flowd.engine.ids import new_run_id
 from flowd.engine.inboxes import Inboxes
 from flowd.engine.program import Program, from_definition, from_pipeline
 from flowd.engine.services import Adapters, Services
@@ -99,7 +98,7 @@ class Engine:
         async with AsyncExitStack() as stack:
             adapters: Adapters = await stack.enter_async_context(self._open_adapters())
             for executor in adapters.executors.values():
-                await stack.enter_async_context(executor)  # type: ignore[arg-type]  # a Protocol with both methods
+                await stack.enter_async_context(executor)
             async with anyio.create_task_group() as group:
                 admission: Admission[Any] = Admission()
                 for name, capacity in self._limits.items():
@@ -154,13 +153,13 @@ class Engine:
         """
         adapters = self._adapters()
         program = from_pipeline(pipeline)
-        resolved = resolve_params(program.spec.params, params or {}, text=False, folder=program.folder)
+        resolved = resolve_params(program.spec.params, params or {}, text=False)
         admitting.check_request(program.spec, tasks, force_tasks, self._limits)
         if run_id is not None and (known := await self._known(run_id, program, resolved)) is not None:
             return known
         selected = admitting.with_direct_needs(program.spec, tasks) if only else select(program.spec.tasks, tasks)
         checkpoints = await checkpointing.load(adapters, program)
-        lent = admitting.lent(program.spec, tasks, selected, checkpoints) if only else ()
+        lent = admitting.lent(tasks, selected, checkpoints) if only else ()
         origin = dict(trigger or {"kind": "hand"})
         if time is not None:
             origin["time"] = time.isoformat()
@@ -213,6 +212,20 @@ class Engine:
         self._drivers[run_id].tell(asked)
         return self._handle(run_id)
 
+    async def cancel(self, run_id: str, reason: str = "", by: str = "") -> Run:
+        """Stop a run for good; one that nobody owns is adopted for it, and none of its code is needed.
+
+        A finished run is returned as it is. StateLocked names a living owner elsewhere.
+        """
+        if run_id in self._drivers:
+            self._drivers[run_id].cancel(reason, by)
+            return self._handle(run_id)
+        uncalled = Program(await self._adapters().journal.definition(run_id), {}, {}, {})
+        state, last, program = await self._read(run_id, None, uncalled)
+        if state.state in s.RUN_ENDED:
+            return self._handle(run_id)
+        return await self._launch(program, state, last, [self._adoption(), CancelAsked(reason=reason, by=by)], {})
+
     # --- reading -----------------------------------------------------------------------------------------
 
     async def get(self, run_id: str) -> Run:
@@ -222,13 +235,17 @@ class Engine:
         return self._handle(run_id)
 
     async def plan(
-        self, pipeline: Pipeline, *tasks: str, params: Mapping[str, Any] | None = None, force: bool = False,
+        self,
+        pipeline: Pipeline,
+        *tasks: str,
+        params: Mapping[str, Any] | None = None,
+        force: bool = False,
         force_tasks: Sequence[str] = (),
     ) -> dict[str, Standing]:
         """What a run started now would do with each task, and why; nothing is written."""
         adapters = self._adapters()
         program = from_pipeline(pipeline)
-        resolved = resolve_params(program.spec.params, params or {}, text=False, folder=program.folder)
+        resolved = resolve_params(program.spec.params, params or {}, text=False)
         admitting.check_request(program.spec, tasks, force_tasks, self._limits)
         state = RunState("plan", program.spec)
         first = e.RunStarted(
@@ -277,7 +294,7 @@ class Engine:
             definition = await self._adapters().journal.definition(run_id)
         except NoSuchRun:
             return None
-        state, _, _ = await self._read(run_id, None, program)
+        state, last, _ = await self._read(run_id, None, program)
         if definition.spec.name != program.spec.name or dict(state.params) != dict(params):
             raise BadRequest(
                 f"run {run_id} exists with another pipeline or other parameters; take another --run-id, or none"
@@ -285,7 +302,6 @@ class Engine:
         if state.state in s.RUN_ENDED:
             return self._handle(run_id)
         checkpoints = await checkpointing.load(self._adapters(), program)
-        last = await self._last(run_id)
         return await self._launch(program, state, last, [self._adoption()], checkpoints)
 
     async def _create(self, run_id: str | None, program: Program) -> tuple[str, str]:
@@ -313,12 +329,6 @@ class Engine:
             state.apply(envelope.event, envelope.at)
             last = envelope.seq
         return state, last, program
-
-    async def _last(self, run_id: str) -> int:
-        last = 0
-        async for envelope in self._adapters().journal.read(run_id):
-            last = envelope.seq
-        return last
 
     async def _launch(
         self,
@@ -381,16 +391,3 @@ def single(error: Exception) -> Exception:
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
-
-
-_LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no letters that look alike
-
-
-def new_run_id(now: datetime) -> str:
-    """An id that sorts by time to the millisecond, with 15 random bits behind."""
-    millis = now.microsecond // 1000
-    tail = _LETTERS[millis // 32] + _LETTERS[millis % 32]
-    tail += "".join(secrets.choice(_LETTERS) for _ in range(3))
-    return f"{now:%Y%m%d-%H%M%S}-{tail}"
-
-

@@ -75,7 +75,7 @@ class Codes:
 
 
 def _declared(task: TaskSpec, path: Path, files: Files) -> bool:
-    named = [ref.path for ref in (*task.inputs, *task.outputs)]
+    named = [*(ref.path for ref in task.inputs), *(ref.path for ref in task.outputs)]
     return any("{{" not in written and files.path(written) == path for written in named)
 
 
@@ -89,7 +89,11 @@ def _code_digest(path: Path, files: Files) -> str:
     for branch in ast.walk(tree):
         if isinstance(branch, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = branch.body[0] if branch.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
                 branch.body[0] = ast.Pass()
     return hashlib.sha256(ast.unparse(tree).encode("utf-8", "surrogatepass")).hexdigest()[:_SHORT]
 

@@ -147,6 +147,11 @@ class Run:
         driver.pause()
         await driver.stream.durable()
 
+    def interrupt(self) -> None:
+        """Stop what runs and start nothing more; the run ends here, and can be resumed anywhere."""
+        if self._driver is not None and self._ended is not None and not self._ended.is_set():
+            self._driver.interrupt()
+
     async def snapshot(self) -> dict[str, Any]:
         """The document of `show --json`, as the run stands now."""
         state = self._driver.run if self._driver is not None else await self._state()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ class Resolver:
 
     def written(self, task: TaskSpec, values: Mapping[str, Any]) -> Prepared:
         """Resolved with paths as they are written. ExpressionError where that is not possible."""
-        scope = self._scope(task, values, lambda path: path)
+        scope = self._scope(values, lambda path: path)
         inputs, outputs = self._paths(task, scope)
         scope["inputs"], scope["outputs"] = list(inputs), [path for _, path in outputs]
         return Prepared(
@@ -61,11 +61,11 @@ class Resolver:
 
     def outputs(self, task: TaskSpec) -> tuple[tuple[Output, str], ...]:
         """The outputs that are known without any other task; ExpressionError where one is not."""
-        return self._paths(task, self._scope(task, {}, lambda path: path))[1]
+        return self._paths(task, self._scope({}, lambda path: path))[1]
 
     def inputs(self, task: TaskSpec) -> tuple[str, ...]:
         """The inputs that are known without any other task; ExpressionError where one is not."""
-        return self._paths(task, self._scope(task, {}, lambda path: path))[0]
+        return self._paths(task, self._scope({}, lambda path: path))[0]
 
     def work(
         self,
@@ -79,7 +79,7 @@ class Resolver:
         binding: Binding = NO_BINDING,
     ) -> Work:
         """The attempt's work, with absolute paths. ExpressionError where something does not resolve."""
-        scope = self._scope(task, values, lambda path: str(self._files.path(path)))
+        scope = self._scope(values, lambda path: str(self._files.path(path)))
         inputs = [self._files.path(path) for written in prepared.inputs for path in self._files.matches(written)]
         outputs = [self._files.path(path) for _, path in prepared.outputs]
         scope["inputs"], scope["outputs"] = [str(path) for path in inputs], [str(path) for path in outputs]
@@ -139,7 +139,7 @@ class Resolver:
             return parse_command(action.text).render(scope)
         return list(render_argv(action.argv or (), scope))
 
-    def _scope(self, task: TaskSpec, values: Mapping[str, Any], place: Callable[[str], str]) -> dict[str, Any]:
+    def _scope(self, values: Mapping[str, Any], place: Callable[[str], str]) -> dict[str, Any]:
         run = self._run
         return {
             "params": run.params,
@@ -215,10 +215,10 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else str(value)
 
 
-def referenced_results(task: TaskSpec, of: Callable[[Any], Sequence[Sequence[str]]]) -> set[str]:
+def referenced_results(task: TaskSpec, of: Callable[[Any], Iterable[Sequence[str]]]) -> set[str]:
     """The tasks whose results the expressions of `task` refer to."""
     action = task.action
-    texts: list[Any] = [task.with_, task.env, [ref.path for ref in (*task.inputs, *task.outputs)]]
+    texts: list[Any] = [task.with_, task.env, [ref.path for ref in task.inputs], [ref.path for ref in task.outputs]]
     if not isinstance(action, Call):
         texts.append(action.text if action.text is not None else list(action.argv or ()))
     return {

@@ -38,9 +38,9 @@ def is_json(value: Any, path: str = "result") -> bool:
             raise BadResult(f"{path} is {value}, which JSON cannot hold; return None or leave it out")
         return True
     if kind is list:
-        return all([is_json(item, f"{path}[{number}]") for number, item in enumerate(value)])
+        return all(is_json(item, f"{path}[{number}]") for number, item in enumerate(value))
     if kind is dict:
-        return all([type(key) is str and is_json(item, f"{path}.{key}") for key, item in value.items()])
+        return all(type(key) is str and is_json(item, f"{path}.{key}") for key, item in value.items())
     return False
 
 

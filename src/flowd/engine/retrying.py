@@ -42,7 +42,9 @@ def answer(
         return None
     stop, wait, retry = strategies or (None, None, None)
     state = _call_state(tries, elapsed, failure)
-    kinds = [name for kind in type(failure).__mro__ for name in (kind.__name__, f"{kind.__module__}.{kind.__qualname__}")]
+    kinds = [
+        name for kind in type(failure).__mro__ for name in (kind.__name__, f"{kind.__module__}.{kind.__qualname__}")
+    ]
     if not (retry(state) if retry else worth_trying(policy, error, timed_out=timed_out, kinds=kinds)):
         return None
     if (stop or _stop(policy))(state):

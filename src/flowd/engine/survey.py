@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from flowd.core.freshness import Evidence, Known, Verdict, judge, product
 from flowd.core.run import RunState
 from flowd.core.stimuli import FoundFresh
 from flowd.engine.files import ABSENT, Files
-from flowd.engine.fingerprint import Codes, input_part, plain_parts
+from flowd.engine.fingerprint import Codes, digest_of, input_part, plain_parts
 from flowd.engine.prepare import Prepared, Resolver, referenced_results
 from flowd.ports.stores import Checkpoint
 
@@ -56,8 +57,6 @@ class Survey:
         self._checkpoints = checkpoints
         self._function_file = function_file
         self._codes = Codes(files)
-        self._by_clock = run.trigger.get("kind", "hand") != "hand"
-        self._writers = self._find_writers()
         for checkpoint in checkpoints.values():
             files.remember(checkpoint.outputs)
 
@@ -104,7 +103,7 @@ class Survey:
             evidence = Evidence(parts=self.parts(number, prepared, read), missing=missing, altered=altered)
         except (ExpressionError, OSError) as error:
             evidence = Evidence(parts={}, missing=missing, altered=altered, unknown=f"it cannot be told: {error}")
-        return judge(spec, self._known(spec.name), evidence, now=now, by_clock=self._by_clock)
+        return judge(spec, self._known(spec.name), evidence, now=now, by_clock=self._by_clock())
 
     def parts(self, number: int, prepared: Prepared, read_params: Collection[str]) -> dict[str, str]:
         """The fingerprint of a task whose needs have ended, as the world is now."""
@@ -126,9 +125,11 @@ class Survey:
                 parts[f"input:{written}"] = input_part(self._input_digest(number, written, own))
         return parts
 
-    def as_left(
-        self, number: int, parts: Mapping[str, str], artifacts: Collection[Artifact]
-    ) -> dict[str, str]:
+    def param_parts(self, names: Collection[str]) -> dict[str, str]:
+        """The fingerprint of the parameters that an attempt has read by itself."""
+        return {f"param:{name}": digest_of(self._run.params.get(name)) for name in names}
+
+    def as_left(self, number: int, parts: Mapping[str, str], artifacts: Collection[Artifact]) -> dict[str, str]:
         """`parts` of a task that has just written `artifacts`: what it rewrote counts as it left it."""
         settled = dict(parts)
         for artifact in artifacts:
@@ -156,6 +157,9 @@ class Survey:
             return None
         return Known(run=checkpoint.run, at=checkpoint.at, parts=checkpoint.parts, touched=checkpoint.touched)
 
+    def _by_clock(self) -> bool:
+        return bool(self._run.trigger.get("kind", "hand") != "hand")
+
     def _inline_values(self, names: Collection[str]) -> dict[str, Any] | None:
         values = {}
         for name in names:
@@ -168,8 +172,9 @@ class Survey:
 
     # --- files -----------------------------------------------------------------------------------
 
-    def _find_writers(self) -> dict[str, list[int]]:
-        """The tasks that write each path, the last one last."""
+    @cached_property
+    def _writers(self) -> dict[str, list[int]]:
+        """The tasks that write each path, the last one last; known once the run has begun."""
         writers: dict[str, list[int]] = {}
         for number in self._run.shape.order():
             try:

@@ -58,10 +58,13 @@ class Checkpoints(Protocol):
 class Results(Protocol):
     """Large results, by content."""
 
-    async def put(self, data: bytes) -> str:
-        """Keep `data`, synced, and return its sha256 in hex; the same content is kept once."""
+    async def put(self, data: bytes, codec: str) -> str:
+        """Keep `data`, synced, and return its sha256 in hex; the same content is kept once.
+
+        `codec` is `json` or `pickle`; a pickle is signed, so that none but flowd's own is ever loaded.
+        """
         ...
 
     async def get(self, digest: str, codec: str) -> bytes:
-        """The bytes, checked against `digest`. StateDamaged where they differ or are gone."""
+        """The bytes, checked. StateDamaged where they differ from `digest`, are gone or not signed as due."""
         ...

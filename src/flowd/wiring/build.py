@@ -22,7 +22,10 @@ from flowd.adapters.followers.attempt_log import AttemptLog
 from flowd.adapters.inbox import FileInbox
 from flowd.adapters.journal.file import FileJournal
 from flowd.adapters.results import FileResults
+from flowd.authoring.pipeline import Pipeline
 from flowd.engine import engine
+from flowd.engine.blocking import run_blocking
+from flowd.engine.handle import Result
 from flowd.engine.services import Adapters, FollowerFactory
 from flowd.ports.clock import Clock
 
@@ -46,7 +49,7 @@ async def file_adapters(
         yield Adapters(
             clock=clock or SystemClock(),
             journal=journal,
-            checkpoints=FileCheckpoints(state_dir),
+            checkpoints=FileCheckpoints(state_dir, journal),
             results=FileResults(state_dir),
             inbox=FileInbox(state_dir),
             executors={
@@ -86,3 +89,11 @@ class Engine(engine.Engine):
         place = Path(state_dir).absolute()
         opening: Callable[[], Any] = lambda: file_adapters(place, clock, followers)  # noqa: E731  # reads best as a value
         super().__init__(opening, max_concurrency=max_concurrency, limits=limits, on_exit=on_exit, grace=grace)
+
+
+def run(pipeline: Pipeline, *tasks: str, state_dir: str | Path = ".flowd", **options: Any) -> Result:
+    """Run `pipeline` to its end in a plain script, without an event loop of one's own.
+
+    `options` are those of `Engine.start`. BadRequest inside a running loop.
+    """
+    return run_blocking(lambda: Engine(state_dir), pipeline, *tasks, **options)

@@ -1,0 +1,152 @@
+"""The `ctx` that a task's function may take: what it is, what it is about, what it wants to say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+_LEVELS = {"warn": "warning", "fatal": "critical", "exception": "error", "msg": "info"}
+
+
+class Subject(Protocol):
+    """The attempt that a context is about; `Work` is one."""
+
+    @property
+    def run_id(self) -> str:
+        """The run."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """Which try this is, counted from 1."""
+        ...
+
+    @property
+    def task(self) -> Any:
+        """The task; it has a `name`."""
+        ...
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The run's parameters."""
+        ...
+
+    @property
+    def inputs(self) -> Sequence[Path]:
+        """Absolute paths of what the task reads."""
+        ...
+
+    @property
+    def outputs(self) -> Sequence[Path]:
+        """Absolute paths of what the task writes."""
+        ...
+
+
+class Voice(Protocol):
+    """What carries the words of an attempt; `Channel` is one."""
+
+    def log(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
+        """A line for people."""
+        ...
+
+    def metric(self, name: str, value: float) -> None:
+        """A named number."""
+        ...
+
+    def progress(self, done: float, total: float | None) -> None:
+        """How far it is."""
+        ...
+
+
+class Context:
+    """Handed to a task's function as `ctx`; every member may be used from any thread."""
+
+    __slots__ = ("_cancelled", "_log", "_subject", "_voice")
+
+    def __init__(self, subject: Subject, voice: Voice, cancelled: Callable[[], bool] | None = None) -> None:
+        self._subject = subject
+        self._voice = voice
+        self._cancelled = cancelled
+        self._log: Any = None
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run."""
+        return self._subject.run_id
+
+    @property
+    def task(self) -> str:
+        """The name of the task."""
+        return str(self._subject.task.name)
+
+    @property
+    def attempt(self) -> int:
+        """Which try of the task this is, counted from 1."""
+        return self._subject.attempt
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The parameters of the run."""
+        return self._subject.params
+
+    @property
+    def inputs(self) -> list[Path]:
+        """The task's inputs, absolute."""
+        return list(self._subject.inputs)
+
+    @property
+    def outputs(self) -> list[Path]:
+        """The task's outputs, absolute."""
+        return list(self._subject.outputs)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the attempt is being stopped: a long function asks this and returns early."""
+        return self._cancelled is not None and self._cancelled()
+
+    @property
+    def log(self) -> Any:
+        """A structlog logger whose lines carry run, task and attempt; the host's settings do not touch it."""
+        if self._log is None:
+            self._log = _logger(self._voice)
+        return self._log
+
+    def metric(self, name: str, value: float) -> None:
+        """Record a named number. ValueError where it is not finite, TypeError where it is no number."""
+        self._voice.metric(name, finite(name, value))
+
+    def progress(self, done: float, total: float | None = None) -> None:
+        """Tell how far the task is: `done` of `total`, in any unit."""
+        self._voice.progress(done, total)
+
+
+def finite(name: str, value: Any) -> float:
+    """`value` as the metric `name`; ValueError or TypeError that names it."""
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"a metric needs a name, not {name!r}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"metric {name} is {value!r}, not a number") from None
+    if not math.isfinite(number):
+        raise ValueError(f"metric {name} is {number}, not a finite number")
+    return number
+
+
+def _logger(voice: Voice) -> Any:
+    import structlog
+
+    def hand_over(_logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
+        text = str(event.pop("event", ""))
+        voice.log(_LEVELS.get(method, method), text, event)
+        raise structlog.DropEvent
+
+    return structlog.wrap_logger(
+        None,
+        processors=[structlog.processors.StackInfoRenderer(), structlog.processors.format_exc_info, hand_over],
+        wrapper_class=structlog.make_filtering_bound_logger(0),
+        context_class=dict,
+        cache_logger_on_first_use=False,
+    ).bind()

@@ -1,0 +1,121 @@
+"""Reads what a command says through its two files: metrics while it runs, a result at its end."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from flowd.adapters.executors.context import finite
+from flowd.core.events import Error
+from flowd.ports.executor import Channel, CommandFailed, Work
+
+METRICS = "FLOWD_METRICS"
+RESULT = "FLOWD_RESULT"
+_MOST = 16 << 20
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}")
+_BYTE = re.compile(r"\(byte (\d+)\)")
+
+
+class BadReport(CommandFailed):
+    """A command wrote something into one of its two files that means nothing."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Error(type=type(self).__name__, message=message))
+
+
+class Reports:
+    """The two files of one attempt; its methods read from disk and belong in a thread."""
+
+    def __init__(self, work: Work, channel: Channel) -> None:
+        self._metrics = _path(work, METRICS)
+        self._result = _path(work, RESULT)
+        self._channel = channel
+        self._read = b""
+        self._lines = 0
+        self._told: dict[str, float] = {}
+        self.problem: str | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a file to look at."""
+        return self._metrics is not None or self._result is not None
+
+    @property
+    def live(self) -> bool:
+        """Whether there is something to read while the command runs."""
+        return self._metrics is not None
+
+    def clear(self) -> None:
+        """Make the files, empty."""
+        for path in (self._metrics, self._result):
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(b"")
+
+    def look(self, *, at_end: bool = False) -> None:
+        """Tell the metrics that are new; the first bad line is remembered as `problem`.
+
+        A line counts once it has its newline, the last one at the end in any case. A file that
+        was written anew is read anew.
+        """
+        if self._metrics is None or self.problem is not None:
+            return
+        try:
+            with self._metrics.open("rb") as file:
+                data = file.read(_MOST + 1)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self.problem = f"${METRICS} cannot be read: {error}"
+            return
+        if len(data) > _MOST:
+            self.problem = f"${METRICS} is larger than {_MOST} bytes"
+            return
+        if not data.startswith(self._read):
+            self._read, self._lines = b"", 0
+        rest = data[len(self._read) :]
+        whole = rest if at_end else rest[: rest.rfind(b"\n") + 1]
+        self._read += whole
+        for line in whole.splitlines():
+            self._lines += 1
+            self._tell(line.decode("utf-8", "replace").strip())
+
+    def _tell(self, line: str) -> None:
+        if not line or self.problem is not None:
+            return
+        name, equals, text = (part.strip() for part in line.partition("="))
+        try:
+            if not equals or not _NAME.fullmatch(name) or "_" in text:
+                raise ValueError("write name=number")  # noqa: TRY301  # one place words all bad lines
+            value = finite(name, text)
+        except (TypeError, ValueError) as error:
+            self.problem = f"line {self._lines} of ${METRICS} is bad: {line[:100]!r}: {error}"
+            return
+        if self._told.get(name) != value:
+            self._told[name] = value
+            self._channel.metric(name, value)
+
+    def result(self) -> Any:
+        """The JSON that the command left, None where it left none; BadReport names the line."""
+        if self._result is None:
+            return None
+        try:
+            data = self._result.read_bytes()
+        except FileNotFoundError:
+            return None
+        if not data.strip():
+            return None
+        try:
+            return msgspec.json.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            at = _BYTE.search(str(error))
+            before = data[: int(at[1])] if at else data.rstrip()
+            line = before.count(b"\n") + 1
+            raise BadReport(f"line {line} of ${RESULT} is no JSON: {error}") from None
+
+
+def _path(work: Work, name: str) -> Path | None:
+    return Path(work.env[name]) if work.env.get(name) else None

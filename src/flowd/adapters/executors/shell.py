@@ -1,0 +1,109 @@
+"""Runs commands in processes of their own, through the guardian."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import Any, Self
+
+import anyio
+import anyio.to_thread
+
+from flowd.adapters.executors.failure import cut
+from flowd.adapters.executors.guardian import Command, Guardian, ProcessReport
+from flowd.adapters.executors.reports import BadReport, Reports
+from flowd.core.events import Error
+from flowd.ports.executor import Channel, CommandFailed, NotStarted, Work
+
+LOOK_EVERY = 0.5
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_NOT_FOUND = re.compile(r"(?:^|: )([^\s:]+): (?:command )?not found$")
+
+
+class ExitedBadly(CommandFailed):
+    """A process ended with another exit code than 0, or by a signal; `report` tells all of it."""
+
+    def __init__(self, error: Error, report: ProcessReport) -> None:
+        super().__init__(error)
+        self.report = report
+
+
+class ShellExecutor:
+    """Runs `work.argv` and gives the JSON result that the command may have left."""
+
+    def __init__(self, guardian: Guardian) -> None:
+        self._guardian = guardian
+        self._files = anyio.CapacityLimiter(4)
+
+    async def __aenter__(self) -> Self:
+        """The guardian is opened and closed by whoever owns it."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """The guardian is opened and closed by whoever owns it."""
+
+    async def run(self, work: Work, channel: Channel) -> object:
+        """Run the command to its end; None where it left no result.
+
+        Raises CommandFailed with `report` where it ended badly, BadReport where a line of its
+        metrics or its result means nothing. Ends everything it began if cancelled.
+        """
+        reports = Reports(work, channel)
+        if reports.any:
+            try:
+                await self._in_thread(reports.clear)
+            except OSError as error:
+                raise NotStarted(f"the files for its metrics and result cannot be made: {error}") from error
+        command = command_of(work, work.argv)
+        try:
+            report = await self._guardian.run(
+                command, every=LOOK_EVERY, look=partial(self._in_thread, reports.look) if reports.live else None
+            )
+        finally:
+            with anyio.CancelScope(shield=True):
+                if reports.live:
+                    await self._in_thread(partial(reports.look, at_end=True))
+        remark(report, channel)
+        if report.exit_code != 0:
+            raise ExitedBadly(_error(report), report)
+        if reports.problem is not None:
+            raise BadReport(reports.problem)
+        return await self._in_thread(reports.result) if reports.any else None
+
+    async def _in_thread(self, call: Any) -> Any:
+        return await anyio.to_thread.run_sync(call, limiter=self._files)
+
+
+def command_of(work: Work, argv: tuple[str, ...], descriptors: tuple[int, ...] = ()) -> Command:
+    """The command that carries out `work` as `argv`."""
+    return Command(
+        argv=argv,
+        cwd=work.cwd,
+        log=work.log,
+        env=work.env,
+        grace=work.grace.total_seconds(),
+        descriptors=descriptors,
+    )
+
+
+def remark(report: ProcessReport, channel: Channel) -> None:
+    """Say what a person should know about an end, whether it was good or bad."""
+    if report.leftovers:
+        channel.log("warning", "processes that the task left behind were ended", {"processes": report.leftovers})
+    if report.dropped:
+        fields = {"bytes": report.dropped, "reason": report.log_error or "over the cap"}
+        channel.log("warning", "some output is not in the task's log file", fields)
+
+
+def outcome(report: ProcessReport) -> str:
+    """How a process ended, in a few words and its last line."""
+    how = f"killed by {report.signal}" if report.signal else f"exit code {report.exit_code}"
+    said = "".join(sign if sign.isprintable() else "·" for sign in _COLOUR.sub("", report.last_line))
+    return f"{how}: {cut(said, 500)}" if said else how
+
+
+def _error(report: ProcessReport) -> Error:
+    message = outcome(report)
+    if report.exit_code == 127 and (found := _NOT_FOUND.search(report.last_line)):
+        message = f"command not found: {found[1]} (exit code 127)"
+    return Error(type="CommandFailed", message=message, exit_code=report.exit_code, signal=report.signal)

@@ -1,0 +1,212 @@
+"""The journal on disk: one folder for each run, one writer for each folder.
+
+runs/<run id>/  spec.json  journal.0001.jsonl …  mark  owner.json  inbox/  logs/
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from flowd.adapters import disk
+from flowd.adapters.journal import lock
+from flowd.adapters.journal import mark as marks
+from flowd.adapters.journal.layout import Layout, read_definition, segment_path
+from flowd.adapters.journal.lock import Owner
+from flowd.adapters.journal.reader import Place, Walk
+from flowd.adapters.journal.repair import Repair, inspect
+from flowd.adapters.journal.segment import OpenSegment
+from flowd.adapters.journal.writer import GroupWriter, WriterTask
+from flowd.core.codec import MAX_LINE, scan
+from flowd.core.errors import BadRequest, NoSuchRun, StateDamaged, StorageFailing
+from flowd.core.events import Envelope, RunStarted
+from flowd.core.spec import Definition
+
+_THREADS = 8
+_REMEMBERED = 256
+
+
+class FileJournal:
+    """All runs of one state directory. `now` stamps what an owner says of itself."""
+
+    def __init__(self, state_dir: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.state_dir = state_dir.absolute()
+        self._layout = Layout(self.state_dir)
+        self._threads = disk.FileThreads(_THREADS, "flowd-journal")
+        self._now = now
+        # how far a run was checked: whoever follows it need not begin at its first record each time
+        self._known: dict[str, Place] = {}
+
+    async def create(self, run: str, definition: Definition) -> str:
+        """Make the run, synced, and return the digest of its `spec.json`. FileExistsError if it exists."""
+        return await self._threads.run(self._create, run, definition)
+
+    def open(self, run: str) -> AbstractAsyncContextManager[GroupWriter]:
+        """The exclusive writer of an existing run.
+
+        Entering locks, validates and repairs it; leaving writes what is queued and unlocks it.
+        Raises StateLocked with the holder, NoSuchRun, StateDamaged with file, offset and line.
+        """
+        return _Opened(self._layout, run, self._threads, self._now)
+
+    async def read(self, run: str, after: int = 0) -> AsyncIterator[Envelope]:
+        """The durable records with `seq > after`, in order; safe beside a writer.
+
+        Yields what stands before any damage, then raises StateDamaged. Raises NoSuchRun.
+        """
+        async for envelope in self.select(run, (), after):
+            yield envelope
+
+    async def select(self, run: str, events: Sequence[str], after: int = 0) -> AsyncIterator[Envelope]:
+        """As `read`, of these events alone (all where empty), the rest checked and not decoded."""
+        pieces = self._pieces(run, after, events)
+        try:
+            while piece := await self._threads.run(next, pieces, None):
+                for envelope in piece:
+                    yield envelope
+        finally:
+            with suppress(ValueError):  # it still runs in its thread where the waiting was cancelled
+                pieces.close()
+
+    async def definition(self, run: str) -> Definition:
+        """The definition the run was created with. Raises NoSuchRun or StateDamaged."""
+        return await self._threads.run(self._definition, run)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the threads go; writers must be closed before."""
+        self._threads.close()
+
+    # --- for whoever only looks; these block --------------------------------------------------------
+
+    def runs(self) -> list[str]:
+        """The ids of all runs, newest first."""
+        return self._layout.ids()
+
+    def run_folder(self, run: str) -> Path:
+        """Where a run is kept. NoSuchRun where there is none."""
+        return self._layout.existing(run)
+
+    def is_owned(self, run: str) -> Owner | None:
+        """The living owner of a run; None where nobody holds it."""
+        return lock.holder(self._layout.existing(run))
+
+    def inspect(self, run: str) -> Repair | None:
+        """Check a run's whole journal and change nothing; the torn tail that a new owner would set aside.
+
+        Of a run that is owned it may be a commit under way. Raises StateDamaged.
+        """
+        return inspect(self._layout.existing(run), run)
+
+    def resolve_prefix(self, text: str) -> str:
+        """The run that a person means: its id, a unique beginning of it, or `last`.
+
+        Raises NoSuchRun, and BadRequest where several begin so.
+        """
+        runs = self.runs()
+        if text in runs:
+            return text
+        found = runs[:1] if text in {"", "last"} else [run for run in runs if run.startswith(text)]
+        if not found:
+            raise NoSuchRun(f"there is no run {text or 'at all'} in {self.state_dir}")
+        if len(found) > 1:
+            named = ", ".join(found[:5]) + (" …" if len(found) > 5 else "")
+            raise BadRequest(f"{len(found)} runs begin with {text}: {named}; write more of the id")
+        return found[0]
+
+    def _create(self, run: str, definition: Definition) -> str:
+        try:
+            return self._layout.make(run, definition)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise StorageFailing(f"{self.state_dir}: cannot make run {run}: {disk.cause(error)}") from error
+
+    def _pieces(self, run: str, after: int, events: Sequence[str]) -> Generator[list[Envelope], None, None]:
+        folder = self._layout.existing(run)
+        with disk.failing(folder, "read the journal"):
+            mark = marks.load(folder / "mark")
+            known = self._known.get(run)
+            begin = known if known is not None and known.seq <= after else None
+            walk = Walk(folder, run, mark, after=after, only=events, begin=begin)
+            yield from walk.acknowledged()
+            if mark is not None:
+                self._remember(run, walk.place())
+            # in the boot that wrote the mark, what is beyond it may not be on disk; in another it is
+            if mark is None or mark.boot != disk.boot_id():
+                yield from walk.beyond()
+
+    def _remember(self, run: str, place: Place) -> None:
+        self._known.pop(run, None)
+        self._known[run] = place
+        while len(self._known) > _REMEMBERED:
+            self._known.pop(next(iter(self._known)), None)
+
+    def _definition(self, run: str) -> Definition:
+        folder = self._layout.existing(run)
+        with disk.failing(folder, "read the definition"):
+            definition, digest = read_definition(folder)
+            started = _first_record(folder, run)
+        if started is not None and started.spec != digest:
+            raise StateDamaged(f"{folder / 'spec.json'}: damaged at offset 0: not the file that the run began with")
+        return definition
+
+
+class _Opened:
+    """An open run, from its lock to the end of its last commit."""
+
+    def __init__(self, layout: Layout, run: str, threads: disk.FileThreads, now: Callable[[], datetime]) -> None:
+        self._layout = layout
+        self._run = run
+        self._threads = threads
+        self._now = now
+        self._segment: OpenSegment | None = None
+        self._writing: WriterTask | None = None
+
+    async def __aenter__(self) -> GroupWriter:
+        segment = self._segment = OpenSegment(self._layout.folder(self._run), self._run)
+        try:
+            await self._threads.run(self._open, segment)
+            writer = GroupWriter(self._run, segment.mark.seq, segment.mark.checksum, self._commit, segment.repairs)
+            self._writing = WriterTask(writer)
+            await self._writing.__aenter__()
+        except BaseException:
+            segment.close()
+            raise
+        return writer
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._writing is not None
+        assert self._segment is not None
+        try:
+            await self._writing.__aexit__(kind, error, trace)
+        finally:
+            self._segment.close()
+
+    def _open(self, segment: OpenSegment) -> None:
+        self._layout.existing(self._run)
+        segment.open(self._now())
+
+    async def _commit(self, data: bytes, seq: int, checksum: int) -> None:
+        assert self._segment is not None
+        await self._threads.run(self._segment.commit, data, seq, checksum)
+
+
+def _first_record(folder: Path, run: str) -> RunStarted | None:
+    """The first event of a run; None where there is none yet or it cannot be believed."""
+    with open(disk.open_regular(segment_path(folder, 1)), "rb") as file:
+        found = scan(file.readline(MAX_LINE), run).envelopes
+    return found[0].event if found and isinstance(found[0].event, RunStarted) else None

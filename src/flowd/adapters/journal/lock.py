@@ -1,0 +1,127 @@
+"""Who owns a run: a lock of the kernel on the run folder's own descriptor.
+
+The kernel frees it when its holder dies, whatever becomes of files and ids; it is the folder
+itself that is locked, so no name can be removed or doubled to get a second lock. `owner.json`
+only informs. Whoever merely looks holds the lock for an instant; so one who wants it for good
+asks a few times.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from flowd.adapters import disk
+from flowd.core.errors import NoSuchRun, StateDamaged, StateLocked, StorageFailing
+
+_TRIES = 6
+_PAUSE_S = 0.01
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """Who holds a run, as it wrote of itself; `pid` 0 where it has not written yet."""
+
+    pid: int = 0
+    host: str = ""
+    boot_id: str = ""
+    started_at: datetime | None = None
+    incarnation: str = ""
+
+    def __str__(self) -> str:
+        since = f" since {self.started_at:%Y-%m-%dT%H:%M:%SZ}" if self.started_at else ""
+        return f"pid {self.pid} on {self.host}{since}" if self.pid else "another process"
+
+
+def this_process(now: datetime) -> Owner:
+    """Name the present process as an owner; its incarnation is its pid, start and boot, so a reused pid is not it."""
+    boot = disk.boot_id()
+    try:
+        started = Path("/proc/self/stat").read_text("ascii", errors="replace").rpartition(")")[2].split()[19]
+    except OSError:
+        started = "0"
+    pid = os.getpid()
+    return Owner(
+        pid=pid,
+        host=socket.gethostname(),
+        boot_id=boot,
+        started_at=now,
+        incarnation=f"{pid}-{started}-{boot[:8]}",
+    )
+
+
+def take(folder: Path) -> int:
+    """Lock a run's folder; closing the descriptor frees it. Raises StateLocked, NoSuchRun, StateDamaged."""
+    descriptor = _open(folder)
+    try:
+        for attempt in range(_TRIES):
+            if attempt:
+                time.sleep(_PAUSE_S)
+            if _try(descriptor, folder, fcntl.LOCK_EX):
+                return descriptor
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    raise StateLocked(f"{folder} is held by {read_owner(folder)}")
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a folder for a moment, waiting for whoever else does."""
+    descriptor = _open(folder)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def holder(folder: Path) -> Owner | None:
+    """The living owner of a run; None where nobody holds it."""
+    descriptor = _open(folder)
+    try:
+        return None if _try(descriptor, folder, fcntl.LOCK_SH) else read_owner(folder)
+    finally:
+        os.close(descriptor)
+
+
+def write_owner(folder: Path, owner: Owner) -> None:
+    """Leave word of who holds the run."""
+    disk.write_atomic(folder / "owner.json", msgspec.json.encode(owner), synced=False)
+
+
+def read_owner(folder: Path) -> Owner:
+    """What the last owner wrote of itself; an empty one where it did not or it cannot be read."""
+    try:
+        return msgspec.json.decode(disk.read_regular(folder / "owner.json"), type=Owner)
+    except (OSError, StateDamaged, msgspec.DecodeError, UnicodeDecodeError):
+        return Owner()
+
+
+def _open(folder: Path) -> int:
+    try:
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise NoSuchRun(f"{folder} does not exist") from error
+    except OSError as error:
+        raise StateDamaged(f"{folder}: not a folder ({disk.cause(error)})") from error
+
+
+def _try(descriptor: int, folder: Path, mode: int) -> bool:
+    try:
+        fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise StorageFailing(
+            f"{folder}: its file system cannot lock ({disk.cause(error)}); use a state directory on a local disk"
+        ) from error
+    return True

@@ -1,0 +1,130 @@
+"""Large results by content: `artifacts/ab/cd…`, a header line and the bytes; and the same in memory.
+
+Nothing leaves here that was not checked: every result against its digest, and a pickle also
+against a signature with this state directory's own key, since loading a pickle runs code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from pathlib import Path
+
+from flowd.adapters import disk
+from flowd.core.errors import StateDamaged
+
+_MAGIC = b"flowd-result 1"
+_SIGNED = "pickle"
+_HEADER_BYTES = 256
+
+
+class FileResults:
+    """The results below `state_dir`. The key is made with the first pickle, readable to its owner alone."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._folder = state_dir.absolute() / "artifacts"
+        self._key_path = state_dir.absolute() / "key"
+        self._threads = disk.FileThreads(2, "flowd-results")
+
+    async def put(self, data: bytes, codec: str) -> str:
+        """Keep `data`, synced, and return its sha256 in hex; the same content is kept once."""
+        return await self._threads.run(self._put, data, codec)
+
+    async def get(self, digest: str, codec: str) -> bytes:
+        """The bytes, checked. StateDamaged where they differ, are gone, or are not signed as they must be."""
+        return await self._threads.run(self._get, digest, codec)
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._threads.close()
+
+    def path(self, digest: str) -> Path:
+        """Where a result is kept."""
+        return self._folder / digest[:2] / digest[2:]
+
+    def _put(self, data: bytes, codec: str) -> str:
+        digest = hashlib.sha256(data).hexdigest()
+        path = self.path(digest)
+        with disk.failing(path, "keep a result"):
+            if self._is_whole(digest, codec):
+                disk.sync_folder(path.parent)  # whoever wrote it may not have come so far
+            else:
+                disk.make_folders(path.parent)
+                disk.write_atomic(path, self._header(digest, codec, make_key=True) + data)
+        return digest
+
+    def _get(self, digest: str, codec: str) -> bytes:
+        path = self.path(digest)
+        with disk.failing(path, "read a result"):
+            try:
+                stored = disk.read_regular(path)
+            except FileNotFoundError:
+                raise StateDamaged(f"{path}: the result is gone") from None
+        newline = stored.find(b"\n", 0, _HEADER_BYTES)
+        data = stored[newline + 1 :]
+        if newline < 0 or hashlib.sha256(data).hexdigest() != digest:
+            raise StateDamaged(f"{path}: damaged at offset {newline + 1}: the result is not what was kept")
+        if not hmac.compare_digest(stored[: newline + 1], self._header(digest, codec, make_key=False)):
+            raise StateDamaged(f"{path}: damaged at offset 0: the {codec} was not written by this state directory")
+        return data
+
+    def _is_whole(self, digest: str, codec: str) -> bool:
+        try:
+            self._get(digest, codec)
+        except StateDamaged:
+            return False
+        return True
+
+    def _header(self, digest: str, codec: str, *, make_key: bool) -> bytes:
+        """The first line of a stored result; the digest binds the signature to the bytes."""
+        signature = b"-"
+        if codec == _SIGNED:
+            key = self._key(make=make_key)
+            signature = hmac.new(key, f"{codec}:{digest}".encode(), "sha256").hexdigest().encode()
+        return b"%b %b %b\n" % (_MAGIC, codec.encode(), signature)
+
+    def _key(self, *, make: bool) -> bytes:
+        try:
+            return _checked_key(self._key_path)
+        except FileNotFoundError:
+            if not make:
+                raise StateDamaged(f"{self._key_path}: the key that results were signed with is gone") from None
+        disk.make_folders(self._key_path.parent)
+        fresh = self._key_path.with_name(f"key.{os.getpid()}-{os.urandom(4).hex()}.tmp")
+        disk.write_atomic(fresh, os.urandom(32).hex().encode() + b"\n")
+        try:
+            os.link(fresh, self._key_path)  # the first of several wins, and all use its key
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink()
+        disk.sync_folder(self._key_path.parent)
+        return _checked_key(self._key_path)
+
+
+class MemoryResults:
+    """Results without a disk. Nobody else can write them, so nothing needs a signature."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str], bytes] = {}
+
+    async def put(self, data: bytes, codec: str) -> str:
+        """Keep `data` and return its sha256 in hex."""
+        digest = hashlib.sha256(data).hexdigest()
+        self._kept[digest, codec] = data
+        return digest
+
+    async def get(self, digest: str, codec: str) -> bytes:
+        """The bytes. StateDamaged where they are gone."""
+        try:
+            return self._kept[digest, codec]
+        except KeyError:
+            raise StateDamaged(f"the {codec} result {digest} is gone") from None
+
+
+def _checked_key(path: Path) -> bytes:
+    key = disk.read_regular(path).strip()
+    if len(key) != 64:
+        raise StateDamaged(f"{path}: damaged at offset 0: no key of 64 hex digits")
+    return key

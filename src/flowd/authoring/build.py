@@ -1,0 +1,315 @@
+"""The one way from what was written, in YAML or in Python, to a specification.
+
+House rules of this room. It takes plain data and collects every problem; nothing stops it but
+the end of the data. A value that was refused counts as not given, so that one mistake does not
+call forth others. Defaults are merged here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from flowd.authoring import kinds, records
+from flowd.authoring.findings import Findings, KeyPath, listed, quoted
+from flowd.authoring.format import PIPELINE, POLICIES, TASK, Key
+from flowd.authoring.kinds import NONE, WRONG
+from flowd.authoring.params import check_param
+from flowd.authoring.resolve import Binding, CallError, bind, is_async, mismatches
+from flowd.authoring.scalars import Surprise
+from flowd.core.graph import case_clashes, implied_needs, normal_path
+from flowd.core.spec import Call, LogSpec, Param, PipelineSpec, Run, TaskSpec
+
+Function = Callable[..., Any]
+Resolve = Callable[[str, Call], Function]
+"""The function of a task's call; raises CallError."""
+
+ACTIONS = ("call", "run")
+LATER_ACTIONS = frozenset({"service", "pipeline", "wait", "approve"})
+_MERGED = "env"
+
+
+class Draft(msgspec.Struct, eq=False):
+    """A task while it is read: its typed values as far as they are sound."""
+
+    name: str
+    raw: Mapping[str, Any]
+    values: dict[str, Any]
+    needs: tuple[tuple[KeyPath, str], ...] = ()
+    function: Function | None = None
+
+    @property
+    def path(self) -> KeyPath:
+        """Where the task stands."""
+        return ("tasks", self.name)
+
+    @property
+    def action(self) -> Call | Run | None:
+        """What it does."""
+        return self.values.get("call") or self.values.get("run")
+
+    @property
+    def kind(self) -> str:
+        """call, text, argv, or nothing where the action was refused."""
+        action = self.action
+        if isinstance(action, Call):
+            return "call"
+        return "" if action is None else "text" if action.text is not None else "argv"
+
+
+class Built(msgspec.Struct, eq=False):
+    """A specification with its functions, and the drafts that the checks report against."""
+
+    spec: PipelineSpec
+    functions: dict[str, Function]
+    bindings: dict[str, Binding]
+    drafts: dict[str, Draft]
+    implied: dict[str, tuple[tuple[str, str], ...]]
+
+
+def build(raw: Mapping[str, Any], findings: Findings, *, folder: str, resolve: Resolve) -> Built:
+    """The specification that `raw` says, complete where `findings` stay empty.
+
+    `folder` is where relative paths start; `resolve` finds functions.
+    """
+    top = _pipeline(raw, findings)
+    defaults = _defaults(raw, findings)
+    drafts = _drafts(raw, findings)
+    for draft in drafts.values():
+        if isinstance(draft.action, Call):
+            try:
+                draft.function = resolve(draft.name, draft.action)
+            except CallError as error:
+                findings.add(error.code, (*draft.path, "call"), error.message, error.hint)
+    tasks = [_task(draft, top, defaults, findings) for draft in drafts.values()]
+    implied = implied_needs(tasks, folder)
+    tasks = [_with_needs(task, implied.get(task.name, ())) for task in tasks]
+    bindings = {}
+    for task in tasks:
+        draft = drafts[task.name]
+        if draft.function is not None:
+            for code, message, hint in mismatches(draft.function, task.needs, task.with_, drafts):
+                findings.add(code, (*draft.path, "call"), message, hint)
+                break
+            else:
+                bindings[task.name] = bind(draft.function, task.needs, task.with_)
+    spec = PipelineSpec(
+        name=top.get("name", ""),
+        tasks=tuple(tasks),
+        description=top.get("description", ""),
+        params=_params(raw, findings),
+        max_concurrency=top.get("max_concurrency"),
+        limits=top.get("limits", {}),
+        deadline=top.get("deadline"),
+        env=top.get("env", {}),
+        log=top.get("log", LogSpec()),
+    )
+    functions = {name: draft.function for name, draft in drafts.items() if draft.function is not None}
+    return Built(spec, functions, bindings, drafts, implied)
+
+
+def _pipeline(raw: Mapping[str, Any], findings: Findings) -> dict[str, Any]:
+    """The pipeline's own values, but for those that have a reader here."""
+    plain = {name: key for name, key in PIPELINE.items() if key.kind not in {"params", "defaults", "tasks"}}
+    own = {name: value for name, value in raw.items() if name in plain or name not in PIPELINE}
+    read = records.record(findings, (), own, plain, "a pipeline")
+    return {name: value for name, value in read.items() if value is not NONE}
+
+
+def _defaults(raw: Mapping[str, Any], findings: Findings) -> dict[str, Any]:
+    if "defaults" not in raw:
+        return {}
+    given = raw["defaults"]
+    if isinstance(given, Mapping):
+        for name in given:
+            key = TASK.get(name)
+            if key is not None and not key.policy and not key.later:
+                hint = f"defaults are {listed(POLICIES, 30)}"
+                findings.add("unknown_key", ("defaults", name), f"{quoted(name)} belongs to a task", hint, at_key=True)
+        given = {
+            name: value for name, value in given.items() if name not in TASK or TASK[name].policy or TASK[name].later
+        }
+    later = {name: key for name, key in TASK.items() if key.later}
+    read = records.record(findings, ("defaults",), given, POLICIES | later, "`defaults`")
+    return {name: value for name, value in read.items() if value is not NONE}
+
+
+def _params(raw: Mapping[str, Any], findings: Findings) -> dict[str, Param]:
+    if "params" not in raw:
+        return {}
+    found = {}
+    written = kinds.pairs(findings, ("params",), raw["params"], "{name: {type: str, default: …}}")
+    for path, name, value in written:
+        if not kinds.check_name(findings, path, name, at_key=True) or _surprises(findings, path, value):
+            continue
+        param = check_param(name, value, findings, path)
+        if param is not None:
+            found[name] = param
+    for first, second in case_clashes(name for _, name, _ in written):
+        findings.add("name_case", ("params", second), _case(first, second), "rename one of them", at_key=True)
+    return found
+
+
+def _case(first: str, second: str) -> str:
+    return f"{quoted(second)} and {quoted(first)} differ only in case"
+
+
+def _surprises(findings: Findings, path: KeyPath, value: Any) -> bool:
+    """Report what YAML's readers disagree about, anywhere in a value."""
+    if isinstance(value, Surprise):
+        findings.add("yaml_surprise", path, value.message, value.hint)
+        return True
+    items: list[tuple[KeyPath, Any]]
+    if isinstance(value, Mapping):
+        items = [((*path, str(key)), item) for key, item in value.items()]
+    elif isinstance(value, list | tuple):
+        items = [((*path, number), item) for number, item in enumerate(value)]
+    else:
+        return False
+    return sum(_surprises(findings, place, item) for place, item in items) > 0  # all of them, not up to the first
+
+
+# --- tasks -------------------------------------------------------------------------------------------
+
+
+def _drafts(raw: Mapping[str, Any], findings: Findings) -> dict[str, Draft]:
+    if "tasks" not in raw:
+        findings.add(
+            "missing_key", (), "a pipeline needs the key `tasks`", "write `tasks:` and the tasks by name under it"
+        )
+        return {}
+    drafts: dict[str, Draft] = {}
+    written = kinds.pairs(findings, ("tasks",), raw["tasks"], "tasks by name: {ingest: {run: …}}")
+    if not written and isinstance(raw["tasks"], Mapping):
+        findings.add("no_tasks", ("tasks",), "there is no task", "a pipeline has at least one", at_key=True)
+    for path, name, value in written:
+        kinds.check_name(findings, path, name, at_key=True)
+        if not isinstance(value, Mapping):
+            kinds.wrong(
+                findings, path, "a mapping of the task's keys", value, "write {run: command} or {call: module:function}"
+            )
+            value = {"run": "true"}  # noqa: PLW2901  # so that its needs and followers are still judged
+        drafts[name] = _draft(name, value, findings)
+    for first, second in case_clashes(drafts):
+        findings.add("name_case", ("tasks", second), _case(first, second), "rename one of them", at_key=True)
+    return drafts
+
+
+def _draft(name: str, raw: Mapping[str, Any], findings: Findings) -> Draft:
+    path = ("tasks", name)
+    values = records.record(findings, path, raw, TASK, "a task")
+    actions = [key for key in ACTIONS if key in raw]
+    if not actions and not LATER_ACTIONS.intersection(raw):
+        hint = "write `run: command` or `call: module:function`"
+        findings.add("no_action", path, f"task {quoted(name)} does nothing", hint, at_key=True)
+    elif len(actions) > 1:
+        findings.add(
+            "two_actions",
+            (*path, actions[1]),
+            "a task has one action, and this has `call` and `run`",
+            "make two tasks",
+            at_key=True,
+        )
+    draft = Draft(name, raw, values, needs=values.pop("needs", ()))
+    for given in values:
+        key = TASK[given]
+        if key.fits and draft.kind and draft.kind not in key.fits:
+            _unfit(findings, draft, key)
+    return draft
+
+
+_BESIDE = {"call": "`call`", "text": "`run`", "argv": "`run` with a list, which no shell sees"}
+_INSTEAD = {"with": "write the value into the command as `{{ … }}`, or pass it by `env`"}
+
+
+def _unfit(findings: Findings, draft: Draft, key: Key) -> None:
+    message = f"{quoted(key.name)} has no meaning beside {_BESIDE[draft.kind]}"
+    findings.add("unfit_key", (*draft.path, key.name), message, _INSTEAD.get(key.name, "remove it"), at_key=True)
+
+
+def _task(draft: Draft, top: Mapping[str, Any], defaults: Mapping[str, Any], findings: Findings) -> TaskSpec:
+    """The task's specification, defaults merged; its needs are those that were written."""
+    values = _merged(draft, top, defaults)
+    fields = {name: value for name, value in values.items() if name not in {"call", "run", "with", "executor"}}
+    outputs = fields.get("outputs", ())
+    fields.setdefault("cache", bool(outputs))
+    return TaskSpec(
+        name=draft.name,
+        action=draft.action or Run(text="true"),
+        needs=tuple(dict.fromkeys(need for _, need in draft.needs)),
+        with_=values.get("with", {}),
+        executor=_executor(draft, values.get("executor"), findings),
+        **fields,
+    )
+
+
+def _merged(draft: Draft, top: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The task's values over the defaults over the pipeline's own `shell` and `workdir`."""
+    values = dict(draft.values)
+    fallen = {"shell": top.get("shell"), "cwd": top.get("workdir"), **defaults}
+    idempotent = values.get("idempotent", defaults.get("idempotent", True))
+    for name, value in fallen.items():
+        if value is None or name in values:
+            continue
+        fits = TASK[name].fits
+        if (fits and draft.kind not in fits) or (name == "retry" and not idempotent):
+            continue
+        if name == "executor" and misfit(draft, value):
+            continue
+        values[name] = value
+    if _MERGED in draft.values and _MERGED in defaults:
+        values[_MERGED] = defaults[_MERGED] | draft.values[_MERGED]
+    return {name: value for name, value in values.items() if value is not NONE}
+
+
+def misfit(draft: Draft, executor: str) -> str:
+    """Why an action cannot run there; empty where it can."""
+    action, function = draft.action, draft.function
+    if action is None:
+        return ""
+    if not isinstance(action, Call):
+        return "" if executor == "shell" else f"a command runs on `shell`, not on {quoted(executor)}"
+    if executor == "shell":
+        return "a function runs on `async`, `thread` or `process`, not on `shell`"
+    if function is not None and is_async(function) != (executor == "async"):
+        what = (
+            "an async def, which runs on `async`"
+            if is_async(function)
+            else "a def, which runs on `thread` or `process`"
+        )
+        return f"{quoted(action.function)} is {what}"
+    if executor == "process" and (action.module == "__main__" or "<" in action.function):
+        return f"{quoted(action.function)} lives only in this program, where another process cannot find it"
+    return ""
+
+
+def _executor(draft: Draft, wanted: str | None, findings: Findings) -> str:
+    if wanted is not None:
+        reason = misfit(draft, wanted)
+        if not reason:
+            return wanted
+        hint = "move it into a module" if "lives only" in reason else "leave `executor` out"
+        findings.add("bad_executor", (*draft.path, "executor"), reason, hint)
+    if not isinstance(draft.action, Call):
+        return "shell"
+    return "async" if draft.function is not None and is_async(draft.function) else "thread"
+
+
+def _with_needs(task: TaskSpec, implied: tuple[tuple[str, str], ...]) -> TaskSpec:
+    more = tuple(need for need, _ in implied if need not in task.needs)
+    return msgspec.structs.replace(task, needs=(*task.needs, *more)) if more else task
+
+
+def item_path(draft: Draft, key: str, wanted: str, folder: str) -> KeyPath:
+    """Where a path stands in a task's `inputs` or `outputs`."""
+    written = draft.raw.get(key)
+    for number, item in enumerate(written if isinstance(written, list | tuple) else ()):
+        path = item.get("path") if isinstance(item, Mapping) else item
+        if isinstance(path, str) and normal_path(path, folder) == wanted:
+            return (*draft.path, key, number)
+    return (*draft.path, key) if key in draft.raw else draft.path
+
+
+__all__ = ["NONE", "WRONG", "Built", "Draft", "Resolve", "build", "item_path", "misfit"]

@@ -1,0 +1,210 @@
+"""What can be wrong between the parts of a pipeline, once each part has been read.
+
+Needs that do not exist, cycles, files that two tasks write, expressions that refer to what is
+not there, limits that are not declared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+from flowd.authoring.build import Built, Draft, item_path
+from flowd.authoring.findings import Findings, KeyPath, listed, quoted
+from flowd.core.commands import parse_command
+from flowd.core.expressions import Access, ExpressionError, check_references, parse_template
+from flowd.core.graph import (
+    AmbiguousWriter,
+    Upstream,
+    cycle_text,
+    escapes,
+    find_cycles,
+    normal_path,
+    writer_problems,
+)
+from flowd.core.spec import Call, PipelineSpec, TaskSpec
+
+_PATH_ROOTS = frozenset({"params", "run", "tasks"})
+_TASK_ROOTS = frozenset({"params", "run", "tasks", "inputs", "outputs", "env"})
+_PIPELINE_ROOTS = frozenset({"params", "run", "env"})
+_LOG_ROOTS = frozenset({"task", "run", "params"})
+_LATER_ROOTS = frozenset({"secrets", "item", "index", "matrix", "approval"})
+_ENOUGH = 200  # problems, after which expressions are not looked at any more
+
+
+def check(built: Built, findings: Findings, folder: str) -> None:
+    """Report everything that is wrong between the parts of a pipeline."""
+    spec = built.spec
+    for task in spec.tasks:
+        draft = built.drafts[task.name]
+        _check_needs(draft, built, findings)
+        _check_paths(task, draft, findings, folder)
+        _check_uses(task, draft, spec, findings)
+    needs = {task.name: task.needs for task in spec.tasks}
+    cyclic = _check_cycles(built, needs, findings)
+    if not cyclic:
+        _check_writers(built, needs, findings, folder)
+    _Expressions(spec, findings, None if cyclic else Upstream(needs)).check(built)
+
+
+def _check_needs(draft: Draft, built: Built, findings: Findings) -> None:
+    for path, need in draft.needs:
+        if need not in built.drafts:
+            hint = findings.suggest(need, built.drafts, f"the tasks are {listed(built.drafts)}")
+            findings.add("unknown_need", path, f"there is no task {quoted(need)}", hint)
+
+
+def _check_paths(task: TaskSpec, draft: Draft, findings: Findings, folder: str) -> None:
+    seen: set[str] = set()
+    for output in task.outputs:
+        path = normal_path(output.path, folder)
+        place = item_path(draft, "outputs", path, folder)
+        if escapes(output.path):
+            hint = "write into the pipeline's folder, or give an absolute path"
+            findings.add("outside_folder", place, f"{quoted(output.path)} lies outside the pipeline's folder", hint)
+        elif path == "." or path == folder.rstrip("/"):
+            findings.add("bad_path", place, "this is the pipeline's folder itself", "name a file in it")
+        if path in seen:
+            findings.add(
+                "duplicate_output", (*draft.path, "outputs"), f"{quoted(output.path)} is given twice", "keep one"
+            )
+        seen.add(path)
+    for key in ("cwd", "code"):
+        if "{{" in str(draft.values.get(key, "")):
+            findings.add(
+                "bad_placement", (*draft.path, key), f"`{{{{ }}}}` cannot stand in `{key}`", "write the path itself"
+            )
+
+
+def _check_uses(task: TaskSpec, draft: Draft, spec: PipelineSpec, findings: Findings) -> None:
+    for limit, amount in task.uses.items():
+        path: KeyPath = (*draft.path, "uses", limit) if "uses" in draft.raw else ("defaults", "uses", limit)
+        if limit not in spec.limits:
+            hint = findings.suggest(limit, spec.limits, f"declare it: `limits: {{{limit}: {max(amount, 1):g}}}`")
+            findings.add("unknown_limit", path, f"there is no limit {quoted(limit)}", hint, at_key=True)
+        elif amount > spec.limits[limit]:
+            message = f"it uses {amount:g} of {quoted(limit)}, which has {spec.limits[limit]:g}: it could never start"
+            findings.add("over_limit", path, message, "use less, or raise the limit")
+
+
+def _check_cycles(built: Built, needs: dict[str, tuple[str, ...]], findings: Findings) -> bool:
+    cycles = find_cycles(needs)
+    for cycle in cycles:
+        hint = "remove one of these needs"
+        for before, after in pairwise(cycle):
+            written = {need for _, need in built.drafts[after].needs}
+            file = dict(built.implied.get(after, ())).get(before)
+            if before not in written and file is not None:
+                hint = f"{after} reads {quoted(file)}, which {before} writes, and so needs it"
+                break
+        draft = built.drafts[cycle[0]]
+        path = (*draft.path, "needs") if "needs" in draft.raw else draft.path
+        findings.add("cycle", path, f"a cycle: {cycle_text(cycle)}", hint, at_key="needs" not in draft.raw)
+    return bool(cycles)
+
+
+def _check_writers(built: Built, needs: dict[str, tuple[str, ...]], findings: Findings, folder: str) -> None:
+    for problem in writer_problems(built.spec.tasks, needs, folder):
+        if isinstance(problem, AmbiguousWriter):
+            draft = built.drafts[problem.reader]
+            message = f"{listed(problem.writers)} all write {quoted(problem.path)}, and it is not said which is read"
+            path = item_path(draft, "inputs", problem.path, folder)
+            findings.add(
+                "ambiguous_writer", path, message, f"add the one that is meant to the needs of {problem.reader}"
+            )
+        else:
+            draft = built.drafts[problem.second]
+            first, second = quoted(problem.first), quoted(problem.second)
+            message = f"{first} and {second} both write {quoted(problem.path)}, and nothing orders them"
+            path = item_path(draft, "outputs", problem.path, folder)
+            findings.add("unordered_writers", path, message, f"add {problem.first} to the needs of {problem.second}")
+
+
+class _Expressions:
+    """Checks every `{{ }}` of a pipeline."""
+
+    def __init__(self, spec: PipelineSpec, findings: Findings, upstream: Upstream | None) -> None:
+        self._spec = spec
+        self._findings = findings
+        self._upstream = upstream
+        self._tasks = {task.name for task in spec.tasks}
+
+    def check(self, built: Built) -> None:
+        """Look at the pipeline's own texts, then at each task's."""
+        for path, text in _texts(("env",), self._spec.env):
+            self._template(None, path, text, _PIPELINE_ROOTS)
+        if self._spec.log.file is not None:
+            self._template(None, ("log", "file"), self._spec.log.file, _LOG_ROOTS)
+        for task in self._spec.tasks:
+            if len(self._findings.problems) > _ENOUGH:
+                return
+            self._task(task, built.drafts[task.name])
+
+    def _task(self, task: TaskSpec, draft: Draft) -> None:
+        base = draft.path
+        for path, text in _texts((*base, "with"), task.with_):
+            self._template(task, path, text, _TASK_ROOTS)
+        own_env = draft.values.get("env", {})
+        for name, text in task.env.items():
+            self._template(
+                task, (*base, "env", name) if name in own_env else ("defaults", "env", name), text, _TASK_ROOTS
+            )
+        paths = {"inputs": [ref.path for ref in task.inputs], "outputs": [ref.path for ref in task.outputs]}
+        for place, text in _texts(base, paths):
+            self._template(task, place, text, _PATH_ROOTS)
+        action = task.action
+        if isinstance(action, Call):
+            return
+        if action.text is not None and "{{" in action.text:
+            try:
+                self._references(task, (*base, "run"), parse_command(action.text).references, _TASK_ROOTS)
+            except ExpressionError as error:
+                self._report((*base, "run"), error)
+        for number, word in enumerate(action.argv or ()):
+            self._template(task, (*base, "run", number), word, _TASK_ROOTS)
+
+    def _template(self, task: TaskSpec | None, path: KeyPath, text: str, roots: frozenset[str]) -> None:
+        if "{{" not in text:
+            return
+        try:
+            self._references(task, path, parse_template(text).references, roots)
+        except ExpressionError as error:
+            self._report(path, error)
+
+    def _references(
+        self, task: TaskSpec | None, path: KeyPath, references: frozenset[Access], roots: frozenset[str]
+    ) -> None:
+        later = {access[0] for access in references} & _LATER_ROOTS
+        for root in sorted(later):
+            self._findings.add("not_yet", path, f"{quoted(root)} in expressions is not supported yet")
+        errors = check_references(
+            [access for access in references if access[0] not in later],
+            roots=roots,
+            params=self._spec.params,
+            upstream=self._above(task, references),
+            tasks=self._tasks,
+        )
+        for error in errors:
+            self._report(path, error)
+
+    def _above(self, task: TaskSpec | None, references: frozenset[Access]) -> Sequence[str]:
+        named = {access[1] for access in references if access[0] == "tasks" and len(access) > 1}
+        if task is None or self._upstream is None:
+            return list(named)
+        return [name for name in named if self._upstream(name, task.name)]
+
+    def _report(self, path: KeyPath, error: ExpressionError) -> None:
+        self._findings.add(error.code, path, error.message, error.hint)
+
+
+def _texts(path: KeyPath, value: Any) -> Iterator[tuple[KeyPath, str]]:
+    """Every text in plain data, with where it stands."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _texts((*path, key), item)
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _texts((*path, number), item)

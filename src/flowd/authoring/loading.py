@@ -1,0 +1,134 @@
+"""From what names a pipeline (a YAML file, `file.py[:name]`, `module:name`) to the pipeline; and finding them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+from flowd.authoring.document import Document, read_document
+from flowd.authoring.findings import Findings, NoText, did_you_mean, listed
+from flowd.authoring.importing import CallError, import_beside
+from flowd.authoring.pipeline import Pipeline
+from flowd.core.errors import BadPipeline
+
+_YAML = frozenset({".yaml", ".yml"})
+_DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+_MOST_FOUND = 1_000
+_MOST_LOOKED_AT = 20_000
+_LOOKED_INTO = 64 * 1024
+_PASSED_OVER = frozenset({"node_modules", "__pycache__", "site-packages", "venv", "env", "build", "dist"})
+_IS_YAML = (re.compile(rb"^name\s*:", re.MULTILINE), re.compile(rb"^tasks\s*:", re.MULTILINE))
+_IS_PYTHON = (
+    re.compile(rb"^\w+(?:\s*:[^=\n]+)?\s*=\s*(?:flowd\.)?Pipeline\(", re.MULTILINE),
+    re.compile(rb"\bflowd\b"),
+)
+
+
+def load(named: str) -> Pipeline:
+    """The pipeline that `named` names. Raises BadPipeline with every problem."""
+    path, _, name = named.partition(":")
+    if path.endswith(".py"):
+        return _from_python(Path(path), name)
+    if name and not Path(named).exists() and _DOTTED.fullmatch(path):
+        return _from_module(path, name, named)
+    return _from_yaml(Path(named), named)
+
+
+def _from_yaml(path: Path, named: str) -> Pipeline:
+    document = Document(named)
+    findings = Findings(document)
+    readable = read_document(path, findings, document)
+    pipeline = Pipeline.of_document(document.value, document, path.absolute().parent, str(path.absolute()))
+    problems = findings.sorted()
+    if readable:  # what is wrong with the text does not hide what is wrong with what it says
+        try:
+            pipeline.definition()
+        except BadPipeline as bad:
+            problems += [problem for problem in bad.problems if problem not in problems]
+    if problems:
+        raise BadPipeline(sorted(problems, key=lambda problem: (problem.line or 0, problem.column or 0)))
+    return pipeline
+
+
+def _from_python(path: Path, name: str) -> Pipeline:
+    if not path.is_file():
+        raise _refused(str(path), "no_file", "there is no such file" if not path.exists() else "this is not a file")
+    if not _DOTTED.fullmatch(path.stem):
+        hint = "rename it: letters, digits and `_`, not beginning with a digit"
+        raise _refused(str(path), "bad_module_name", f"`{path.stem}` is no name of a module", hint)
+    module = _imported(path.absolute().parent, path.stem, str(path))
+    return _chosen(module, name, str(path)).loaded_as(f"{path.absolute()}:{name}" if name else str(path.absolute()))
+
+
+def _from_module(module: str, name: str, named: str) -> Pipeline:
+    return _chosen(_imported(Path.cwd(), module, named), name, named).loaded_as(named)
+
+
+def _imported(folder: Path, module: str, named: str) -> ModuleType:
+    try:
+        return import_beside(folder, module)
+    except BadPipeline:
+        raise
+    except CallError as error:
+        if isinstance(error.__cause__, BadPipeline):  # a decorator in the module has refused its function
+            raise error.__cause__ from error
+        raise _refused(named, error.code, error.message, error.hint) from error
+
+
+def _chosen(module: ModuleType, name: str, named: str) -> Pipeline:
+    found = {key: value for key, value in vars(module).items() if isinstance(value, Pipeline)}
+    if name:
+        if name not in found:
+            hint = did_you_mean(name, found, f"it has {listed(found)}" if found else "write `name = Pipeline(…)` in it")
+            raise _refused(named, "no_pipeline", f"there is no pipeline `{name}` in it", hint)
+        return found[name]
+    distinct = {id(value): key for key, value in found.items()}
+    if len(distinct) == 1:
+        return next(iter(found.values()))
+    if "pipeline" in found:
+        return found["pipeline"]
+    if not found:
+        raise _refused(named, "no_pipeline", "there is no pipeline in it", "write `name = Pipeline(…)` in it")
+    raise _refused(named, "many_pipelines", f"it has {listed(found)}", f"name one: {named}:{next(iter(found))}")
+
+
+def _refused(file: str, code: str, message: str, hint: str = "") -> BadPipeline:
+    findings = Findings(NoText(file))
+    findings.add(code, (), message, hint)
+    return BadPipeline(findings.problems)
+
+
+# --- finding -----------------------------------------------------------------------------------------
+
+
+def discover(folder: Path) -> list[Path]:
+    """The files in `folder` and below that look like pipelines, relative to it, sorted; none is loaded."""
+    found: list[Path] = []
+    for path in _files(folder):
+        if len(found) == _MOST_FOUND:
+            break
+        marks = _IS_YAML if path.suffix in _YAML else _IS_PYTHON
+        try:
+            with path.open("rb") as file:
+                text = file.read(_LOOKED_INTO)
+        except OSError:
+            continue  # what cannot be read is nothing to offer
+        if all(mark.search(text) for mark in marks):
+            found.append(path.relative_to(folder))
+    return sorted(found)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    looked_at = 0
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _PASSED_OVER)
+        for name in sorted(names):
+            looked_at += 1
+            if looked_at > _MOST_LOOKED_AT:
+                return
+            path = Path(parent, name)
+            if not name.startswith(".") and path.suffix in {*_YAML, ".py"} and path.is_file():
+                yield path

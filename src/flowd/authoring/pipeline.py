@@ -1,0 +1,275 @@
+"""`Pipeline`: the one model of a pipeline, built in Python or loaded from a file.
+
+House rules of this room. A pipeline holds what was written, and nothing is judged before it is
+asked for: `definition()` reads and checks all of it at once, in the same way as a file, and the
+answer is kept until something is added. Only a function's parameters are judged when it is
+decorated, since there the mistake is on the screen.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, overload
+
+from flowd.authoring.build import Built, build
+from flowd.authoring.checks import check
+from flowd.authoring.findings import Findings, KeyPath, NoText, Source
+from flowd.authoring.resolve import Binding, mismatches, parameters_of, resolve_call
+from flowd.authoring.retry import Retry, Strategy
+from flowd.authoring.task import Task
+from flowd.core.errors import BadPipeline, Problem
+from flowd.core.spec import Call, Definition, PipelineSpec
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Needs = str | Task[..., Any] | Sequence["str | Task[..., Any]"]
+
+
+class Pipeline:
+    """A named graph of tasks.
+
+    `folder` is where relative paths start: the folder of the module that makes the pipeline,
+    where it is not given. `params`, `limits`, `max_concurrency`, `defaults` and `more` are the
+    keys of a pipeline file under the same names.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        folder: str | Path | None = None,
+        params: Mapping[str, Any] | None = None,
+        limits: Mapping[str, Any] | None = None,
+        max_concurrency: int | None = None,
+        defaults: Mapping[str, Any] | None = None,
+        schedule: Mapping[str, Any] | Sequence[Any] | None = None,
+        **more: Any,
+    ) -> None:
+        made_in = _file_of(sys._getframe(1).f_globals)  # noqa: SLF001  # whoever makes the pipeline
+        self.name = name
+        self._folder = Path(folder if folder is not None else made_in.parent if made_in else Path.cwd()).absolute()
+        given: dict[str, Any] = {
+            "params": params,
+            "limits": limits,
+            "max_concurrency": max_concurrency,
+            "defaults": defaults,
+        }
+        given |= {"schedule": schedule, **{key.removesuffix("_"): value for key, value in more.items()}}
+        self._raw: dict[str, Any] = {"name": name, **{key: item for key, item in given.items() if item is not None}}
+        self._raw["tasks"] = {}
+        self._own: dict[str, Callable[..., Any]] = {}
+        self._source: Source = _Lines(str(made_in) if made_in else name)
+        self._named: str | None = None
+        self._built: Built | None = None
+
+    def __repr__(self) -> str:
+        return f"<Pipeline {self.name}>"
+
+    @classmethod
+    def load(cls, path: str | Path) -> Pipeline:
+        """The pipeline in a YAML file, in `file.py[:name]` or in `module:name`.
+
+        Raises BadPipeline with every problem.
+        """
+        from flowd.authoring.loading import load
+
+        return load(str(path))
+
+    # --- adding tasks ------------------------------------------------------------------------------
+
+    @overload
+    def task(self, fn: Callable[P, R], /, **policies: Any) -> Task[P, R]: ...
+
+    @overload
+    def task(
+        self, fn: None = None, /, *, name: str | None = None, needs: Needs = (), replace: bool = False, **policies: Any
+    ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+
+    def task(
+        self,
+        fn: Callable[P, R] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        needs: Needs = (),
+        replace: bool = False,
+        **policies: Any,
+    ) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
+        """Make a function a task; `policies` are the keys of a task in a file (`with_` for `with`).
+
+        A parameter that is named after an earlier task is a need and receives its result; `ctx`
+        is the attempt's context. Raises BadPipeline for a parameter that nothing is passed for,
+        and for a name that is taken unless `replace`.
+        """
+
+        def decorate(function: Callable[P, R]) -> Task[P, R]:
+            plain: Any = function.function if isinstance(function, Task) else function
+            chosen = name if name is not None else str(getattr(plain, "__name__", ""))
+            raw = {"call": _call_of(plain), **_written(policies)}
+            self._add(chosen, raw, needs, replace=replace, function=plain)
+            return Task(chosen, plain)
+
+        return decorate if fn is None else decorate(fn)
+
+    def shell(
+        self,
+        name: str,
+        command: str | Sequence[str],
+        *,
+        needs: Needs = (),
+        replace: bool = False,
+        **policies: Any,
+    ) -> Task[[], None]:
+        """Add a command: a text for the shell, or an argument vector without one."""
+        self._add(name, {"run": command, **_written(policies)}, needs, replace=replace)
+        return Task(name, _not_callable)
+
+    def _add(
+        self,
+        name: str,
+        raw: dict[str, Any],
+        needs: Needs,
+        *,
+        replace: bool,
+        function: Callable[..., Any] | None = None,
+    ) -> None:
+        tasks = self._raw["tasks"]
+        if name in tasks and not replace:
+            hint = "give it another `name`, or say `replace=True`"
+            raise BadPipeline([self._problem(("tasks", name), "duplicate_task", f"`{name}` is a task already", hint)])
+        wanted = _names(needs)
+        with_ = raw.get("with")
+        passed = with_ if isinstance(with_, Mapping) else {}
+        if function is not None:
+            taken = parameters_of(function)
+            wanted += [one for one in taken if one in tasks and one != name and one not in (*wanted, *passed, "ctx")]
+            later = {"item", "index"} if "foreach" in raw else set()
+            for code, message, hint in mismatches(function, [*wanted, *later], passed, tasks):
+                raise BadPipeline([self._problem(("tasks", name), code, message, hint)])
+            self._own[name] = function
+            if isinstance(self._source, _Lines):
+                self._source.note(name, function)
+        if wanted:
+            raw["needs"] = wanted
+        tasks[name] = raw
+        self._built = None
+
+    def _problem(self, path: KeyPath, code: str, message: str, hint: str) -> Problem:
+        findings = Findings(self._source)
+        findings.add(code, path, message, hint)
+        return findings.problems[0]
+
+    # --- what it is --------------------------------------------------------------------------------
+
+    def definition(self) -> Definition:
+        """The whole specification and where it came from. Raises BadPipeline with every problem."""
+        return Definition(spec=self.spec, folder=str(self._folder), source=self._named)
+
+    @property
+    def spec(self) -> PipelineSpec:
+        """The specification, checked. Raises BadPipeline."""
+        return self._checked().spec
+
+    @property
+    def functions(self) -> Mapping[str, Callable[..., Any]]:
+        """The function of each task that calls one."""
+        return self._checked().functions
+
+    @property
+    def bindings(self) -> Mapping[str, Binding]:
+        """How each of these functions is called."""
+        return self._checked().bindings
+
+    @property
+    def strategies(self) -> dict[str, tuple[Strategy | None, Strategy | None, Strategy | None]]:
+        """tenacity's own objects (stop, wait, retry), for the tasks whose retry has any."""
+        raw, found = self._raw, {}
+        fallback = raw.get("defaults", {}).get("retry") if isinstance(raw.get("defaults"), Mapping) else None
+        for task in self.spec.tasks:
+            given = raw["tasks"][task.name].get("retry", fallback)
+            own = given.strategies() if isinstance(given, Retry) and task.retry is not None else None
+            if own is not None:
+                found[task.name] = own
+        return found
+
+    @property
+    def file(self) -> str:
+        """The file as messages name it; the pipeline's name where there is none."""
+        return self._source.name
+
+    def place(self, path: KeyPath) -> tuple[int, int] | None:
+        """Line and column, from 1, of what stands under a key path, where that is known."""
+        return self._source.place(path, key=False)
+
+    def _checked(self) -> Built:
+        if self._built is None:
+            findings = Findings(self._source)
+            built = build(self._raw, findings, folder=str(self._folder), resolve=self._resolve)
+            check(built, findings, str(self._folder))
+            if findings.problems:
+                raise BadPipeline(findings.sorted())
+            self._built = built
+        return self._built
+
+    def _resolve(self, name: str, call: Call) -> Callable[..., Any]:
+        own = self._own.get(name)
+        return own if own is not None else resolve_call(self._folder, call.module, call.function)
+
+    @classmethod
+    def of_document(cls, raw: dict[str, Any], source: Source, folder: Path, named: str) -> Pipeline:
+        """The pipeline that a file says; `named` is what loads it again, `source` knows its lines."""
+        made = cls(str(raw.get("name", "")), folder=folder)
+        made._raw, made._source, made._named = raw, source, named
+        return made
+
+    def loaded_as(self, named: str) -> Pipeline:
+        """The same pipeline; `named` is what loads it again."""
+        self._named = named
+        return self
+
+
+class _Lines(NoText):
+    """The places of tasks in a Python file: the lines on which their functions begin."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._lines: dict[str, int] = {}
+
+    def note(self, task: str, function: Callable[..., Any]) -> None:
+        """Remember where a task's function stands, if it stands in this file."""
+        code = getattr(function, "__code__", None)
+        if code is not None and code.co_filename == self.name:
+            self._lines[task] = code.co_firstlineno
+
+    def place(self, path: KeyPath, *, key: bool) -> tuple[int, int] | None:  # noqa: ARG002  # the Protocol's
+        """The line of the task that a path leads into."""
+        line = self._lines.get(str(path[1])) if len(path) > 1 and path[0] == "tasks" else None
+        return None if line is None else (line, 1)
+
+
+def _file_of(module: Mapping[str, Any]) -> Path | None:
+    file = module.get("__file__")
+    return Path(file).absolute() if isinstance(file, str) else None
+
+
+def _call_of(function: Any) -> str:
+    name = getattr(function, "__qualname__", f"<{type(function).__name__}>")
+    return f"{getattr(function, '__module__', None) or '__main__'}:{name}"
+
+
+def _written(policies: Mapping[str, Any]) -> dict[str, Any]:
+    """Policies under the keys of a file: `with_` for `with`; what is None is not given."""
+    return {key.removesuffix("_"): value for key, value in policies.items() if value is not None}
+
+
+def _names(needs: Needs) -> list[str]:
+    if isinstance(needs, str | Task):
+        needs = [needs]
+    return [need.name if isinstance(need, Task) else need for need in needs]
+
+
+def _not_callable() -> None:
+    raise TypeError("a command is no function; it is run by flowd")

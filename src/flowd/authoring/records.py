@@ -1,0 +1,152 @@
+"""Readers of mappings with keys of their own, and the table of all readers by kind.
+
+House rules of this room: those of `kinds`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from flowd.authoring import format as table
+from flowd.authoring import kinds
+from flowd.authoring.findings import Findings, KeyPath, listed, quoted
+from flowd.authoring.format import Key
+from flowd.authoring.kinds import NONE, WRONG, Reader, amount, check_name, items, pairs, path_text, wrong
+from flowd.authoring.retry import Retry as OwnRetry
+from flowd.core.spec import Input, LogSpec, Output, Retry
+
+_GLOB = re.compile(r"[*?]")
+
+
+def record(findings: Findings, path: KeyPath, value: Any, keys: Mapping[str, Key], what: str) -> dict[str, Any]:
+    """The typed values of a mapping with fixed keys; what is unknown, missing or wrong is reported."""
+    found: dict[str, Any] = {}
+    for place, given, item in pairs(
+        findings, path, value, "{" + ", ".join(f"{name}: …" for name in list(keys)[:2]) + "}"
+    ):
+        key = keys.get(given)
+        if key is None:
+            known = [name for name, one in keys.items() if not one.later]
+            hint = findings.suggest(given, keys, f"{what} has the keys {listed(known, 30)}")
+            findings.add("unknown_key", place, f"{quoted(given)} is no key of {what}", hint, at_key=True)
+        elif key.later:
+            findings.add("not_yet", place, f"{quoted(given)} is not supported yet", "leave it out", at_key=True)
+        else:
+            read = READERS[key.kind](findings, place, item, key)
+            if read is not WRONG:
+                found[given] = read
+    if isinstance(value, Mapping):
+        for name_, key in keys.items():
+            if key.required and name_ not in value:
+                findings.add("missing_key", path, f"{what} needs the key {quoted(name_)}", key.sentence, at_key=True)
+    return found
+
+
+def limits(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
+    """The capacity of each limit."""
+    found = {}
+    for place, given, item in pairs(findings, path, value, "{cpu: 2}"):
+        if given.endswith("*"):
+            findings.add(
+                "not_yet", place, "a limit for each key (`*`) is not supported yet", "name each limit", at_key=True
+            )
+            continue
+        if not check_name(findings, place, given, at_key=True):
+            continue
+        if isinstance(item, Mapping):
+            capacity = record(findings, place, item, table.LIMIT, "a limit").get("capacity", WRONG)
+        else:
+            capacity = amount(findings, place, item, key)
+        if capacity is not WRONG:
+            found[given] = capacity
+    return found
+
+
+def inputs(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
+    """Paths or globs that are read."""
+    found = []
+    for place, item in items(findings, path, value, "[data/raw.csv]"):
+        if isinstance(item, Mapping):
+            read = record(findings, place, item, table.INPUT, "an input").get("path", WRONG)
+        else:
+            read = path_text(findings, place, item, key)
+        if read is not WRONG:
+            found.append(Input(path=read))
+    return tuple(found)
+
+
+def outputs(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
+    """Paths that are written; where one says `checkpoint: true`, the silent ones are not."""
+    found: list[dict[str, Any]] = []
+    for place, item in items(findings, path, value, "[data/clean.csv]"):
+        if isinstance(item, Mapping):
+            read = record(findings, place, item, table.OUTPUT, "an output")
+        else:
+            written = path_text(findings, place, item, key)
+            read = {} if written is WRONG else {"path": written}
+        if "path" not in read:
+            continue
+        if _GLOB.search(read["path"].split("{{", 1)[0]):
+            findings.add("not_yet", place, "globs in `outputs` are not supported yet", "name each file")
+            continue
+        found.append(read)
+    chosen = any(read.get("checkpoint") is True for read in found)
+    return tuple(Output(**{"checkpoint": not chosen} | read) for read in found)
+
+
+def retry(findings: Findings, path: KeyPath, value: Any, _key: Key) -> Any:
+    """A retry policy, or `none`; where a stop object of the user's decides, `attempts` is 0."""
+    if value == "none" or (value is None and findings.source.written(path) != ""):
+        return NONE
+    if isinstance(value, int) and not isinstance(value, bool):
+        return wrong(findings, path, "a mapping", value, f"write {{attempts: {value}}}")
+    keys, given = table.RETRY, value
+    if isinstance(value, OwnRetry):
+        given = value.written()
+        if value.stop is not None:
+            keys = keys | {"attempts": msgspec.structs.replace(keys["attempts"], required=False)}
+    before = len(findings.problems)
+    read = record(findings, path, given, keys, "`retry`")
+    if len(findings.problems) > before:
+        return WRONG
+    return Retry(**{"attempts": 0} | {name: item for name, item in read.items() if item is not NONE})
+
+
+def log(findings: Findings, path: KeyPath, value: Any, _key: Key) -> Any:
+    """Where log lines go."""
+    return LogSpec(**record(findings, path, value, table.LOG, "`log`"))
+
+
+READERS: dict[str, Reader] = {
+    "text": kinds.text,
+    "name": kinds.name,
+    "bool": kinds.boolean,
+    "number": kinds.number,
+    "amount": amount,
+    "count": kinds.count,
+    "duration": kinds.duration,
+    "span": kinds.span,
+    "choice": kinds.choice,
+    "path": path_text,
+    "log_file": path_text,
+    "texts": kinds.each(kinds.text, "[rows, source]"),
+    "paths": kinds.each(path_text, "[steps/*.py]"),
+    "values": kinds.values,
+    "env": kinds.env,
+    "amounts": kinds.amounts,
+    "limits": limits,
+    "call": kinds.call,
+    "command": kinds.command,
+    "needs": kinds.needs,
+    "inputs": inputs,
+    "outputs": outputs,
+    "retry": retry,
+    "failures": kinds.failures,
+    "log": log,
+    "data": kinds.data,
+    "datas": kinds.each(kinds.data, "[small, large]"),
+}

@@ -1,0 +1,123 @@
+"""From `module:function` to a function, and how an attempt passes it what it takes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from flowd.authoring.findings import did_you_mean, listed, plain
+from flowd.authoring.importing import CallError, import_beside
+from flowd.authoring.task import plain_function
+
+__all__ = ["Binding", "CallError", "bind", "is_async", "mismatches", "parameters_of", "resolve_call"]
+
+
+class Binding(msgspec.Struct, frozen=True, kw_only=True):
+    """How to call a task's function beside its `with`: all by keyword.
+
+    `result_parameters` are needs whose results it takes under their names.
+    """
+
+    wants_ctx: bool
+    result_parameters: tuple[str, ...]
+
+
+def resolve_call(folder: Path, module: str, function: str) -> Callable[..., Any]:
+    """The function that `module:function` names; CallError says why there is none.
+
+    The module is looked for in `folder` first.
+    """
+    found: Any = import_beside(folder, module)
+    for part in function.split("."):
+        owner = found
+        try:
+            found = getattr(owner, part)
+        except AttributeError:
+            known = [name for name in dir(owner) if not name.startswith("_") and callable(getattr(owner, name, None))]
+            hint = did_you_mean(part, known, f"it has {listed(known)}" if known else f"define it in `{plain(module)}`")
+            raise CallError("missing_function", f"`{plain(module)}` has no function `{plain(part)}`", hint) from None
+    if not callable(found):
+        kind = type(found).__name__
+        raise CallError(
+            "not_callable", f"`{plain(module)}:{plain(function)}` cannot be called: it is a {kind}", "name a function"
+        )
+    return plain_function(found)  # type: ignore[no-any-return]  # any callable of the user's
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether calling it gives something to await."""
+    while isinstance(function, partial):
+        function = function.func
+    if inspect.iscoroutinefunction(function):
+        return True
+    return (
+        not inspect.isroutine(function)
+        and not isinstance(function, type)
+        and inspect.iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004  # the method itself is looked at
+        )
+    )
+
+
+def bind(function: Callable[..., Any], needs: Collection[str], with_: Collection[str]) -> Binding:
+    """What the function takes of `ctx` and of its needs' results; CallError where it does not fit.
+
+    A parameter is `ctx`, a key of `with`, a direct need, or has a default.
+    """
+    for code, message, hint in mismatches(function, needs, with_):
+        raise CallError(code, message, hint)
+    names = parameters_of(function)
+    return Binding(
+        wants_ctx="ctx" in names and "ctx" not in with_,
+        result_parameters=tuple(name for name in names if name in needs and name not in with_ and name != "ctx"),
+    )
+
+
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+def parameters_of(function: Callable[..., Any]) -> list[str]:
+    """The names by which arguments can be passed; none where the function does not tell."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [parameter.name for parameter in parameters if parameter.kind in _NAMED]
+
+
+def mismatches(
+    function: Callable[..., Any], needs: Collection[str], with_: Collection[str], known_tasks: Collection[str] = ()
+) -> Iterator[tuple[str, str, str]]:
+    """Every (code, message, hint) about a function's parameters; `known_tasks` make better hints."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        yield "bad_signature", "what this function takes cannot be found out", "call it from a function of your own"
+        return
+    called = plain(getattr(function, "__name__", "it"))
+    for parameter in parameters:
+        name, kind = parameter.name, parameter.kind
+        if kind not in _NAMED:
+            if kind is inspect.Parameter.POSITIONAL_ONLY and parameter.default is inspect.Parameter.empty:
+                yield "bad_signature", f"`{called}` takes `{name}` by position only", "arguments are passed by name"
+            continue
+        if name == "ctx" or name in with_ or name in needs or parameter.default is not inspect.Parameter.empty:
+            continue
+        hint = (
+            f"add {name} to `needs`"
+            if name in known_tasks
+            else f"give it in `with`, or a default, or name a need `{name}`"
+        )
+        yield "bad_signature", f"nothing is passed for `{name}`, which `{called}` takes", hint
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    taken = [parameter.name for parameter in parameters if parameter.kind in _NAMED]
+    for name in with_:
+        if name not in taken:
+            hint = did_you_mean(name, taken, f"it takes {listed(taken)}" if taken else "it takes nothing")
+            yield "bad_signature", f"`{called}` has no parameter `{plain(name)}`, which `with` gives", hint

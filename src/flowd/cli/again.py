@@ -1,0 +1,148 @@
+"""`flowd resume` and `flowd retry`: going on with a run that exists."""
+
+from __future__ import annotations
+
+import getpass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import click
+import msgspec
+
+from flowd.adapters.inbox import ask, new_request_id
+from flowd.cli.finding import Found, looked_up
+from flowd.cli.options import JSON, RUN, STATE_DIR
+from flowd.cli.streams import say, tell
+from flowd.core import states as s
+from flowd.core.errors import BadRequest, FlowdError, StateLocked
+from flowd.ports.inbox import Request
+
+if TYPE_CHECKING:
+    from flowd.cli.foreground import Begin
+
+EVENTS = click.option("--events", is_flag=True, help="Print each event as a JSON line on stdout, once durable.")
+LOG_FORMAT = click.option("--log-format", type=click.Choice(["console", "json"]), help="How log lines look.")
+
+
+@click.command()
+@RUN
+@STATE_DIR
+@JSON
+@EVENTS
+@LOG_FORMAT
+def resume(run: str | None, state_dir: str | None, **wishes: Any) -> int:
+    """Go on with a run after a crash, an interruption or a pause (RUN: the newest, where left out)."""
+    found = looked_up(state_dir, run)
+    if found.state.state == s.RUN_CANCELLED:
+        raise BadRequest(f"run {found.id} was cancelled; to run what is left of it: flowd retry {found.id}")
+    if found.owner is not None:
+        raise StateLocked(f"run {found.id} is going on: it is held by {found.owner}")
+    given = _given_pipeline()
+    if found.state.state not in s.RUN_ENDED:
+        for line in changed_code(found, given):
+            tell(line)
+    return _go_on(found, state_dir, wishes, lambda engine: engine.resume(found.id, given))
+
+
+@click.command()
+@click.argument("run")
+@click.argument("tasks", nargs=-1)
+@click.option("--downstream", is_flag=True, help="Run what depends on them again, too.")
+@STATE_DIR
+@JSON
+@EVENTS
+@LOG_FORMAT
+def retry(run: str, tasks: tuple[str, ...], state_dir: str | None, *, downstream: bool, **wishes: Any) -> int:
+    """Run tasks of a run again: all that did not end well, or those named."""
+    from flowd.cli.check import refuse_unknown
+
+    found = looked_up(state_dir, run)
+    refuse_unknown(tasks, set(found.state.shape.index), f"run {found.id}")
+    if found.owner is not None:
+        request = Request(id=new_request_id(), kind="retry", by=person(), tasks=tasks, downstream=downstream)
+        asked_of_owner(found, request)
+        if wishes["as_json"]:
+            say(msgspec.json.encode(looked_up(state_dir, found.id).document()).decode())
+        else:
+            say(f"run {found.id}: {found.owner} runs {', '.join(tasks) or 'what failed'} again")
+        return 0
+    given = _given_pipeline()
+
+    def begin(engine: Any) -> Any:
+        return engine.retry(found.id, *tasks, downstream=downstream, by=person(), pipeline=given)
+
+    return _go_on(found, state_dir, wishes, begin)
+
+
+def _go_on(found: Found, asked: str | None, wishes: dict[str, Any], begin: Begin) -> int:
+    from flowd.cli.foreground import Foreground, flags_of
+    from flowd.cli.outlets import Wishes
+
+    foreground = Foreground(
+        found.definition.spec,
+        Path(found.definition.folder),
+        found.place,
+        Wishes(**wishes),
+        flags=flags_of(asked),
+    )
+    return foreground.carry_out(begin)
+
+
+def _given_pipeline() -> Any:
+    """The pipeline of the script that runs its own commands, if it is one."""
+    return click.get_current_context().find_root().obj
+
+
+def asked_of_owner(found: Found, request: Request) -> None:
+    """Ask the run's living owner and return once it is done and durable.
+
+    StateLocked where it does not answer, BadRequest where it refuses.
+    """
+    answer = anyio.run(ask, found.folder, request)
+    if answer is None:
+        raise StateLocked(
+            f"run {found.id} is held by {found.owner}, which did not answer in 10s; the request was withdrawn"
+        )
+    if answer.error:
+        raise BadRequest(f"run {found.id}: {answer.error}")
+
+
+def person() -> str:
+    """Who asks, as the system knows them."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return ""
+
+
+def changed_code(found: Found, given: Any) -> list[str]:
+    """One line for each task still to run whose code was edited after the run began; best effort."""
+    from flowd.engine.files import Files
+    from flowd.engine.fingerprint import Codes
+    from flowd.engine.program import from_definition, from_pipeline
+
+    began = found.state.started_at
+    try:
+        program = from_definition(found.definition) if given is None else from_pipeline(given)
+    except FlowdError:
+        return []  # going on will say it, with its exit code
+    files = Files(program.folder)
+    codes = Codes(files)
+    lines = []
+    for spec, task in zip(found.state.shape.specs, found.state.tasks, strict=True):
+        if task.state in s.OK or began is None:
+            continue
+        for name in codes.parts(spec, program.function_file(spec.name)):
+            path = files.path(name.removeprefix("code:"))
+            if _edited_after(path, began):
+                lines.append(f"{spec.name}: {path.name} was changed after the run began; it goes on with the new code")
+    return lines
+
+
+def _edited_after(path: Path, moment: datetime) -> bool:
+    try:
+        return path.stat().st_mtime > moment.timestamp()
+    except OSError:
+        return False

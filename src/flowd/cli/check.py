@@ -1,0 +1,111 @@
+"""`flowd validate` and `flowd plan`: what a pipeline is and would do, with nothing run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import anyio
+import click
+import msgspec
+
+from flowd.cli.options import FORCE, FORCE_TASK, JSON, PARAMS, STATE_DIR, given_params
+from flowd.cli.sources import DEFAULT_FILE, FILE, load
+from flowd.cli.state_dir import state_dir as find_state_dir
+from flowd.cli.streams import say, style_of, tell
+from flowd.cli.wording import tasks_text
+from flowd.core.errors import BadPipeline, BadRequest, FlowdError, Problem
+
+REFUSED = 2
+
+
+@click.command()
+@click.argument("files", nargs=-1)
+@JSON
+def validate(files: tuple[str, ...], as_json: bool) -> int:
+    """Check pipelines and name every problem, with its place and what to write instead."""
+    problems: list[Problem] = []
+    good: list[str] = []
+    for file in files or (None,):
+        try:
+            spec = load(file).definition().spec
+        except BadPipeline as refused:
+            problems += refused.problems
+        except FlowdError as refused:
+            problems.append(Problem(file=file or DEFAULT_FILE, code="cannot_load", message=str(refused)))
+        else:
+            good.append(f"{file or DEFAULT_FILE}: ok, {tasks_text(len(spec.tasks))}")
+    if as_json:
+        say(msgspec.json.encode({"problems": [_document(problem) for problem in problems]}).decode())
+        return REFUSED if problems else 0
+    for line in good:
+        say(line)
+    for problem in problems:
+        tell(str(problem))
+    return REFUSED if problems else 0
+
+
+def _document(problem: Problem) -> dict[str, object]:
+    return {name: getattr(problem, name) for name in ("file", "line", "column", "key", "code", "message", "hint")}
+
+
+@click.command()
+@FILE
+@click.argument("tasks", nargs=-1)
+@PARAMS
+@FORCE
+@FORCE_TASK
+@STATE_DIR
+@JSON
+def plan(
+    file: str | None,
+    tasks: tuple[str, ...],
+    params: tuple[str, ...],
+    state_dir: str | None,
+    *,
+    force: bool,
+    force_tasks: tuple[str, ...],
+    as_json: bool,
+) -> int:
+    """Say what a run started now would do with each task, and why; nothing is written."""
+    from flowd.engine.survey import Standing
+    from flowd.wiring.planning import planning_engine
+
+    pipeline = load(file)
+    definition = pipeline.definition()
+    typed = given_params(definition, params)
+    place = find_state_dir(state_dir, Path(definition.folder), os.environ)
+
+    async def ask() -> dict[str, Standing]:
+        async with planning_engine(place) as engine:
+            return await engine.plan(pipeline, *tasks, params=typed, force=force, force_tasks=force_tasks)
+
+    standings = anyio.run(ask)
+    if as_json:
+        document = {
+            name: {"action": standing.action, "reason": standing.reason} for name, standing in standings.items()
+        }
+        say(
+            msgspec.json.encode({"pipeline": definition.spec.name, "state_dir": str(place), "tasks": document}).decode()
+        )
+        return 0
+    order = {task.name: number for number, task in enumerate(definition.spec.tasks)}
+    width = max((len(name) for name in standings), default=0)
+    style = style_of("stdout")
+    say(f"{definition.spec.name}  {tasks_text(len(standings))}")
+    say("")
+    for name in sorted(standings, key=order.__getitem__):
+        standing = standings[name]
+        word = standing.action.replace("_", " ")
+        say(style.text(f"  {name:<{width}}   {word:<9}   {standing.reason.sentence}"))
+    return 0
+
+
+def refuse_unknown(tasks: tuple[str, ...], known: set[str], where: str) -> None:
+    """BadRequest for a task that is not there."""
+    import difflib
+
+    for name in tasks:
+        if name not in known:
+            close = difflib.get_close_matches(name, sorted(known), 1)
+            raise BadRequest(f"{where} has no task {name}" + (f"; did you mean {close[0]}?" if close else ""))

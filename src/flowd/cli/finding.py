@@ -1,0 +1,100 @@
+"""Which run a person means: an id, a unique beginning of one, `last`, or nothing for the newest."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import anyio
+
+from flowd.adapters.journal.file import FileJournal
+from flowd.adapters.journal.lock import Owner
+from flowd.cli.state_dir import state_dir
+from flowd.core.errors import BadRequest, NoSuchRun
+from flowd.core.run import RunState
+from flowd.core.spec import Definition
+from flowd.core.views import run_document, run_status
+from flowd.engine.attempt import log_path
+from flowd.wiring.reading import reading
+
+LAST = "last"
+
+
+def find_run(text: str | None, runs: Sequence[str], place: str) -> str:
+    """The one of `runs` (newest first) that is meant.
+
+    NoSuchRun with what comes close, BadRequest where several begin so; `place` is where was looked.
+    """
+    if not runs:
+        raise NoSuchRun(f"there is no run in {place} yet; start one with: flowd run FILE")
+    if text in {None, "", LAST}:
+        return runs[0]
+    assert text is not None
+    if text in runs:
+        return text
+    found = [run for run in runs if run.startswith(text)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise BadRequest(f"{len(found)} runs begin with {text}: {_some(found)}; write more of the id")
+    close = difflib.get_close_matches(text, runs, 3, 0.5) or runs[:3]
+    raise NoSuchRun(f"there is no run {text} in {place}; did you mean {_some(close)}?")
+
+
+def _some(runs: Sequence[str]) -> str:
+    return ", ".join(runs[:5]) + (" …" if len(runs) > 5 else "")
+
+
+class Found(NamedTuple):
+    """A run as it stands on disk; `owner` is who goes on with it at this moment."""
+
+    place: Path
+    id: str
+    folder: Path
+    definition: Definition
+    state: RunState
+    owner: Owner | None
+
+    @property
+    def status(self) -> str:
+        """The run's state as shown."""
+        return run_status(self.state, owned=self.owner is not None)
+
+    def document(self) -> dict[str, Any]:
+        """The document of `show --json`."""
+        return run_document(
+            self.state,
+            owned=self.owner is not None,
+            state_dir=str(self.place),
+            log_of=lambda task, attempt: str(log_path(self.folder, task, attempt)),
+        )
+
+
+def place_of(asked: str | None) -> Path:
+    """The state directory that a command without a file means."""
+    return state_dir(asked, Path.cwd(), os.environ)
+
+
+def found_run(journal: FileJournal, text: str | None) -> str:
+    """The id of the run that is meant."""
+    return find_run(text, journal.runs(), str(journal.state_dir))
+
+
+async def look(journal: FileJournal, run: str) -> Found:
+    """A run as it stands, with nothing written. Raises NoSuchRun, StateDamaged."""
+    owner = journal.is_owned(run)  # first: a run that ends meanwhile is then shown as ended, not as interrupted
+    definition = await journal.definition(run)
+    state = RunState(run, definition.spec)
+    async for envelope in journal.read(run):
+        state.apply(envelope.event, envelope.at)
+    return Found(journal.state_dir, run, journal.run_folder(run), definition, state, owner)
+
+
+def looked_up(asked: str | None, text: str | None) -> Found:
+    """The run that is meant, as it stands."""
+    with reading(place_of(asked)) as journal:
+        run = found_run(journal, text)
+        return anyio.run(look, journal, run)

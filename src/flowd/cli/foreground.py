@@ -1,0 +1,159 @@
+"""One run in the foreground of a command: its engine, its output, its signals, and its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from flowd.cli.outlets import Outlets, Wishes, document_text
+from flowd.cli.screen import Line
+from flowd.cli.state_dir import VARIABLE
+from flowd.cli.streams import tell
+from flowd.cli.summary import summary
+from flowd.core.errors import FlowdError
+from flowd.core.spec import PipelineSpec
+from flowd.core.views import exit_code
+from flowd.engine.handle import Result, Run
+from flowd.wiring.build import Engine
+from flowd.wiring.reading import reading
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+INTERRUPTED = 130
+
+Begin = Callable[[Engine], Awaitable[Run]]
+
+
+class Foreground:
+    """Carries one run to where it can go by itself, and tells how it went.
+
+    `flags` is what the commands named at the end need besides the run.
+    """
+
+    def __init__(
+        self,
+        spec: PipelineSpec,
+        folder: Path,
+        state_dir: Path,
+        wishes: Wishes,
+        *,
+        max_concurrency: int | None = None,
+        flags: str = "",
+    ) -> None:
+        self.outlets = Outlets(spec, folder, wishes)
+        self._wishes = wishes
+        self._state_dir = state_dir
+        self._most = max_concurrency
+        self._flags = flags
+        self._run: Run | None = None
+        self._stopping = False
+
+    def carry_out(self, begin: Begin) -> int:
+        """Begin (or go on), wait, print, and return the exit code. Raises what refused the run."""
+        owned = self._wishes.as_json or self._wishes.events
+        with redirect_stdout(sys.stderr) if owned else nullcontext():
+            return anyio.run(self._main, begin)
+
+    async def _main(self, begin: Begin) -> int:
+        began = time.monotonic()
+        with reading(self._state_dir) as journal:
+
+            def followers(run: str, folder: Path) -> Sequence[Any]:
+                return self.outlets.followers(journal, run, folder)
+
+            engine = Engine(
+                self._state_dir, max_concurrency=self._most, on_exit="detach", grace="10s", followers=followers
+            )
+            with self._signals():
+                async with engine:
+                    self._run = run = await begin(engine)
+                    if self._stopping:
+                        run.interrupt()
+                    result = await self._wait(run)
+            watch = self.outlets.look(journal, run.id)
+            await watch.catch_up()
+            if self._wishes.as_json:
+                self.outlets.results.write(f"{document_text(result.document)}\n")
+            self._tell_end(result, time.monotonic() - began)
+            return exit_code(result.state)
+
+    async def _wait(self, run: Run) -> Result:
+        """The result, with what runs drawn meanwhile where somebody looks."""
+        region = self.outlets.region
+        if region is None:
+            return await run.wait()
+        failure: FlowdError | None = None
+        async with anyio.create_task_group() as group:
+            group.start_soon(region.draw, name="flowd terminal")
+            try:
+                result = await run.wait()
+            except FlowdError as error:  # let it pass whole, not as a group
+                failure = error
+            group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        return result
+
+    def _tell_end(self, result: Result, seconds: float) -> None:
+        watch = self.outlets.watch
+        assert watch is not None
+        run = watch.state
+        if not watch.told:  # it had ended before this command
+            self.outlets.write([Line(watch.heading())])
+            if run.started_at is not None and run.ended_at is not None:
+                seconds = (run.ended_at - run.started_at).total_seconds()
+        self.outlets.write(
+            summary(run, result.state, seconds=seconds, now=datetime.now(UTC), ended=self._ended_at, flags=self._flags)
+        )
+
+    def _ended_at(self, run: str) -> datetime | None:
+        """When another run last wrote to its journal."""
+        try:
+            touched = (self._state_dir / "runs" / run / "mark").stat().st_mtime
+        except OSError:
+            return None
+        return datetime.fromtimestamp(touched, UTC)
+
+    # --- signals -----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """The first signal interrupts the run so that it can be resumed; the second leaves at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self._stop)
+        try:
+            yield
+        finally:
+            for number in SIGNALS:
+                loop.remove_signal_handler(number)
+
+    def _stop(self) -> None:
+        if self._stopping:
+            if self.outlets.region is not None:
+                self.outlets.region.stop()
+            tell("stopped at once; what still ran is ended behind it")
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)  # the process guarding the tasks' own processes ends what is left of them
+        self._stopping = True
+        tell("interrupting: what runs is being stopped; once more leaves at once")
+        if self._run is not None:
+            self._run.interrupt()
+
+
+def flags_of(asked: str | None) -> str:
+    """What a command named at the end needs so that it finds the same state directory."""
+    return f" --state-dir {asked}" if asked and not os.environ.get(VARIABLE) else ""

@@ -1,0 +1,125 @@
+"""`flowd logs`: what a run's tasks wrote, attempt by attempt, also while they write it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+import click
+import msgspec
+
+from flowd.adapters.journal.file import FileJournal
+from flowd.cli.check import refuse_unknown
+from flowd.cli.finding import found_run, look, place_of
+from flowd.cli.options import JSON, RUN, STATE_DIR
+from flowd.cli.streams import say, tell
+from flowd.core.run import RunState
+from flowd.engine.attempt import log_path
+from flowd.wiring.reading import reading
+
+PERIOD = 0.2
+"""Seconds between two looks at files that are followed."""
+
+
+class AttemptFile:
+    """One attempt's file, read from where it was left off."""
+
+    def __init__(self, task: str, attempt: int, path: Path) -> None:
+        self.task = task
+        self.attempt = attempt
+        self.path = path
+        self._offset = 0
+
+    def more(self, *, whole_lines: bool) -> str:
+        """What was written since the last call; with `whole_lines` an unfinished line waits for its end."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            return ""
+        if whole_lines:
+            data = data[: data.rfind(b"\n") + 1]
+        self._offset += len(data)
+        return data.decode("utf-8", "backslashreplace")
+
+
+@click.command()
+@RUN
+@click.argument("task", required=False)
+@click.option("-f", "--follow", is_flag=True, help="Go on until the run ends.")
+@click.option("--attempt", type=click.IntRange(min=1), metavar="N", help="This attempt alone.")
+@STATE_DIR
+@JSON
+def logs(
+    run: str | None, task: str | None, attempt: int | None, state_dir: str | None, *, follow: bool, as_json: bool
+) -> int:
+    """Print what a run's tasks wrote (RUN: the newest, where left out; TASK: this one alone)."""
+    with reading(place_of(state_dir)) as journal:
+        name = found_run(journal, run)
+        found = anyio.run(look, journal, name)
+        if task is not None:
+            refuse_unknown((task,), set(found.state.shape.index), f"run {name}")
+        reader = Reader(found.folder, task, attempt)
+        if as_json:
+            rows = [
+                {"task": file.task, "attempt": file.attempt, "path": str(file.path), "text": text}
+                for file in reader.files(found.state)
+                if (text := file.more(whole_lines=False))
+            ]
+            say(msgspec.json.encode({"run": name, "logs": rows}).decode())
+        elif follow:
+            anyio.run(_follow, journal, name, reader)
+        else:
+            reader.print_all(found.state, whole_lines=False)
+            if not reader.printed:
+                tell(f"{task or f'run {name}'} has written nothing")
+    return 0
+
+
+async def _follow(journal: FileJournal, run: str, reader: Reader) -> None:
+    while True:
+        owned = journal.is_owned(run) is not None
+        state = (await look(journal, run)).state
+        reader.print_all(state, whole_lines=owned)
+        if not owned:
+            return  # this look came after the last owner had gone: there is no more
+        await anyio.sleep(PERIOD)
+
+
+class Reader:
+    """Prints the files of a run's attempts, each piece under the name of its attempt."""
+
+    def __init__(self, folder: Path, task: str | None, attempt: int | None) -> None:
+        self.printed = False
+        self._folder = folder
+        self._task = task
+        self._attempt = attempt
+        self._files: dict[tuple[str, int], AttemptFile] = {}
+        self._last: AttemptFile | None = None
+
+    def files(self, state: RunState) -> Sequence[AttemptFile]:
+        """The files that are asked for, in the order in which the attempts began."""
+        begun = []
+        for spec, task in zip(state.shape.specs, state.tasks, strict=True):
+            if self._task in {None, spec.name}:
+                begun += [(attempt.started_at, spec.name, attempt.n) for attempt in task.attempts or ()]
+        for _, name, n in sorted(begun):
+            if self._attempt in {None, n} and (name, n) not in self._files:
+                self._files[name, n] = AttemptFile(name, n, log_path(self._folder, name, n))
+        return list(self._files.values())
+
+    def print_all(self, state: RunState, *, whole_lines: bool) -> None:
+        """Print what is new."""
+        for file in self.files(state):
+            text = file.more(whole_lines=whole_lines)
+            if not text:
+                continue
+            if file is not self._last and len(self._files) > 1:
+                gap = "\n" if self.printed else ""
+                sys.stdout.write(f"{gap}==> {file.task}, attempt {file.attempt} <==\n")
+            sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+            self._last, self.printed = file, True
+        sys.stdout.flush()

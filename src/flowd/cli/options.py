@@ -1,0 +1,40 @@
+"""What several commands take, once; and parameters from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from flowd.core.errors import BadRequest
+from flowd.core.spec import Definition
+
+Decorator = Callable[[Any], Any]
+
+STATE_DIR: Decorator = click.option("--state-dir", metavar="D", help="The state directory, in place of the one found.")
+JSON: Decorator = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+RUN: Decorator = click.argument("run", required=False)
+PARAMS: Decorator = click.option(
+    "-p", "--param", "params", multiple=True, metavar="K=V", help="Set a parameter; may be given again."
+)
+FORCE: Decorator = click.option("--force", "--no-skip", "force", is_flag=True, help="Run all tasks, fresh or not.")
+FORCE_TASK: Decorator = click.option(
+    "--force-task", "force_tasks", multiple=True, metavar="T", help="Run this task, fresh or not."
+)
+
+
+def given_params(definition: Definition, given: Sequence[str]) -> Mapping[str, Any]:
+    """`K=V` by the pipeline's types; what is not given is left to its default.
+
+    Raises BadParameters with every problem, and BadRequest for what is not `K=V`.
+    """
+    from flowd.authoring.params import resolve_params
+
+    texts = {}
+    for pair in given:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise BadRequest(f"-p {pair} is not NAME=VALUE")
+        texts[name] = value
+    return resolve_params(definition.spec.params, texts, text=True)

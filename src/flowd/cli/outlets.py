@@ -1,0 +1,125 @@
+"""Where one foreground run is told: transcript, live rows, event lines, log lines, and who owns stdout."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import msgspec
+
+from flowd.adapters.followers.log import Lines, LogFollower, Sink, append_to
+from flowd.cli.screen import Line, Style
+from flowd.cli.streams import is_terminal, style
+from flowd.cli.watch import EventLines, Watch
+from flowd.core.errors import BadRequest
+from flowd.core.shape import Shape
+from flowd.core.spec import LogSpec, PipelineSpec
+from flowd.ports.journal import Journal
+
+if TYPE_CHECKING:
+    from flowd.cli.live import LiveRegion
+
+
+class Wishes(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person asked for of a run's output."""
+
+    as_json: bool = False
+    events: bool = False
+    log_format: str | None = None
+    log_file: str | None = None
+
+
+class Outlets:
+    """The streams of one run. stdout belongs to `--json` or `--events` where one was asked for."""
+
+    def __init__(self, spec: PipelineSpec, folder: Path, wishes: Wishes) -> None:
+        if wishes.as_json and spec.log.console == "stdout":
+            raise BadRequest("--json cannot be used here: the pipeline's log.console is stdout, which it would share")
+        if wishes.as_json and wishes.events:
+            raise BadRequest("--json and --events both want stdout; choose one")
+        self.watch: Watch | None = None
+        self.region: LiveRegion | None = None
+        self.results: TextIO = sys.stdout
+        aside = wishes.as_json or wishes.events or spec.log.console == "stdout"
+        self._transcript: TextIO = sys.stderr if aside else sys.stdout
+        self._style = style(self._transcript)
+        self._spec = spec
+        self._folder = folder
+        self._wishes = wishes
+        self._log: TextIO = sys.stdout if spec.log.console == "stdout" else sys.stderr
+        if is_terminal(self._transcript) and self._style.colour:
+            from flowd.cli.live import LiveRegion
+
+            self.region = LiveRegion(self._transcript, unicode=self._style.unicode, now=_now)
+
+    @property
+    def style(self) -> Style:
+        """How the transcript's stream looks."""
+        return self._style
+
+    def followers(self, journal: Journal, run: str, run_folder: Path) -> Sequence[Any]:
+        """Everyone who follows the run."""
+        self.watch = Watch(run, self._spec, journal, self.write, self.region)
+        log = LogFollower(self._sinks(run_folder), order=_order(self._spec))
+        if not self._wishes.events:
+            return (log, self.watch)
+        return (EventLines(self._write_result), log, self.watch)
+
+    def look(self, journal: Journal, run: str) -> Watch:
+        """The watch of a run that goes on no more."""
+        if self.watch is None:
+            self.watch = Watch(run, self._spec, journal, self.write, None)
+        return self.watch
+
+    def write(self, lines: Sequence[Line]) -> None:
+        """Lines of the transcript."""
+        self._put(self._transcript, "\n".join(self._style.line(line) for line in lines))
+
+    def _put(self, stream: TextIO, text: str) -> None:
+        if self.region is not None and is_terminal(stream):
+            self.region.write(text)
+        else:
+            stream.write(f"{text}\n")
+            stream.flush()
+
+    def _write_result(self, text: str) -> None:
+        self.results.write(text)
+        self.results.flush()
+
+    def _log_lines(self, lines: Lines) -> None:
+        self._put(self._log, "\n".join(line for _, line in lines))
+
+    def _sinks(self, run_folder: Path) -> list[Sink]:
+        spec, wishes = self._spec.log, self._wishes
+        form = wishes.log_format or spec.format or "console"
+        asked = wishes.log_format is not None or spec != LogSpec()
+        console = Sink(
+            write=self._log_lines,
+            form=form,
+            level=spec.level,
+            events=asked or not is_terminal(self._log),  # on a terminal the transcript says the rest
+            colour=style(self._log).colour,
+        )
+        sinks = [Sink(write=append_to(str(run_folder / "run.log")), level="debug"), console]
+        if wishes.log_file is not None:
+            sinks.append(Sink(write=append_to(str(Path(wishes.log_file).absolute())), form=form, level=spec.level))
+        elif spec.file is not None:
+            sinks.append(Sink(write=append_to(str(self._folder / spec.file)), form=form, level=spec.level))
+        return sinks
+
+
+def _order(spec: PipelineSpec) -> list[str]:
+    shape = Shape(spec.tasks)
+    return [spec.tasks[number].name for number in shape.order()]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def document_text(document: object) -> str:
+    """A document as one line of JSON."""
+    return msgspec.json.encode(document).decode()

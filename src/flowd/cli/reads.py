@@ -1,0 +1,236 @@
+"""`flowd runs`, `show`, `events`, `list`: what is and was. Nothing here writes, locks or repairs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import anyio
+import click
+import msgspec
+
+from flowd.adapters.journal.file import FileJournal
+from flowd.cli.finding import Found, found_run, look, place_of
+from flowd.cli.logs import logs
+from flowd.cli.options import JSON, RUN, STATE_DIR
+from flowd.cli.screen import error_text, inline_result
+from flowd.cli.sources import load
+from flowd.cli.state_dir import state_dir as find_state_dir
+from flowd.cli.streams import say, style_of, tell
+from flowd.cli.wording import age_text, duration_text, note, size_text, tasks_text
+from flowd.core import states as s
+from flowd.core.codec import public
+from flowd.core.errors import FlowdError
+from flowd.core.events import Envelope
+from flowd.core.run import TaskState
+from flowd.wiring.reading import reading
+
+__all__ = ["events", "list_", "logs", "runs", "show"]
+
+PERIOD = 0.2
+"""Seconds between two looks at a journal that is followed."""
+
+_LISTED = ("run", "pipeline", "state", "exit_code", "started", "ended", "duration_s", "counts", "trigger")
+
+
+# --- runs ------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="So many at most (20; with --json all).")
+@STATE_DIR
+@JSON
+def runs(limit: int | None, state_dir: str | None, *, as_json: bool) -> int:
+    """List runs, the newest first."""
+    with reading(place_of(state_dir)) as journal:
+        known = journal.runs()
+        most = limit or (len(known) if as_json else 20)
+        rows = anyio.run(_rows, journal, known[:most])
+    if as_json:
+        say(msgspec.json.encode({"runs": rows, "state_dir": str(journal.state_dir)}).decode())
+        return 0
+    if not rows:
+        say(f"no runs in {journal.state_dir}")
+        return 0
+    table = [_row_text(row) for row in rows]
+    widths = [max(len(row[column]) for row in table) for column in range(5)]
+    for row in table:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        say("   ".join([*cells, row[5]]).rstrip())
+    if len(known) > len(rows):
+        say(f"and {len(known) - len(rows)} more (--limit N)")
+    return 0
+
+
+async def _rows(journal: FileJournal, ids: list[str]) -> list[dict[str, Any]]:
+    rows = []
+    for run in ids:
+        try:
+            document = (await look(journal, run)).document()
+        except FlowdError as error:  # one damaged run hides no other
+            rows.append({"run": run, "state": "damaged", "error": str(error)})
+            continue
+        rows.append({name: document[name] for name in _LISTED})
+    return rows
+
+
+def _row_text(row: dict[str, Any]) -> tuple[str, ...]:
+    if "error" in row:
+        return row["run"], "", row["state"], "", "", row["error"]
+    started = _parsed(row["started"])
+    when = age_text((datetime.now(UTC) - started).total_seconds()) if started else ""
+    took = duration_text(row["duration_s"]) if row["duration_s"] is not None else ""
+    counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in row["counts"].items())
+    return row["run"], row["pipeline"], row["state"], when, took, counts
+
+
+def _parsed(moment: str | None) -> datetime | None:
+    return None if moment is None else datetime.fromisoformat(moment)
+
+
+# --- show ------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@RUN
+@STATE_DIR
+@JSON
+def show(run: str | None, state_dir: str | None, *, as_json: bool) -> int:
+    """Show a run (the newest, where RUN is left out): its tasks, attempts, errors and outputs."""
+    with reading(place_of(state_dir)) as journal:
+        found = anyio.run(look, journal, found_run(journal, run))
+    if as_json:
+        say(msgspec.json.encode(found.document()).decode())
+        return 0
+    style = style_of("stdout")
+    for line in show_lines(found):
+        say(style.text(line))
+    return 0
+
+
+def show_lines(found: Found) -> list[str]:
+    """A run, task by task."""
+    run = found.state
+    lines = [f"{run.spec.name}  {tasks_text(len(run.tasks))}  run {run.id}"]
+    head = found.status
+    if run.started_at is not None:
+        head += f", started {run.started_at:%Y-%m-%d %H:%M:%S} UTC"
+        if run.ended_at is not None:
+            head += f", took {duration_text((run.ended_at - run.started_at).total_seconds())}"
+    lines.append(head + (f", held by {found.owner}" if found.owner else ""))
+    if run.params:
+        lines.append("params: " + ", ".join(f"{name}={value}" for name, value in run.params.items()))
+    if run.reason is not None:
+        lines.append(f"{run.reason.sentence} [{run.reason.code}]")
+    for spec, task in zip(run.shape.specs, run.tasks, strict=True):
+        lines += ["", *_task_lines(spec.name, task)]
+    return lines
+
+
+def _task_lines(name: str, task: TaskState) -> list[str]:
+    lines = [f"{name}  {task.state.replace('_', ' ')}"]
+    if task.reason is not None and task.state != s.SUCCEEDED:
+        lines.append(f"  {task.reason.sentence} [{task.reason.code}]")
+    for attempt in task.attempts or ():
+        waited = f", after a wait of {duration_text(attempt.waited.total_seconds())}" if attempt.waited else ""
+        end = attempt.ended_at
+        took = f"took {duration_text((end - attempt.started_at).total_seconds())}" if end else "has not ended"
+        failed = f"  {error_text(attempt.error)}" if attempt.error else ""
+        place = f" ({attempt.error.where})" if attempt.error and attempt.error.where else ""
+        lines.append(f"  attempt {attempt.n}  {attempt.started_at:%H:%M:%S}, {took}{waited}{failed}{place}")
+    lines += [f"  {artifact.path}  {size_text(artifact.size)}  {artifact.digest[:12]}" for artifact in task.outputs]
+    told = note(task.metrics, inline_result(task.result))
+    if told:
+        lines.append(f"  {told}")
+    return [*lines, *(f"  warning: {warning}" for warning in task.warnings)]
+
+
+# --- events ----------------------------------------------------------------------------------------------
+
+
+@click.command()
+@RUN
+@click.option("-f", "--follow", is_flag=True, help="Go on until the run ends.")
+@STATE_DIR
+@JSON
+def events(run: str | None, state_dir: str | None, *, follow: bool, as_json: bool) -> int:
+    """Print what happened in a run (the newest, where RUN is left out), event by event."""
+    style = style_of("stdout")
+
+    async def print_all(journal: FileJournal, name: str) -> None:
+        async for envelope in _each_event(journal, name, follow=follow):
+            say(public(envelope).decode() if as_json else style.text(event_text(envelope)))
+            if follow:
+                sys.stdout.flush()
+
+    with reading(place_of(state_dir)) as journal:
+        anyio.run(print_all, journal, found_run(journal, run))
+    return 0
+
+
+async def _each_event(journal: FileJournal, run: str, *, follow: bool) -> AsyncIterator[Envelope]:
+    seen = 0
+    while True:
+        owned = journal.is_owned(run) is not None
+        async for envelope in journal.read(run, seen):
+            seen = envelope.seq
+            yield envelope
+        if not follow or not owned:
+            return  # the last look came after the last owner had gone
+        await anyio.sleep(PERIOD)
+
+
+def event_text(envelope: Envelope) -> str:
+    """An event in one line for people."""
+    fields = msgspec.json.decode(public(envelope))
+    for name in ("seq", "at", "run", "parts", "owner", "spec"):
+        fields.pop(name, None)
+    words = [f"{envelope.seq:>5}", f"{envelope.at:%Y-%m-%dT%H:%M:%S}.{envelope.at.microsecond // 1000:03d}Z"]
+    words += [fields.pop("event"), fields.pop("task", "")]
+    for name, value in fields.items():
+        if name == "error":
+            words.append(f"error={value['type']}: {value['message'].splitlines()[0] if value['message'] else ''}")
+        elif name == "reason" and isinstance(value, dict):
+            words.append(f"[{value['code']}] {value['sentence']}")
+        elif name == "outputs":
+            words.append("outputs=" + ",".join(output["path"] for output in value))
+        elif isinstance(value, str | int | float):
+            words.append(f"{name}={value}")
+    return "  ".join(word for word in words if word)
+
+
+# --- list ------------------------------------------------------------------------------------------------
+
+
+@click.command(name="list")
+@STATE_DIR
+@JSON
+def list_(state_dir: str | None, *, as_json: bool) -> int:
+    """List the pipelines found here and below, with their state directories."""
+    from flowd.authoring.loading import discover
+
+    rows: list[dict[str, Any]] = []
+    for found in discover(Path.cwd()):
+        row: dict[str, Any] = {"file": str(found)}
+        try:
+            definition = load(str(found)).definition()
+        except FlowdError as error:
+            row["error"] = str(error).splitlines()[0]
+        else:
+            row |= {"pipeline": definition.spec.name, "tasks": len(definition.spec.tasks)}
+            row["state_dir"] = str(find_state_dir(state_dir, Path(definition.folder), os.environ))
+        rows.append(row)
+    if as_json:
+        say(msgspec.json.encode({"pipelines": rows}).decode())
+        return 0
+    width = max((len(row["file"]) for row in rows), default=0)
+    for row in rows:
+        told = row.get("error") or f"{row['pipeline']}, {tasks_text(row['tasks'])}, state in {row['state_dir']}"
+        say(f"{row['file']:<{width}}   {told}")
+    if not rows:
+        tell("no pipelines here; a pipeline is a pipeline.yaml, or a Python file with a Pipeline in it")
+    return 0

@@ -1,0 +1,193 @@
+"""The lines of a run's transcript: one for each task at its end, the same on a terminal and in a pipe.
+
+House rules of this room. It turns a run's state and its events into text and writes nothing.
+The word carries the meaning; glyphs and colour only help. A line that is not green says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import PurePath
+from typing import Final, NamedTuple
+
+import msgspec
+
+from flowd.cli.wording import duration_text, note, tasks_text, wait_text
+from flowd.core import events as e
+from flowd.core.run import RunState, TaskState
+
+NAME_WIDTH = 40
+NOTE_WIDTH = 28
+DURATION_WIDTH = 5
+
+_ASCII: Final = str.maketrans(
+    {"✓": "+", "=": "=", "↻": "~", "✗": "x", "→": "->", "←": "<-", "…": "...", "·": "-", "│": "|"}
+)
+
+
+class Line(NamedTuple):
+    """One line of the screen; `mood` is what colour may say of it: good, quiet, warn, bad or plain."""
+
+    text: str
+    mood: str = "plain"
+
+
+class Style:
+    """How lines look on one stream: with or without glyphs, with or without colour."""
+
+    _COLOURS: Final[Mapping[str, str]] = {"good": "32", "quiet": "2", "warn": "33", "bad": "31"}
+
+    def __init__(self, *, unicode: bool, colour: bool) -> None:
+        self.unicode = unicode
+        self.colour = colour
+
+    @classmethod
+    def of(cls, encoding: str | None, *, terminal: bool, environment: Mapping[str, str]) -> Style:
+        """The style of a stream with this encoding; colour on a terminal only, and never with `NO_COLOR`."""
+        unicode = (encoding or "").lower().replace("-", "").replace("_", "") in {"utf8", "utf8sig", "utf16", "utf32"}
+        colour = terminal and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
+        return cls(unicode=unicode, colour=colour)
+
+    def text(self, text: str) -> str:
+        """`text` with what an ASCII stream can show."""
+        return text if self.unicode else text.translate(_ASCII).encode("ascii", "backslashreplace").decode()
+
+    def line(self, line: Line) -> str:
+        """A line as it is written, with its glyph coloured."""
+        text = self.text(line.text)
+        code = self._COLOURS.get(line.mood) if self.colour else None
+        if code is None or not text.strip():
+            return text
+        start = len(text) - len(text.lstrip())
+        word = text[start:] if line.mood == "quiet" else text[start:].split(" ", 1)[0]
+        return f"{text[:start]}\x1b[{code}m{word}\x1b[0m{text[start + len(word) :]}"
+
+
+class Transcript:
+    """Writes down one run, event by event, reading its state as it was after each.
+
+    `finished_at` says when another run ended, where that is known: how old what is fresh is.
+    """
+
+    def __init__(self, run: RunState) -> None:
+        self._run = run
+        self._fresh: list[str] = []
+        self._headed = False
+        self._width = 0
+
+    def after(self, envelope: e.Envelope) -> list[Line]:
+        """The lines that follow from an event that the run has just applied."""
+        event = envelope.event
+        if isinstance(event, e.TaskFresh):
+            self._fresh.append(event.task)
+            return []
+        if isinstance(event, e.RunStarted) or (isinstance(event, e.RunFinished) and not self._headed):
+            return []  # a run in which all is fresh is told in the summary alone
+        lines = self._heading()
+        if isinstance(event, e.TaskEvent):
+            lines += self._task_line(event, envelope.at)
+        elif isinstance(event, e.RunCancelRequested):
+            lines.append(Line(f"  … cancelling: {event.reason or 'it was asked for'}", "warn"))
+        elif isinstance(event, e.RunDeadlinePassed):
+            lines.append(Line("  ✗ the run's deadline passed", "bad"))
+        return lines
+
+    def heading(self) -> str:
+        """What runs: pipeline, number of tasks, run."""
+        return f"{self._run.spec.name}  {tasks_text(len(self._run.tasks))}  run {self._run.id}"
+
+    def width(self) -> int:
+        """The width of the column of names."""
+        if not self._width:
+            self._width = min(max((len(spec.name) for spec in self._run.shape.specs), default=0), NAME_WIDTH)
+        return self._width
+
+    def _heading(self) -> list[Line]:
+        lines = []
+        if not self._headed:
+            self._headed = True
+            lines = [Line(self.heading()), Line("")]
+        fresh, self._fresh = self._fresh, []
+        if len(fresh) > 8:
+            lines.append(Line(f"  = {tasks_text(len(fresh))} are fresh: nothing they depend on changed", "quiet"))
+            return lines
+        for name in fresh:
+            task = self._run.task(name)
+            lines.append(self._line("=", name, f"fresh   nothing changed since {task.source}", "quiet"))
+        return lines
+
+    def _line(self, glyph: str, name: str, text: str, mood: str) -> Line:
+        return Line(f"  {glyph} {name:<{self.width()}}   {text}".rstrip(), mood)
+
+    def _task_line(self, event: e.TaskEvent, at: datetime) -> list[Line]:
+        task = self._run.task(event.task)
+        if isinstance(event, e.TaskSucceeded):
+            return self._success(event, task, at)
+        took = f"{self._took(task, at):<{DURATION_WIDTH}}   "
+        if isinstance(event, e.TaskRetryScheduled):
+            spec = self._run.shape.specs[self._run.shape.index[event.task]]
+            allowed = f" of {spec.retry.attempts}" if spec.retry is not None and spec.retry.attempts else ""
+            text = f"attempt {task.tries}{allowed} failed: {error_text(event.error)}, again in {wait_text(event.delay)}"
+            return [self._line("↻", event.task, text, "warn")]
+        if isinstance(event, e.TaskFailed | e.TaskTimedOut):
+            return [self._line("✗", event.task, took + failure_text(task), "bad")]
+        sentence = task.reason.sentence if task.reason is not None else ""
+        if isinstance(event, e.TaskUpstreamFailed):
+            return [self._line("-", event.task, f"did not run: {event.cause} did not end well", "warn")]
+        if isinstance(event, e.TaskResolved):
+            return [self._line("✓" if event.verdict == "succeeded" else "-", event.task, sentence, "warn")]
+        word = _WORDS.get(type(event))
+        if word is None:
+            return []
+        glyph, verb, mood = word
+        return [self._line(glyph, event.task, f"{verb}: {sentence}" if sentence else verb, mood)]
+
+    def _success(self, event: e.TaskSucceeded, task: TaskState, at: datetime) -> list[Line]:
+        told = note(event.metrics, inline_result(event.result))
+        names = ", ".join(PurePath(artifact.path).name for artifact in event.outputs[:3])
+        names += f" and {len(event.outputs) - 3} more" if len(event.outputs) > 3 else ""
+        text = f"{self._took(task, at):<{DURATION_WIDTH}}   {told:<{NOTE_WIDTH}}   {names}"
+        lines = [self._line("✓", event.task, text, "good")]
+        lines += [self._line("!", event.task, f"warning: {warning}", "warn") for warning in event.warnings]
+        return lines
+
+    def _took(self, task: TaskState, at: datetime) -> str:
+        if not task.attempts:
+            return "-"
+        return duration_text((at - task.attempts[-1].started_at).total_seconds())
+
+
+_WORDS: Final[Mapping[type[e.Event], tuple[str, str, str]]] = {
+    e.TaskSkipped: ("-", "skipped", "quiet"),
+    e.TaskCancelled: ("-", "cancelled", "warn"),
+    e.TaskInterrupted: ("…", "interrupted", "warn"),
+    e.TaskUncertain: ("?", "uncertain", "warn"),
+    e.TaskAbandoned: ("✗", "abandoned", "bad"),
+}
+
+
+def inline_result(stored: e.Stored | None) -> object:
+    """A result that stands in the journal as JSON, decoded; None for any other."""
+    if stored is None or not isinstance(stored.inline, msgspec.Raw):
+        return None
+    result: object = msgspec.json.decode(stored.inline)
+    return result
+
+
+def error_text(error: e.Error) -> str:
+    """`TYPE: message`, in one line."""
+    first = error.message.strip().splitlines()[0] if error.message.strip() else ""
+    return f"{error.type}: {first}" if first else error.type
+
+
+def failure_text(task: TaskState) -> str:
+    """How a task failed, in one line: how often it was tried, the error, and where in the user's code."""
+    error = task.error
+    if error is None:
+        return task.reason.sentence if task.reason is not None else task.state
+    lead = ""
+    if task.reason is not None:
+        lead, _, _ = task.reason.sentence.partition(": ")
+    place = f" ({error.where})" if error.where else ""
+    return f"{lead}: {error_text(error)}{place}" if lead else f"{error_text(error)}{place}"

@@ -1,0 +1,44 @@
+"""From what a person names on the command line to a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flowd.core.errors import BadRequest
+
+if TYPE_CHECKING:
+    from flowd.authoring.pipeline import Pipeline
+
+DEFAULT_FILE = "pipeline.yaml"
+
+FILE: Callable[[Any], Any] = click.argument("file", required=False)
+"""The pipeline: a YAML file, `file.py[:name]` or `module:name`; `pipeline.yaml` where it is left out."""
+
+
+def load(file: str | None) -> Pipeline:
+    """The pipeline that is meant, `pipeline.yaml` where none is named.
+
+    Raises BadPipeline, and BadRequest where none can be meant.
+    """
+    from flowd.authoring.pipeline import Pipeline
+
+    given = click.get_current_context().find_root().obj
+    if isinstance(given, Pipeline):
+        return given  # a script that runs its own pipeline
+    return Pipeline.load(file if file is not None else _default())
+
+
+def _default() -> str:
+    if Path(DEFAULT_FILE).is_file():
+        return DEFAULT_FILE
+    from flowd.authoring.loading import discover
+
+    found = [str(path) for path in discover(Path.cwd())]
+    if not found:
+        raise BadRequest(f"there is no {DEFAULT_FILE} here, and no other pipeline below; name one: flowd run FILE")
+    named = "".join(f"\n  flowd run {path}" for path in found[:20])
+    raise BadRequest(f"there is no {DEFAULT_FILE} here; these pipelines are:{named}")

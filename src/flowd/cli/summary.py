@@ -1,0 +1,96 @@
+"""The end of a run in a few lines: how it went, what failed and why, and what to type next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+
+from flowd.cli.screen import Line, failure_text
+from flowd.cli.wording import age_text, duration_text, tasks_text
+from flowd.core import states as s
+from flowd.core.run import RunState
+from flowd.core.views import INTERRUPTED, WAITING
+
+MOST_FAILURES = 10
+
+Ended = Callable[[str], datetime | None]
+"""When another run ended, where that is known."""
+
+_COUNTED = (
+    (s.SUCCEEDED, "ran"),
+    (s.FRESH, "fresh"),
+    (s.SKIPPED, "skipped"),
+    (s.FAILED, "failed"),
+    (s.TIMED_OUT, "timed out"),
+    (s.ABANDONED, "abandoned"),
+    (s.UPSTREAM_FAILED, "did not run"),
+    (s.CANCELLED, "cancelled"),
+    (s.UNCERTAIN, "uncertain"),
+    (s.PENDING, "to go"),
+    (s.RETRYING, "to be tried again"),
+)
+_MOODS = {"succeeded": "good", "failed": "bad"}
+_WIDE = 47
+
+
+def summary(run: RunState, status: str, *, seconds: float, now: datetime, ended: Ended, flags: str = "") -> list[Line]:
+    """The closing lines of a run that stands at `status` after `seconds` of this command.
+
+    `flags` is what commands to type next need besides the run, such as `--state-dir D`.
+    """
+    lines = _all_fresh(run, now, ended)
+    lines = lines or [Line("")]
+    counts = Counter(task.state for task in run.tasks)
+    told = [f"{counts[state]} {word}" for state, word in _COUNTED if counts[state] or state == s.SUCCEEDED]
+    lead = f"{status} {'in' if run.state in s.RUN_ENDED else 'after'} {duration_text(seconds)}   {', '.join(told)}"
+    if status == s.RUN_SUCCEEDED and counts[s.FRESH] and not counts[s.SUCCEEDED]:
+        lead = f"{lead:<{_WIDE}}(--force runs them anyway)"
+    lines.append(Line(lead, _MOODS.get(status, "warn")))
+    lines += _why(run, status)
+    lines += [Line(f"next: {command}{flags}") for command in following(run, status)]
+    return lines
+
+
+def following(run: RunState, status: str) -> list[str]:
+    """The commands that go on from here."""
+    if status in {s.RUN_FAILED, s.RUN_CANCELLED}:
+        return [f"flowd retry {run.id}"]
+    uncertain = [f"flowd resolve {run.id} {name} --as succeeded|failed|rerun" for name in _named(run, {s.UNCERTAIN})]
+    if status == WAITING and uncertain:
+        return uncertain
+    if status in {INTERRUPTED, s.RUN_PAUSED}:
+        return [f"flowd resume {run.id}"]
+    return []
+
+
+def _all_fresh(run: RunState, now: datetime, ended: Ended) -> list[Line]:
+    if not run.tasks or any(task.state != s.FRESH for task in run.tasks):
+        return []
+    sources = sorted({task.source for task in run.tasks if task.source})
+    known = {source: at for source in sources if (at := ended(source)) is not None}
+    newest = max(known, key=lambda source: known[source]) if known else sources[-1] if sources else ""
+    age = f" ({age_text((now - known[newest]).total_seconds())})" if newest in known else ""
+    are = "is" if len(run.tasks) == 1 else "are"
+    return [Line(f"  = {tasks_text(len(run.tasks))} {are} fresh: nothing changed since {newest}{age}", "quiet")]
+
+
+def _named(run: RunState, states: frozenset[str] | set[str]) -> list[str]:
+    return [spec.name for spec, task in zip(run.shape.specs, run.tasks, strict=True) if task.state in states]
+
+
+def _why(run: RunState, status: str) -> list[Line]:
+    lines = []
+    broken = _named(run, s.BROKEN)
+    for name in broken[:MOST_FAILURES]:
+        lines.append(Line(f"  {name} {failure_text(run.task(name))}"))  # noqa: PERF401  # one line of a paragraph
+    if len(broken) > MOST_FAILURES:
+        lines.append(Line(f"  and {len(broken) - MOST_FAILURES} more; flowd show {run.id} lists them"))
+    lines += [
+        Line(f"  {name} is uncertain: {reason.sentence}")
+        for name in _named(run, {s.UNCERTAIN})
+        if (reason := run.task(name).reason) is not None
+    ]
+    if status == s.RUN_CANCELLED and run.reason is not None:
+        lines.append(Line(f"  {run.reason.sentence}"))
+    return lines

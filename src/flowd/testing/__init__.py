@@ -1,0 +1,8 @@
+"""A kit for tests of pipelines, and of flowd itself: no disk, no real waiting, no network."""
+
+from __future__ import annotations
+
+from flowd.testing.clock import FakeClock
+from flowd.testing.memory import MemoryEngine
+
+__all__ = ["FakeClock", "MemoryEngine"]

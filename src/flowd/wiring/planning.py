@@ -1,0 +1,45 @@
+"""An engine that can plan and nothing else: it opens no executor and writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from functools import partial
+from pathlib import Path
+
+from flowd.adapters.checkpoints import FileCheckpoints, pipeline_key
+from flowd.adapters.clock import SystemClock
+from flowd.adapters.executors.failure import describe
+from flowd.adapters.inbox import FileInbox
+from flowd.adapters.results import FileResults
+from flowd.engine import engine
+from flowd.engine.services import Adapters
+from flowd.wiring.reading import reading
+
+
+def planning_engine(state_dir: Path) -> engine.Engine:
+    """An engine for `plan` on a state directory, which need not exist."""
+    return engine.Engine(partial(_adapters, state_dir))
+
+
+@asynccontextmanager
+async def _adapters(state_dir: Path) -> AsyncIterator[Adapters]:
+    with (
+        reading(state_dir) as journal,
+        closing(FileCheckpoints(state_dir, journal)) as checkpoints,
+        closing(FileResults(state_dir)) as results,
+    ):
+        yield Adapters(
+            clock=SystemClock(),
+            journal=journal,
+            checkpoints=checkpoints,
+            results=results,
+            inbox=FileInbox(state_dir),
+            executors={},
+            describe=describe,
+            key=lambda name, folder: pipeline_key(name, folder, state_dir),
+            run_folder=journal.run_folder,
+            followers=lambda _run, _folder: (),
+            state_dir=str(state_dir),
+            owner="plan",
+        )

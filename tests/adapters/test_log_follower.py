@@ -1,0 +1,164 @@
+"""A run's log lines: their names, fields, levels and places."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from flowd.adapters.followers.log import LogFollower, Sink, append_to
+from flowd.core import events as e
+from flowd.ports.follower import Signal
+
+AT = datetime(2026, 11, 22, 9, 14, tzinfo=UTC)
+ERROR = e.Error(type="ConnectionError", message="reset", where="steps/ingest.py:7")
+RUN = [
+    e.RunStarted(pipeline="prices", spec="d", params={"n": 1}, tasks=("b", "a")),
+    e.TaskFresh(task="a", source="earlier", reason=e.Reason("fresh", "nothing changed since earlier")),
+    e.TaskStarted(task="b", attempt=1, executor="thread"),
+    e.TaskRetryScheduled(
+        task="b", attempt=1, error=ERROR, delay=timedelta(seconds=0.2), retry_at=AT + timedelta(seconds=3.2)
+    ),
+    e.TaskStarted(task="b", attempt=2, executor="thread"),
+    e.TaskSucceeded(
+        task="b",
+        attempt=2,
+        metrics={"rows": 203.0},
+        outputs=(e.Artifact(path="data/b.json", size=1, digest="d"),),
+        parts={"action": "x"},
+    ),
+    e.RunFinished(state="succeeded"),
+]
+ENVELOPES = [e.Envelope("r1", n, AT + timedelta(seconds=n), event) for n, event in enumerate(RUN, 1)]
+SAID = Signal(run="r1", task="b", attempt=2, kind="log", fields={"level": "warning", "event": "odd", "rows": 3})
+
+
+class Heard(list):
+    """Keeps what a sink was given."""
+
+    def sink(self, **how):
+        """A sink that writes here."""
+        return Sink(write=self.extend, **how)
+
+    @property
+    def objects(self):
+        """The lines as JSON objects."""
+        return [json.loads(line) for _, line in self]
+
+
+@pytest.fixture
+def heard():
+    """An empty ear."""
+    return Heard()
+
+
+def follower(*sinks):
+    """A follower of a run of the tasks c, a, b."""
+    return LogFollower(sinks, order=["c", "a", "b"], now=lambda: AT)
+
+
+async def test_each_event_is_a_line_under_its_own_name(heard):
+    """Names are the events' own; times are the events'; task and attempt are fields."""
+    await follower(heard.sink()).record(ENVELOPES)
+    assert [line["event"] for line in heard.objects] == [
+        "run_started",
+        "task_fresh",
+        "task_started",
+        "task_retry_scheduled",
+        "task_started",
+        "task_succeeded",
+        "run_finished",
+    ]
+    assert {line["run"] for line in heard.objects} == {"r1"}
+    assert heard.objects[2] == {
+        "timestamp": "2026-11-22T09:14:03.000Z",
+        "level": "info",
+        "event": "task_started",
+        "run": "r1",
+        "task": "b",
+        "attempt": 1,
+        "executor": "thread",
+    }
+
+
+async def test_the_lines_say_order_checkpoints_failures_and_outputs(heard):
+    """The order of execution at the start, the checkpoint hit, the failed attempt, where outputs are."""
+    await follower(heard.sink()).record(ENVELOPES)
+    started, fresh, _, retried, _, succeeded, finished = heard.objects
+    assert started["order"] == ["a", "b"]
+    assert started["params"] == {"n": 1}
+    assert fresh["source"] == "earlier"
+    assert retried["error"] == "ConnectionError: reset"
+    assert retried["where"] == "steps/ingest.py:7"
+    assert (retried["delay_s"], retried["level"], retried["duration_s"]) == (0.2, "warning", 1.0)
+    assert succeeded["outputs"] == ["data/b.json"]
+    assert succeeded["metrics"] == {"rows": 203.0}
+    assert succeeded["duration_s"] == 1.0
+    assert finished["duration_s"] == 6.0
+
+
+async def test_a_sink_without_events_hears_tasks_alone(heard):
+    """On a terminal the transcript tells of events; what a task logs is always written."""
+    log = follower(heard.sink(events=False))
+    await log.record(ENVELOPES)
+    log.signal(SAID)
+    log.signal(Signal(run="r1", task="b", attempt=2, kind="progress", fields={"done": 1, "total": 2}))
+    assert [(line["event"], line["rows"], line["task"]) for line in heard.objects] == [("odd", 3, "b")]
+
+
+async def test_levels_keep_lines_out(heard):
+    """At `warning` only failures and warnings are left."""
+    log = follower(heard.sink(level="warning"))
+    await log.record(ENVELOPES)
+    log.signal(SAID)
+    assert [line["event"] for line in heard.objects] == ["task_retry_scheduled", "odd"]
+
+
+async def test_console_lines_are_for_people(heard):
+    """Without colour there is no escape; name, task and fields stand in one line."""
+    await follower(heard.sink(form="console")).record(ENVELOPES)
+    line = heard[3][1]
+    assert "\x1b" not in line
+    assert "task_retry_scheduled" in line
+    assert "task=b" in line
+    assert "\n" not in line
+
+
+async def test_a_task_cannot_pass_for_another(heard):
+    """What a task logs never overwrites run, task and attempt."""
+    fields = {"level": "info", "event": "x", "task": "other", "run": "other"}
+    follower(heard.sink()).signal(Signal(run="r1", task="b", attempt=1, kind="log", fields=fields))
+    assert heard.objects[0]["task"] == "b"
+    assert heard.objects[0]["run"] == "r1"
+
+
+async def test_a_file_for_each_task(tmp_path):
+    """`{{ task }}` in a path makes one file a task, and `run` for the run's own lines; lines are appended."""
+    log = follower(Sink(write=append_to(str(tmp_path / "log" / "{{ task }}.jsonl"))))
+    await log.record(ENVELOPES)
+    log.signal(SAID)
+    assert sorted(path.name for path in (tmp_path / "log").iterdir()) == ["a.jsonl", "b.jsonl", "run.jsonl"]
+    assert len((tmp_path / "log" / "b.jsonl").read_text().splitlines()) == 5
+
+
+async def test_any_value_can_be_logged(heard):
+    """A value that JSON does not know is written as text."""
+    fields = {"level": "info", "event": "x", "path": {1, 2}, "odd": object}
+    follower(heard.sink()).signal(Signal(run="r1", task="b", attempt=1, kind="log", fields=fields))
+    assert "class" in heard.objects[0]["odd"]
+
+
+def test_nothing_global_is_configured():
+    """structlog comes with the first follower, without rich, and stays as the host configured it."""
+    code = (
+        "import sys; from flowd.adapters.followers import log\n"
+        "assert 'structlog' not in sys.modules\n"
+        "log.LogFollower([log.Sink(write=print)])\n"
+        "import structlog; assert not structlog.is_configured(); assert 'rich' not in sys.modules\n"
+        "import rich"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,104 @@
+"""What tests of executors share: attempts to carry out, a channel that remembers, a look at who lives."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from flowd.core.spec import Call, Run, TaskSpec
+from flowd.ports.executor import Work
+
+
+class Recording:
+    """A channel that keeps everything it is told."""
+
+    def __init__(self) -> None:
+        self.logs: list[tuple[str, str, dict[str, Any]]] = []
+        self.metrics: list[tuple[str, float]] = []
+        self.steps: list[tuple[float, float | None]] = []
+
+    def log(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
+        self.logs.append((level, event, dict(fields)))
+
+    def metric(self, name: str, value: float) -> None:
+        self.metrics.append((name, value))
+
+    def progress(self, done: float, total: float | None) -> None:
+        self.steps.append((done, total))
+
+
+def command_work(folder: Path, *argv: str, **fields: Any) -> Work:
+    """An attempt that runs `argv`."""
+    task = TaskSpec(name="task", action=Run(argv=argv), executor="shell")
+    return _work(folder, task, argv=argv, **fields)
+
+
+def call_work(folder: Path, function: Callable[..., Any] | str, executor: str, **fields: Any) -> Work:
+    """An attempt that calls `function`, or the one of that name in the folder's module `steps`."""
+    if isinstance(function, str):
+        task = TaskSpec(name="task", action=Call(module="steps", function=function), executor=executor)
+        return _work(folder, task, **fields)
+    action = Call(module=function.__module__, function=function.__qualname__)
+    return _work(folder, TaskSpec(name="task", action=action, executor=executor), function=function, **fields)
+
+
+def _work(folder: Path, task: TaskSpec, *, grace: float = 5.0, **fields: Any) -> Work:
+    return Work(
+        run_id="r1",
+        task=task,
+        attempt=fields.pop("attempt", 1),
+        folder=folder,
+        cwd=fields.pop("cwd", folder),
+        log=folder / "logs" / "task.1.log",
+        grace=timedelta(seconds=grace),
+        **fields,
+    )
+
+
+def living(token: str) -> list[str]:
+    """The command lines of all processes that mention `token`."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            line = Path("/proc", pid, "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+        except OSError:
+            continue
+        if token in line:
+            found.append(line)
+    return found
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process lives; a dead one that nobody has waited for yet does not."""
+    try:
+        return Path("/proc", str(pid), "stat").read_bytes().rpartition(b")")[2].split()[0] != b"Z"
+    except OSError:
+        return False
+
+
+def within(seconds: float, condition: Callable[[], bool]) -> bool:
+    """Whether `condition` comes true before `seconds` are over."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+NASTY = {
+    "ignores SIGTERM": "trap '' TERM; echo ready; while :; do sleep {token}; done",
+    "has background children": "sleep {token} & sleep {token} & echo ready; wait",
+    "has a child in its own session": "setsid sleep {token} & echo ready; wait",
+    "has a child behind nohup": "nohup sh -c 'trap \"\" TERM; sleep {token}; sleep {token}' & echo ready; wait",
+    "has double-forked": "(setsid sh -c 'sleep {token} & sleep {token} &' &); echo ready; sleep {token}",
+    "has wiped an environment": "(env -i setsid sh -c 'env -i sleep {token} & sleep {token}' &); echo ready; sleep {token}",  # noqa: E501
+    "has a stubborn stray": "(env -i setsid sh -c 'trap \"\" TERM; while :; do sleep {token}; done' &); echo ready; wait",  # noqa: E501
+    "has stopped itself": "sleep {token} & echo ready; kill -STOP $$",
+    "has a stopped stray": "(setsid sh -c 'kill -STOP $$; sleep {token}' &); echo ready; sleep {token}",
+    "forks on SIGTERM": "trap 'setsid sleep {token} & sleep {token} &' TERM; echo ready; while :; do sleep 0.01; done; : {token}",  # noqa: E501
+    "keeps forking": "f() {{ sleep 0.002; f & }}; f; echo ready; sleep {token}",
+}
+"""Shell texts whose processes are hard to end; each says `ready` once they are all there."""
