@@ -103,7 +103,7 @@ class Outlets:
             events=asked or not is_terminal(self._log),  # on a terminal the transcript says the rest
             colour=style(self._log).colour,
         )
-        sinks = [Sink(write=append_to(str(run_folder / "run.log")), level="debug"), console]
+        sinks = [Sink(write=append_to(str(run_folder / "run.log"), private=True), level="debug"), console]
         if wishes.log_file is not None:
             sinks.append(Sink(write=append_to(str(Path(wishes.log_file).absolute())), form=form, level=spec.level))
         elif spec.file is not None:

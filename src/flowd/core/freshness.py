@@ -112,7 +112,7 @@ def _difference(then: Mapping[str, str], now: Mapping[str, str]) -> Reason | Non
             "input": subject,
             "code": subject,
             "param": f"the parameter {subject}",
-        }.get(kind, f"its {name}")
+        }.get(kind, f"its `{name}`")
         return Reason(_CODES.get(kind, "changed"), f"{subject} {verb}")
     return None
 

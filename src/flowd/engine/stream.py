@@ -27,7 +27,7 @@ class Stream:
         self.published = applied
         self._writer = writer
         self._followers = list(followers)
-        self._pending: deque[Envelope] = deque()
+        self._pending: deque[Envelope | Signal] = deque()
         self._news = anyio.Event()
         self._told = anyio.Event()
 
@@ -42,9 +42,11 @@ class Stream:
         self._news.set()
 
     def signal(self, signal: Signal) -> None:
-        """Pass on something said in passing; nobody waits and nothing is kept."""
-        for follower in self._followers:
-            follower.signal(signal)
+        """Pass on something said in passing, after the events that came before it; nothing is kept."""
+        if self._pending:
+            self._pending.append(signal)
+        else:
+            self._pass_on(signal)
 
     def add(self, follower: Follower) -> None:
         """Let `follower` see everything that is published from now on."""
@@ -73,14 +75,31 @@ class Stream:
             await self._news.wait()
             self._news = anyio.Event()
             await self._writer.durable(self.applied, hurry=False)
-            batch = list(self._pending)
-            self._pending.clear()
-            for follower in list(self._followers):
-                await self._tell(follower, batch)
-            if batch:
+            durable = self._writer.durable_seq  # more may have been appended while the disk was waited for
+            while batch := self._take(durable):
+                for follower in list(self._followers):
+                    await self._tell(follower, batch)
                 self.published = batch[-1].seq
+                self._say_what_followed()
             told, self._told = self._told, anyio.Event()
             told.set()
+
+    def _take(self, durable: int) -> list[Envelope]:
+        """The events at the head of the queue, up to one that is not on disk or to something said in passing."""
+        pending, batch = self._pending, list[Envelope]()
+        while pending and isinstance(head := pending[0], Envelope) and head.seq <= durable:
+            batch.append(head)
+            pending.popleft()
+        return batch
+
+    def _say_what_followed(self) -> None:
+        while self._pending and isinstance(head := self._pending[0], Signal):
+            self._pending.popleft()
+            self._pass_on(head)
+
+    def _pass_on(self, signal: Signal) -> None:
+        for follower in self._followers:
+            follower.signal(signal)
 
     async def _tell(self, follower: Follower, batch: Sequence[Envelope]) -> None:
         try:

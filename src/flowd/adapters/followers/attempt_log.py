@@ -1,20 +1,21 @@
-"""What in-process attempts log, written to the attempt's own file beside what commands print."""
+"""What in-process attempts log and how they fail, written to the attempt's own file beside what commands print."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from flowd.core.events import Envelope
+from flowd.core.events import Envelope, TaskFailed, TaskRetryScheduled, TaskTimedOut
 from flowd.ports.follower import Signal
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class AttemptLog:
-    """Appends each `ctx.log` line, as JSON, to `logs/<task>.<attempt>.log` of its run."""
+    """Appends each `ctx.log` line, as JSON, to `logs/<task>.<attempt>.log` of its run; and a failure's traceback."""
 
     def __init__(self, run_folder: Path) -> None:
         self._folder = run_folder / "logs"
@@ -22,9 +23,18 @@ class AttemptLog:
     def signal(self, signal: Signal) -> None:
         """Append a log line at once: it can be followed live, and outlives the process."""
         if signal.kind == "log":
-            self._folder.mkdir(mode=0o700, exist_ok=True)
-            with (self._folder / f"{signal.task}.{signal.attempt}.log").open("ab") as file:
-                file.write(_encode(dict(signal.fields)) + b"\n")
+            self._append(signal.task, signal.attempt, _encode(dict(signal.fields)) + b"\n")
 
     async def record(self, envelopes: Sequence[Envelope]) -> None:
-        """Events are in the journal."""
+        """Append the traceback of what failed; everything else about events is in the journal."""
+        for envelope in envelopes:
+            event = envelope.event
+            if isinstance(event, TaskFailed | TaskTimedOut | TaskRetryScheduled) and event.error.traceback:
+                self._append(event.task, event.attempt, event.error.traceback.encode("utf-8", "backslashreplace"))
+
+    def _append(self, task: str, attempt: int, data: bytes) -> None:
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        path = self._folder / f"{task}.{attempt}.log"
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "ab") as file:
+            file.write(data)

@@ -7,6 +7,7 @@ itself. The name of a line about an event is the event's own name, which is stab
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -53,8 +54,12 @@ class Sink(msgspec.Struct, frozen=True, kw_only=True):
     colour: bool = False
 
 
-def append_to(path: str) -> Callable[[Lines], None]:
-    """A writer that appends to a file; `{{ task }}` in `path` makes a file for each task, and `run` for the run."""
+def append_to(path: str, *, private: bool = False) -> Callable[[Lines], None]:
+    """A writer that appends to a file; `{{ task }}` in `path` makes a file for each task, and `run` for the run.
+
+    A `private` file is made for its owner alone.
+    """
+    mode = 0o600 if private else 0o666
 
     def write(lines: Lines) -> None:
         by_path: dict[str, list[str]] = {}
@@ -63,7 +68,8 @@ def append_to(path: str) -> Callable[[Lines], None]:
         for name, some in by_path.items():
             place = Path(name)
             place.parent.mkdir(parents=True, exist_ok=True)
-            with place.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            descriptor = os.open(place, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
+            with open(descriptor, "a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write("".join(f"{line}\n" for line in some))
 
     return write
