@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,11 +16,12 @@ from flowd.core import states as s
 from flowd.core.commands import parse_command, render_argv
 from flowd.core.expressions import render_value
 from flowd.core.run import RunState
-from flowd.core.spec import Call, Output, TaskSpec
+from flowd.core.spec import Call, Output, Param, TaskSpec
 from flowd.core.views import moment
 from flowd.engine.files import Files
 from flowd.ports.executor import Work
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _SHELLS = {"sh": ("sh", "-e", "-c"), "bash": ("bash", "-e", "-o", "pipefail", "-c")}
 
 NO_BINDING = Binding(wants_ctx=False, result_parameters=())
@@ -79,7 +81,8 @@ class Resolver:
         binding: Binding = NO_BINDING,
     ) -> Work:
         """The attempt's work, with absolute paths. ExpressionError where something does not resolve."""
-        scope = self._scope(values, lambda path: str(self._files.path(path)))
+        place = self._absolute
+        scope = self._scope(values, place)
         inputs = [self._files.path(path) for written in prepared.inputs for path in self._files.matches(written)]
         outputs = [self._files.path(path) for _, path in prepared.outputs]
         scope["inputs"], scope["outputs"] = [str(path) for path in inputs], [str(path) for path in outputs]
@@ -92,7 +95,7 @@ class Resolver:
             cwd=self._files.path(task.cwd) if task.cwd else self._files.folder,
             log=log,
             env=env,
-            params=ReadParams(self._run.params),
+            params=ReadParams(self._params(place)),
             inputs=tuple(inputs),
             outputs=tuple(outputs),
             grace=task.grace,
@@ -139,10 +142,21 @@ class Resolver:
             return parse_command(action.text).render(scope)
         return list(render_argv(action.argv or (), scope))
 
+    def _absolute(self, path: str) -> str:
+        return str(self._files.path(path))
+
+    def _params(self, place: Callable[[str], str]) -> dict[str, Any]:
+        """The run's parameters, those that are paths put in their place."""
+        declared, given = self._run.spec.params, self._run.params
+        return {
+            name: place(value) if isinstance(value, str) and _is_path(declared.get(name), value) else value
+            for name, value in given.items()
+        }
+
     def _scope(self, values: Mapping[str, Any], place: Callable[[str], str]) -> dict[str, Any]:
         run = self._run
         return {
-            "params": run.params,
+            "params": self._params(place),
             "env": os.environ,
             "run": {
                 "id": run.id,
@@ -203,6 +217,10 @@ class _Tasks(dict[str, Any]):
             "url": None,
         }
         return self[name]  # type: ignore[no-any-return]  # just put there
+
+
+def _is_path(param: Param | None, value: str) -> bool:
+    return param is not None and (param.type == "path" or (param.type == "uri" and not _SCHEME.match(value)))
 
 
 def _path(written: str, scope: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from flowd.engine.retrying import Strategies
 
 
 class Program:
-    """A definition and its functions, by task name."""
+    """A definition and its functions, by task name; `file` and `place` are how messages point into it."""
 
     def __init__(
         self,
@@ -23,6 +23,8 @@ class Program:
         functions: Mapping[str, Callable[..., Any]],
         bindings: Mapping[str, Binding],
         strategies: Mapping[str, Strategies],
+        file: str = "",
+        place: Callable[[tuple[str | int, ...]], tuple[int, int] | None] = lambda _path: None,
     ) -> None:
         self.definition = definition
         self.spec = definition.spec
@@ -30,6 +32,8 @@ class Program:
         self.functions = functions
         self.bindings = bindings
         self.strategies = strategies
+        self.file = file or definition.source or definition.spec.name
+        self.place = place
 
     def function_file(self, task: str) -> Path | None:
         """The file that a task's function was written in, where there is one."""
@@ -45,7 +49,10 @@ class Program:
 
 def from_pipeline(pipeline: Pipeline) -> Program:
     """The program of a pipeline as it stands; raises BadPipeline."""
-    return Program(pipeline.definition(), pipeline.functions, pipeline.bindings, pipeline.strategies)
+    definition = pipeline.definition()
+    return Program(
+        definition, pipeline.functions, pipeline.bindings, pipeline.strategies, pipeline.file, pipeline.place
+    )
 
 
 def from_definition(definition: Definition) -> Program:
