@@ -443,6 +443,40 @@ async def test_a_known_run_id_gives_the_first_run(engine):
         await engine.run(pipeline, run_id="key-1", params={"n": 2})
 
 
+async def test_starting_twice_at_once_with_one_id_is_one_run(engine):
+    """Whoever comes second gets the run of the first, however close they are."""
+    pipeline, ran, ids = Pipeline("once"), [], []
+
+    @pipeline.task
+    async def count():
+        ran.append(1)
+
+    async def start():
+        run = await engine.start(pipeline, run_id="key-2")
+        await run.wait()
+        ids.append(run.id)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(start)
+    assert ids == ["key-2"] * 5
+    assert ran == [1]
+
+
+async def test_a_run_that_never_began_is_begun_by_its_id(engine):
+    """A process that died between making a run and its first record leaves an id that can be used."""
+    pipeline = Pipeline("cut")
+
+    @pipeline.task
+    async def work():
+        return 1
+
+    await engine.journal.create("key-3", pipeline.definition())
+    with pytest.raises(BadRequest, match="nothing of it has begun"):
+        await engine.resume("key-3", pipeline)
+    assert (await engine.run(pipeline, run_id="key-3")).ok
+
+
 async def test_wrong_parameters_are_refused_before_anything_is_written(engine):
     """All wrong parameters are named at once, and no run exists afterwards."""
     pipeline = Pipeline("typed", params={"n": {"type": "int", "min": 1}, "name": "x"})

@@ -7,7 +7,7 @@ ends it at once: the run is then recovered from its journal, never patched in me
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -19,16 +19,14 @@ from flowd.core import events as e
 from flowd.core import states as s
 from flowd.core.decide import begin, decide, start
 from flowd.core.rank import critical_path, learned
-from flowd.core.run import RunState
 from flowd.core.spec import TaskSpec
-from flowd.core.stimuli import AttemptEnded, CancelAsked, DeadlineReached, FoundFresh, PauseAsked, Stimulus
+from flowd.core.stimuli import AttemptEnded, CancelAsked, DeadlineReached, PauseAsked, Stimulus
 from flowd.engine.attempt import Attempt, log_path, references
+from flowd.engine.entering import Entry
 from flowd.engine.files import Files
-from flowd.engine.program import Program
 from flowd.engine.services import Services
 from flowd.engine.stream import Stream
 from flowd.engine.survey import Standing, Survey
-from flowd.ports.stores import Checkpoint
 
 RUN_LIMIT = "max_concurrency"
 
@@ -36,45 +34,39 @@ RUN_LIMIT = "max_concurrency"
 class Driver:
     """Drives one run from its first event, or from where another owner left it, to its end."""
 
-    def __init__(
-        self,
-        services: Services,
-        program: Program,
-        run: RunState,
-        stream: Stream,
-        checkpoints: Mapping[str, Checkpoint],
-    ) -> None:
+    def __init__(self, services: Services, entry: Entry, stream: Stream) -> None:
         self.services = services
-        self.program = program
-        self.run = run
+        self.program = entry.program
+        self.run = entry.state
         self.stream = stream
         self.standings: dict[int, Standing] = {}
         self.failure: Exception | None = None
         self.attempts: dict[int, Attempt] = {}
-        self._checkpoints = checkpoints
+        self._entry = entry
+        self._checkpoints = entry.checkpoints
         self._queued: list[Stimulus] | None = []  # until the survey is done, nothing is decided
         self._offered: set[int] = set()
         self._ranks: list[float] = []
-        self._folder = services.adapters.run_folder(run.id)
+        self._folder = services.adapters.run_folder(self.run.id)
         self._still = anyio.Event()
         self._references: dict[str, set[str]] = {}
-        self.survey = Survey(run, Files(program.folder), checkpoints, function_file=program.function_file)
+        self.survey = Survey(
+            self.run, Files(self.program.folder), self._checkpoints, function_file=self.program.function_file
+        )
 
     # --- the loop ----------------------------------------------------------------------------------
 
-    async def drive(self, first: e.RunStarted | Sequence[Stimulus], lent: Sequence[FoundFresh] = ()) -> None:
+    async def drive(self) -> None:
         """Begin or adopt, find what is fresh, start what may start, until nothing can go on.
 
-        `first` begins the run, or says what happened to one that exists; `lent` are checkpoints
-        that stand in for tasks that shall not run. Returns when every event is durable and told.
-        Raises StorageFailing.
+        Returns when every event is durable and told. Raises StorageFailing.
         """
-        now = self.now()
-        if isinstance(first, e.RunStarted):
-            self._emit(begin(self.run, first, now), now)
-        for stimulus in lent if isinstance(first, e.RunStarted) else first:
+        now, entry = self.now(), self._entry
+        if isinstance(entry.first, e.RunStarted):
+            self._emit(begin(self.run, entry.first, now), now)
+        for stimulus in entry.lent if isinstance(entry.first, e.RunStarted) else entry.first:
             self._emit(decide(self.run, stimulus, now), now)
-        if self.run.state not in s.RUN_ENDED:
+        if entry.go_on and self.run.state not in s.RUN_ENDED:
             await self._find_fresh()
             self._rank()
             self._set_deadline()

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import anyio
+import msgspec
 
 from flowd.authoring.params import resolve_params
 from flowd.authoring.pipeline import Pipeline
@@ -20,14 +21,15 @@ from flowd.core.errors import BadRequest, NoSuchRun
 from flowd.core.limits import Admission
 from flowd.core.run import RunState
 from flowd.core.shape import select
-from flowd.core.stimuli import Adopted, CancelAsked, RetryAsked, Stimulus
+from flowd.core.stimuli import CancelAsked, RetryAsked, Stimulus
 from flowd.engine import admitting, checkpointing
 from flowd.engine.driver import RUN_LIMIT, Driver
+from flowd.engine.entering import Enter, adoption, beginning, read
 from flowd.engine.handle import Result, Run
 from flowd.engine.host import Host
 from flowd.engine.ids import new_run_id
 from flowd.engine.inboxes import Inboxes
-from flowd.engine.program import Program, from_definition, from_pipeline
+from flowd.engine.program import Program, from_pipeline
 from flowd.engine.services import Adapters, Services
 from flowd.engine.stream import Stream
 from flowd.engine.survey import Standing, Survey
@@ -69,6 +71,7 @@ class Engine:
         self._grace = parse_duration(grace) if isinstance(grace, str) else grace
         self._host = Host(self._live)
         self._drivers: dict[str, Driver] = {}
+        self._owned: dict[str, anyio.Event] = {}
         self._ended: dict[str, anyio.Event] = {}
         self._failures: dict[str, Exception] = {}
         self._services: Services | None = None
@@ -174,10 +177,15 @@ class Engine:
             owner=adapters.owner,
         )
         admitting.check_inputs(program, first, adapters.clock.now())
-        run_id, digest = await self._create(run_id, program)
-        first = e.RunStarted(**{name: getattr(first, name) for name in first.__struct_fields__} | {"spec": digest})
-        state = RunState(run_id, program.spec)
-        return await self._launch(program, state, 0, first, checkpoints, lent)
+        try:
+            run_id, digest = await self._create(run_id, program)
+            first = msgspec.structs.replace(first, spec=digest)
+            return await self._launch(run_id, beginning(program, run_id, first, checkpoints, lent))
+        except FileExistsError:  # another process was quicker with the same id
+            known = await self._known(str(run_id), program, resolved)
+            if known is None:
+                raise BadRequest(f"run {run_id} exists with another pipeline; take another --run-id, or none") from None
+            return known
 
     async def run(self, pipeline: Pipeline, *tasks: str, **options: Any) -> Result:
         """`start`, then wait for the end."""
@@ -189,42 +197,30 @@ class Engine:
 
         A finished run is returned as it is. StateLocked names a living owner elsewhere.
         """
-        if run_id in self._drivers:
+        if run_id in self._drivers or await self._has_ended(run_id):
             return self._handle(run_id)
-        state, last, program = await self._read(run_id, pipeline)
-        if state.state in s.RUN_ENDED:
-            return self._handle(run_id)
-        checkpoints = await checkpointing.load(self._adapters(), program)
-        return await self._launch(program, state, last, [self._adoption()], checkpoints)
+        return await self._launch(run_id, adoption(self._adapters(), run_id, pipeline=pipeline))
 
     async def retry(
         self, run_id: str, *tasks: str, downstream: bool = False, by: str = "", pipeline: Pipeline | None = None
     ) -> Run:
         """Run tasks of a run again (all that did not end well, where none is named), in the same run."""
+        state, _, _ = await read(self._adapters(), run_id, uncalled=True)
+        unknown = [name for name in tasks if name not in state.shape.index]
+        if unknown:
+            raise BadRequest(f"run {run_id} has no task {unknown[0]}")
         asked = RetryAsked(tasks=tasks, downstream=downstream, by=by)
-        if run_id not in self._drivers:
-            state, last, program = await self._read(run_id, pipeline)
-            unknown = [name for name in tasks if name not in state.shape.index]
-            if unknown:
-                raise BadRequest(f"run {run_id} has no task {unknown[0]}")
-            checkpoints = await checkpointing.load(self._adapters(), program)
-            return await self._launch(program, state, last, [self._adoption(), asked], checkpoints)
-        self._drivers[run_id].tell(asked)
-        return self._handle(run_id)
+        return await self._ask(run_id, asked, adoption(self._adapters(), run_id, [asked], pipeline=pipeline))
 
     async def cancel(self, run_id: str, reason: str = "", by: str = "") -> Run:
         """Stop a run for good; one that nobody owns is adopted for it, and none of its code is needed.
 
         A finished run is returned as it is. StateLocked names a living owner elsewhere.
         """
-        if run_id in self._drivers:
-            self._drivers[run_id].cancel(reason, by)
+        asked = CancelAsked(reason=reason, by=by)
+        if run_id not in self._owned and await self._has_ended(run_id):
             return self._handle(run_id)
-        uncalled = Program(await self._adapters().journal.definition(run_id), {}, {}, {})
-        state, last, program = await self._read(run_id, None, uncalled)
-        if state.state in s.RUN_ENDED:
-            return self._handle(run_id)
-        return await self._launch(program, state, last, [self._adoption(), CancelAsked(reason=reason, by=by)], {})
+        return await self._ask(run_id, asked, adoption(self._adapters(), run_id, [asked], uncalled=True))
 
     # --- reading -----------------------------------------------------------------------------------------
 
@@ -284,27 +280,39 @@ class Engine:
             partial(self._failures.get, run_id),
         )
 
-    def _adoption(self) -> Adopted:
-        return Adopted(self._adapters().owner)
-
     async def _known(self, run_id: str, program: Program, params: Mapping[str, Any]) -> Run | None:
-        if run_id in self._drivers:
-            return self._handle(run_id)
-        try:
-            definition = await self._adapters().journal.definition(run_id)
-        except NoSuchRun:
+        """The run with this id, gone on with where it may be; None where there is none or it never began."""
+        if run_id not in self._drivers:
+            try:
+                await self._adapters().journal.definition(run_id)
+            except NoSuchRun:
+                return None
+        state, _, _ = await read(self._adapters(), run_id, uncalled=True)
+        if state.state == s.RUN_NEW:
             return None
-        state, last, _ = await self._read(run_id, None, program)
-        if definition.spec.name != program.spec.name or dict(state.params) != dict(params):
+        if state.spec.name != program.spec.name or dict(state.params) != dict(params):
             raise BadRequest(
                 f"run {run_id} exists with another pipeline or other parameters; take another --run-id, or none"
             )
-        if state.state in s.RUN_ENDED:
+        if run_id in self._drivers or state.state in s.RUN_ENDED:
             return self._handle(run_id)
-        checkpoints = await checkpointing.load(self._adapters(), program)
-        return await self._launch(program, state, last, [self._adoption()], checkpoints)
+        return await self._launch(run_id, adoption(self._adapters(), run_id, given=program))
+
+    async def _ask(self, run_id: str, asked: Stimulus, otherwise: Enter) -> Run:
+        """Tell a run something that goes on here, or else enter it so that it is told."""
+        if run_id not in self._owned:
+            return await self._launch(run_id, otherwise)
+        await self._owned[run_id].wait()
+        if run_id in self._drivers:
+            self._drivers[run_id].tell(asked)
+        return self._handle(run_id)
+
+    async def _has_ended(self, run_id: str) -> bool:
+        state, _, _ = await read(self._adapters(), run_id, uncalled=True)
+        return state.state in s.RUN_ENDED
 
     async def _create(self, run_id: str | None, program: Program) -> tuple[str, str]:
+        """Make the run's folder; its id and the digest of its definition. FileExistsError for a known `run_id`."""
         journal = self._adapters().journal
         if run_id is not None:
             return run_id, await journal.create(run_id, program.definition)
@@ -315,75 +323,48 @@ class Engine:
             except FileExistsError:
                 continue  # another process drew the same id in the same millisecond
 
-    async def _read(
-        self, run_id: str, pipeline: Pipeline | None, program: Program | None = None
-    ) -> tuple[RunState, int, Program]:
-        definition = await self._adapters().journal.definition(run_id)
-        if program is None:
-            program = from_definition(definition) if pipeline is None else from_pipeline(pipeline)
-        if program.spec != definition.spec:
-            living = program
-            program = Program(definition, living.functions, living.bindings, living.strategies)
-        state, last = RunState(run_id, definition.spec), 0
-        async for envelope in self._adapters().journal.read(run_id):
-            state.apply(envelope.event, envelope.at)
-            last = envelope.seq
-        return state, last, program
+    async def _launch(self, run_id: str, enter: Enter) -> Run:
+        """Start the run's driver and return when it owns the run; raise what kept it from that.
 
-    async def _launch(
-        self,
-        program: Program,
-        state: RunState,
-        last: int,
-        first: e.RunStarted | Sequence[Stimulus],
-        checkpoints: Mapping[str, Any],
-        lent: Sequence[Any] = (),
-    ) -> Run:
-        """Start the run's driver and return when it owns the run; raise what kept it from that."""
-        self._ended[state.id] = anyio.Event()
-        self._failures.pop(state.id, None)
-        owned = anyio.Event()
-        self._group.start_soon(
-            partial(self._drive, program, state, last, first, checkpoints, lent, owned), name=f"flowd run {state.id}"
-        )
+        A run that is being opened here already is waited for.
+        """
+        if run_id in self._owned:
+            await self._owned[run_id].wait()
+            return self._handle(run_id)
+        self._ended[run_id] = anyio.Event()
+        self._failures.pop(run_id, None)
+        owned = self._owned[run_id] = anyio.Event()
+        self._group.start_soon(partial(self._drive, run_id, enter, owned), name=f"flowd run {run_id}")
         await owned.wait()
-        failure = self._failures.get(state.id)
-        if failure is not None and state.id not in self._drivers:
+        failure = self._failures.get(run_id)
+        if failure is not None and run_id not in self._drivers:
             raise failure
-        return self._handle(state.id)
+        return self._handle(run_id)
 
-    async def _drive(
-        self,
-        program: Program,
-        state: RunState,
-        last: int,
-        first: e.RunStarted | Sequence[Stimulus],
-        checkpoints: Mapping[str, Any],
-        lent: Sequence[Any],
-        owned: anyio.Event,
-    ) -> None:
+    async def _drive(self, run_id: str, enter: Enter, owned: anyio.Event) -> None:
         """Own a run from here to its end; its failure is the run's, never the engine's."""
         assert self._services is not None
         services, adapters = self._services, self._services.adapters
         try:
-            async with adapters.journal.open(state.id) as writer, anyio.create_task_group() as group:
-                followers = adapters.followers(state.id, adapters.run_folder(state.id))
-                stream = Stream(state.id, writer, last, followers)
-                driver = self._drivers[state.id] = Driver(services, program, state, stream, checkpoints)
-                admitting.open_limits(services.admission, self._limits, program.spec)
-                await checkpointing.announce(adapters, program, state.id)
+            async with adapters.journal.open(run_id) as writer, anyio.create_task_group() as group:
+                entry = await enter(writer)
+                followers = adapters.followers(run_id, adapters.run_folder(run_id))
+                stream = Stream(run_id, writer, entry.last, followers)
+                driver = self._drivers[run_id] = Driver(services, entry, stream)
+                admitting.open_limits(services.admission, self._limits, entry.program.spec)
+                await checkpointing.announce(adapters, entry.program, run_id)
                 group.start_soon(stream.publish, name="flowd publish")
                 owned.set()
-                await driver.drive(first, lent)
+                await driver.drive()
                 group.cancel_scope.cancel()
-            await checkpointing.merge(adapters, program, state)
+            await checkpointing.merge(adapters, entry.program, entry.state)
         except Exception as error:  # noqa: BLE001  # given to whoever waits for the run
-            self._failures[state.id] = single(error)
+            self._failures[run_id] = single(error)
         finally:
-            services.admission.drop((state.id, RUN_LIMIT))
-            self._drivers.pop(state.id, None)
-            owned.set()
-            self._ended.pop(state.id).set()
+            services.admission.drop((run_id, RUN_LIMIT))
+            self._drivers.pop(run_id, None)
+            self._owned.pop(run_id).set()
+            self._ended.pop(run_id).set()
 
 
 def single(error: Exception) -> Exception:

@@ -35,6 +35,12 @@ class Program:
         self.file = file or definition.source or definition.spec.name
         self.place = place
 
+    def within(self, definition: Definition) -> Program:
+        """The same functions for a run that was recorded with `definition`, whatever was edited since."""
+        if definition.spec == self.spec:
+            return self
+        return Program(definition, self.functions, self.bindings, self.strategies, self.file, self.place)
+
     def function_file(self, task: str) -> Path | None:
         """The file that a task's function was written in, where there is one."""
         function = self.functions.get(task)

@@ -40,7 +40,8 @@ class Journal(Protocol):
     async def create(self, run: str, definition: Definition) -> str:
         """Make the run with its `spec.json`, synced, and return that file's digest.
 
-        Raises FileExistsError if the run exists.
+        Raises FileExistsError if the run exists, but for one of the same definition in which
+        nothing is on record: whoever made it was cut off.
         """
         ...
 

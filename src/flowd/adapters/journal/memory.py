@@ -39,10 +39,11 @@ class MemoryJournal:
         self._runs: dict[str, _Kept] = {}
 
     async def create(self, run: str, definition: Definition) -> str:
-        """Make the run and return the digest of its definition. FileExistsError if it exists."""
-        if run in self._runs:
-            raise FileExistsError(f"run {run} exists")
+        """Make the run and return the digest of its definition. FileExistsError if it exists and has begun."""
         data = msgspec.json.encode(definition)
+        known = self._runs.get(run)
+        if known is not None and (known.lines or known.definition != data):
+            raise FileExistsError(f"run {run} exists")
         self._runs[run] = _Kept(data)
         return hashlib.sha256(data).hexdigest()
 
