@@ -8,7 +8,7 @@ task's current one yields nothing. An unknown stimulus is a defect and raises.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -42,7 +42,13 @@ def begin(run: RunState, event: e.RunStarted, now: datetime) -> list[e.AnyEvent]
     return decision.events
 
 
-def start(run: RunState, task: str, now: datetime, reason: e.Reason | None = None) -> e.TaskStarted:
+def start(
+    run: RunState,
+    task: str,
+    now: datetime,
+    reason: e.Reason | None = None,
+    parts: Mapping[str, str] | None = None,
+) -> e.TaskStarted:
     """Start the next attempt of a task that is ready; its number counts every try."""
     number = run.shape.index[task]
     event = e.TaskStarted(
@@ -50,6 +56,7 @@ def start(run: RunState, task: str, now: datetime, reason: e.Reason | None = Non
         attempt=run.tasks[number].attempt + 1,
         executor=run.shape.specs[number].executor,
         reason=reason,
+        parts={} if run.shape.specs[number].idempotent else dict(parts or {}),
     )
     run.apply(event, now)
     return event
@@ -260,7 +267,7 @@ def _retry_asked(decision: _Decision, asked: st.RetryAsked) -> None:
     again = {
         number
         for number, task in enumerate(run.tasks)
-        if task.state in s.ENDED
+        if (task.state in s.ENDED or (task.state == s.UNCERTAIN and number in chosen))
         and (
             number in chosen
             or (number in below and (asked.downstream or task.state not in s.OK))
@@ -278,7 +285,16 @@ def _retry_asked(decision: _Decision, asked: st.RetryAsked) -> None:
 
 def _resolved(decision: _Decision, answer: st.Resolved) -> None:
     if decision.run.task(answer.task).state == s.UNCERTAIN:
-        decision.say(e.TaskResolved(task=answer.task, verdict=answer.verdict, by=answer.by, result=answer.result))
+        decision.say(
+            e.TaskResolved(
+                task=answer.task,
+                verdict=answer.verdict,
+                by=answer.by,
+                result=answer.result,
+                outputs=answer.outputs,
+                parts=answer.parts,
+            )
+        )
 
 
 _HANDLERS: dict[type, Callable[[_Decision, Any], None]] = {

@@ -136,11 +136,16 @@ class RunReopened(Event, frozen=True, kw_only=True):
 
 
 class TaskStarted(TaskEvent, frozen=True, kw_only=True):
-    """Attempt `attempt` (counted from 1, every try included) began; `reason`: why it is not fresh."""
+    """Attempt `attempt` (counted from 1, every try included) began; `reason`: why it is not fresh.
+
+    A task that is not idempotent has its fingerprint here too: if its end is never recorded, a
+    person may still say that it succeeded.
+    """
 
     attempt: int
     executor: str = ""
     reason: Reason | None = None
+    parts: dict[str, str] = {}
 
 
 class TaskSucceeded(TaskEvent, frozen=True, kw_only=True):
@@ -219,11 +224,13 @@ class TaskUncertain(TaskEvent, frozen=True, kw_only=True):
 
 
 class TaskResolved(TaskEvent, frozen=True, kw_only=True):
-    """A person said what became of an uncertain task: succeeded, failed or rerun."""
+    """A person, or the task's `reconcile`, said what became of it: succeeded, failed or rerun."""
 
     verdict: str
     by: str = ""
     result: Stored | None = None
+    outputs: tuple[Artifact, ...] = ()
+    parts: dict[str, str] = {}
 
 
 class TaskSkipped(TaskEvent, frozen=True, kw_only=True):

@@ -171,7 +171,7 @@ def _started(task: TaskState, event: e.TaskStarted, at: datetime) -> None:
         task.tried_at = at
     task.tries += 1
     task.retry_at = task.ended_at = None
-    task.reason = event.reason
+    task.reason, task.parts = event.reason, event.parts
     if task.attempts is None:
         task.attempts = []
     task.attempts.append(AttemptState(event.attempt, at, task.waited))
@@ -233,9 +233,10 @@ def _resolved(task: TaskState, event: e.TaskResolved, at: datetime) -> None:
         task.tries = 0
         return
     task.ended_at = at
-    task.result = event.result
     if event.verdict == "failed":
-        task.error = e.Error(type="Resolved", message="a person said that it failed")
+        task.error = e.Error(type="Resolved", message=f"{event.by or 'a person'} said that it failed")
+    else:
+        task.result, task.outputs, task.parts = event.result, event.outputs, event.parts
 
 
 def _reset(task: TaskState, event: e.TaskReset, _at: datetime) -> None:

@@ -122,12 +122,14 @@ class RetryAsked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):
-    """A person says what became of an uncertain task: succeeded, failed or rerun."""
+    """A person, or the task's `reconcile`, says what became of it: succeeded, failed or rerun."""
 
     task: str
     verdict: str
     by: str = ""
     result: Stored | None = None
+    outputs: tuple[Artifact, ...] = ()
+    parts: dict[str, str] = {}
 
 
 Stimulus = (

@@ -7,7 +7,7 @@ own end: the journal then shows an attempt without an end, which recovery knows 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,6 +65,11 @@ class Attempt:
             self.cause = cause
             self._scope.cancel()
 
+    def bound_grace(self, within: timedelta) -> None:
+        """Give it at most so long to stop, whatever its task says."""
+        if self._work is not None:
+            self._work.grace = min(self._work.grace, within)
+
     async def perform(self) -> None:
         """Carry the attempt out and tell the driver; ends early if the task is fresh or cannot begin."""
         abandoned: Abandoned | None = None
@@ -98,7 +103,7 @@ class Attempt:
             return None
         if work is None:
             return None
-        driver.started(self._number, reason)
+        driver.started(self._number, reason, self._parts)
         self._work = work
         if not self._spec.idempotent:
             await driver.stream.durable()
@@ -107,7 +112,7 @@ class Attempt:
     async def _prepare(self) -> tuple[Work | None, Reason | None]:
         """The work to do and why, or None where the task turned out fresh."""
         driver, spec, number = self._driver, self._spec, self._number
-        values = await self._values()
+        values = await driver.values(spec)
         standing = driver.standings.get(number)
         reason = standing.reason if standing is not None else None
         if standing is not None and standing.action == "if_needed" and driver.run.tasks[number].attempt == 0:
@@ -132,16 +137,6 @@ class Attempt:
             binding=driver.program.bindings.get(spec.name, NO_BINDING),
         )
         return work, reason
-
-    async def _values(self) -> Mapping[str, Any]:
-        """The results that this task takes as arguments or refers to in expressions."""
-        binding = self._driver.program.bindings.get(self._spec.name, NO_BINDING)
-        names = self._driver.references(self._spec) | set(binding.result_parameters)
-        return {
-            name: await results.load(self._driver.run.task(name).result, self._driver.services.adapters.results)
-            for name in sorted(names)
-            if name in self._driver.run.shape.index
-        }
 
     def _look_at_files(self, prepared: Prepared) -> None:
         survey, files = self._driver.survey, self._driver.survey.files

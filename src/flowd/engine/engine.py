@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
-from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,22 +16,22 @@ from flowd.authoring.pipeline import Pipeline
 from flowd.core import events as e
 from flowd.core import states as s
 from flowd.core.durations import parse_duration
-from flowd.core.errors import BadRequest, NoSuchRun
+from flowd.core.errors import BadRequest, FlowdError, NoSuchRun, StateLocked
 from flowd.core.limits import Admission
-from flowd.core.run import RunState
 from flowd.core.shape import select
-from flowd.core.stimuli import CancelAsked, RetryAsked, Stimulus
-from flowd.engine import admitting, checkpointing
-from flowd.engine.driver import RUN_LIMIT, Driver
-from flowd.engine.entering import Enter, adoption, beginning, read
+from flowd.core.stimuli import CancelAsked, RetryAsked
+from flowd.engine import admitting, checkpointing, resolving
+from flowd.engine.driver import Driver
+from flowd.engine.entering import adoption, beginning, read
+from flowd.engine.fleet import Fleet
 from flowd.engine.handle import Result, Run
 from flowd.engine.host import Host
 from flowd.engine.ids import new_run_id
 from flowd.engine.inboxes import Inboxes
 from flowd.engine.program import Program, from_pipeline
+from flowd.engine.saying import warn
 from flowd.engine.services import Adapters, Services
-from flowd.engine.stream import Stream
-from flowd.engine.survey import Standing, Survey
+from flowd.engine.survey import Standing, foresee
 from flowd.engine.timers import Timers
 from flowd.engine.workers import Workers
 
@@ -70,12 +69,8 @@ class Engine:
         self._on_exit = on_exit
         self._grace = parse_duration(grace) if isinstance(grace, str) else grace
         self._host = Host(self._live)
-        self._drivers: dict[str, Driver] = {}
-        self._owned: dict[str, anyio.Event] = {}
-        self._ended: dict[str, anyio.Event] = {}
-        self._failures: dict[str, Exception] = {}
         self._services: Services | None = None
-        self._group: Any = None
+        self._fleet: Fleet | None = None
 
     # --- opening and closing -------------------------------------------------------------------------
 
@@ -107,31 +102,21 @@ class Engine:
                 for name, capacity in self._limits.items():
                     admission.resize(name, capacity)
                 workers = Workers(group, admission, self._most)
-                self._services = Services(
+                services = self._services = Services(
                     adapters=adapters,
                     timers=Timers(adapters.clock),
                     admission=admission,
                     wake=workers.wake,
                     threads=anyio.CapacityLimiter(8),
                 )
-                self._group = group
-                group.start_soon(self._services.timers.run, name="flowd timers")
-                group.start_soon(Inboxes(adapters.inbox, self._drivers).run, name="flowd inboxes")
+                fleet = self._fleet = Fleet(services, group, self._limits)
+                group.start_soon(services.timers.run, name="flowd timers")
+                group.start_soon(Inboxes(adapters.inbox, fleet.drivers).run, name="flowd inboxes")
                 try:
                     yield
                 finally:
-                    await self._end_runs()
+                    await fleet.end(self._on_exit, self._grace)
                     group.cancel_scope.cancel()
-
-    async def _end_runs(self) -> None:
-        for driver in list(self._drivers.values()):
-            if self._on_exit == "cancel":
-                driver.cancel("the engine was closed", "engine")
-            elif self._on_exit == "detach":
-                driver.interrupt()
-        with anyio.CancelScope(shield=True):
-            while self._ended:
-                await next(iter(self._ended.values())).wait()
 
     # --- starting ----------------------------------------------------------------------------------------
 
@@ -180,7 +165,7 @@ class Engine:
         try:
             run_id, digest = await self._create(run_id, program)
             first = msgspec.structs.replace(first, spec=digest)
-            return await self._launch(run_id, beginning(program, run_id, first, checkpoints, lent))
+            return await self._here.launch(run_id, beginning(program, run_id, first, checkpoints, lent))
         except FileExistsError:  # another process was quicker with the same id
             known = await self._known(str(run_id), program, resolved)
             if known is None:
@@ -197,9 +182,9 @@ class Engine:
 
         A finished run is returned as it is. StateLocked names a living owner elsewhere.
         """
-        if run_id in self._drivers or await self._has_ended(run_id):
-            return self._handle(run_id)
-        return await self._launch(run_id, adoption(self._adapters(), run_id, pipeline=pipeline))
+        if run_id in self._here or await self._has_ended(run_id):
+            return self._here.handle(run_id)
+        return await self._here.launch(run_id, adoption(self._adapters(), run_id, pipeline=pipeline))
 
     async def retry(
         self, run_id: str, *tasks: str, downstream: bool = False, by: str = "", pipeline: Pipeline | None = None
@@ -210,7 +195,7 @@ class Engine:
         if unknown:
             raise BadRequest(f"run {run_id} has no task {unknown[0]}")
         asked = RetryAsked(tasks=tasks, downstream=downstream, by=by)
-        return await self._ask(run_id, asked, adoption(self._adapters(), run_id, [asked], pipeline=pipeline))
+        return await self._here.tell(run_id, asked, adoption(self._adapters(), run_id, [asked], pipeline=pipeline))
 
     async def cancel(self, run_id: str, reason: str = "", by: str = "") -> Run:
         """Stop a run for good; one that nobody owns is adopted for it, and none of its code is needed.
@@ -218,17 +203,69 @@ class Engine:
         A finished run is returned as it is. StateLocked names a living owner elsewhere.
         """
         asked = CancelAsked(reason=reason, by=by)
-        if run_id not in self._owned and await self._has_ended(run_id):
-            return self._handle(run_id)
-        return await self._ask(run_id, asked, adoption(self._adapters(), run_id, [asked], uncalled=True))
+        if run_id not in self._here and await self._has_ended(run_id):
+            return self._here.handle(run_id)
+        return await self._here.tell(run_id, asked, adoption(self._adapters(), run_id, [asked], uncalled=True))
+
+    async def resolve(
+        self,
+        run_id: str,
+        task: str,
+        verdict: str,
+        *,
+        result: Any = None,
+        by: str = "",
+        pipeline: Pipeline | None = None,
+        go_on: bool = True,
+    ) -> Run:
+        """Say what became of an uncertain task, `succeeded` (with its `result`), `failed` or `rerun`.
+
+        A run that nobody owns is adopted and goes on, unless `go_on` is false. Raises BadRequest
+        where the task is not uncertain, or did not leave what it declares.
+        """
+
+        async def ask(driver: Driver) -> None:
+            await resolving.resolve(driver, task, verdict, by=by, value=result)
+
+        if run_id not in self._here:
+            enter = adoption(self._adapters(), run_id, pipeline=pipeline, ask=ask, go_on=go_on)
+            return await self._here.launch(run_id, enter)
+        driver = await self._here.living(run_id)
+        if driver is None:
+            raise BadRequest(f"run {run_id} has just ended")
+        await ask(driver)
+        return self._here.handle(run_id)
 
     # --- reading -----------------------------------------------------------------------------------------
 
     async def get(self, run_id: str) -> Run:
         """The run with this id, living or not. NoSuchRun if there is none."""
-        if run_id not in self._drivers:
+        if run_id not in self._here:
             await self._adapters().journal.definition(run_id)
-        return self._handle(run_id)
+        return self._here.handle(run_id)
+
+    def runs(self) -> list[Run]:
+        """All runs of the state directory, newest first."""
+        return [self._here.handle(run_id) for run_id in self._adapters().runs()]
+
+    async def recover(self) -> list[Run]:
+        """Go on with every run that is unfinished and that nobody owns; those runs.
+
+        One that cannot be gone on with (a person has to answer, its functions cannot be imported,
+        it is damaged) is left as it is and said in a warning.
+        """
+        adopted = []
+        for run_id in self._adapters().runs():
+            if run_id in self._here:
+                continue
+            try:
+                if not await self._has_ended(run_id):
+                    adopted.append(await self._here.launch(run_id, adoption(self._adapters(), run_id)))
+            except StateLocked:
+                continue  # it is going on elsewhere
+            except FlowdError as error:
+                warn("run_not_recovered", run=run_id, error=str(error))
+        return adopted
 
     async def plan(
         self,
@@ -239,11 +276,9 @@ class Engine:
         force_tasks: Sequence[str] = (),
     ) -> dict[str, Standing]:
         """What a run started now would do with each task, and why; nothing is written."""
-        adapters = self._adapters()
         program = from_pipeline(pipeline)
         resolved = resolve_params(program.spec.params, params or {}, text=False)
         admitting.check_request(program.spec, tasks, force_tasks, self._limits)
-        state = RunState("plan", program.spec)
         first = e.RunStarted(
             pipeline=program.spec.name,
             spec="",
@@ -252,17 +287,7 @@ class Engine:
             force=force,
             force_tasks=tuple(force_tasks),
         )
-        now = adapters.clock.now()
-        state.apply(first, now)
-        survey = Survey(
-            state,
-            admitting.files_of(program),
-            await checkpointing.load(adapters, program),
-            function_file=program.function_file,
-        )
-        limiter = self._services.threads if self._services else None
-        standings, _ = await anyio.to_thread.run_sync(survey.pass_over, now, limiter=limiter)
-        return {state.shape.specs[number].name: standing for number, standing in standings.items()}
+        return await foresee(self._adapters(), program, first, self._services.threads if self._services else None)
 
     # --- within ------------------------------------------------------------------------------------------
 
@@ -271,18 +296,15 @@ class Engine:
             raise BadRequest("the engine is not open; write `async with Engine() as engine:`")
         return self._services.adapters
 
-    def _handle(self, run_id: str) -> Run:
-        return Run(
-            run_id,
-            self._adapters(),
-            self._drivers.get(run_id),
-            self._ended.get(run_id),
-            partial(self._failures.get, run_id),
-        )
+    @property
+    def _here(self) -> Fleet:
+        if self._fleet is None:
+            raise BadRequest("the engine is not open; write `async with Engine() as engine:`")
+        return self._fleet
 
     async def _known(self, run_id: str, program: Program, params: Mapping[str, Any]) -> Run | None:
         """The run with this id, gone on with where it may be; None where there is none or it never began."""
-        if run_id not in self._drivers:
+        if run_id not in self._here:
             try:
                 await self._adapters().journal.definition(run_id)
             except NoSuchRun:
@@ -294,18 +316,9 @@ class Engine:
             raise BadRequest(
                 f"run {run_id} exists with another pipeline or other parameters; take another --run-id, or none"
             )
-        if run_id in self._drivers or state.state in s.RUN_ENDED:
-            return self._handle(run_id)
-        return await self._launch(run_id, adoption(self._adapters(), run_id, given=program))
-
-    async def _ask(self, run_id: str, asked: Stimulus, otherwise: Enter) -> Run:
-        """Tell a run something that goes on here, or else enter it so that it is told."""
-        if run_id not in self._owned:
-            return await self._launch(run_id, otherwise)
-        await self._owned[run_id].wait()
-        if run_id in self._drivers:
-            self._drivers[run_id].tell(asked)
-        return self._handle(run_id)
+        if run_id in self._here or state.state in s.RUN_ENDED:
+            return self._here.handle(run_id)
+        return await self._here.launch(run_id, adoption(self._adapters(), run_id, given=program))
 
     async def _has_ended(self, run_id: str) -> bool:
         state, _, _ = await read(self._adapters(), run_id, uncalled=True)
@@ -322,53 +335,3 @@ class Engine:
                 return candidate, await journal.create(candidate, program.definition)
             except FileExistsError:
                 continue  # another process drew the same id in the same millisecond
-
-    async def _launch(self, run_id: str, enter: Enter) -> Run:
-        """Start the run's driver and return when it owns the run; raise what kept it from that.
-
-        A run that is being opened here already is waited for.
-        """
-        if run_id in self._owned:
-            await self._owned[run_id].wait()
-            return self._handle(run_id)
-        self._ended[run_id] = anyio.Event()
-        self._failures.pop(run_id, None)
-        owned = self._owned[run_id] = anyio.Event()
-        self._group.start_soon(partial(self._drive, run_id, enter, owned), name=f"flowd run {run_id}")
-        await owned.wait()
-        failure = self._failures.get(run_id)
-        if failure is not None and run_id not in self._drivers:
-            raise failure
-        return self._handle(run_id)
-
-    async def _drive(self, run_id: str, enter: Enter, owned: anyio.Event) -> None:
-        """Own a run from here to its end; its failure is the run's, never the engine's."""
-        assert self._services is not None
-        services, adapters = self._services, self._services.adapters
-        try:
-            async with adapters.journal.open(run_id) as writer, anyio.create_task_group() as group:
-                entry = await enter(writer)
-                followers = adapters.followers(run_id, adapters.run_folder(run_id))
-                stream = Stream(run_id, writer, entry.last, followers)
-                driver = self._drivers[run_id] = Driver(services, entry, stream)
-                admitting.open_limits(services.admission, self._limits, entry.program.spec)
-                await checkpointing.announce(adapters, entry.program, run_id)
-                group.start_soon(stream.publish, name="flowd publish")
-                owned.set()
-                await driver.drive()
-                group.cancel_scope.cancel()
-            await checkpointing.merge(adapters, entry.program, entry.state)
-        except Exception as error:  # noqa: BLE001  # given to whoever waits for the run
-            self._failures[run_id] = single(error)
-        finally:
-            services.admission.drop((run_id, RUN_LIMIT))
-            self._drivers.pop(run_id, None)
-            self._owned.pop(run_id).set()
-            self._ended.pop(run_id).set()
-
-
-def single(error: Exception) -> Exception:
-    """The one error inside a group of one, since whoever waits for a run wants that."""
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error

@@ -7,6 +7,7 @@ another owner wrote until then is part of what is gone on with.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -22,12 +23,16 @@ from flowd.engine.services import Adapters
 from flowd.ports.journal import Writer
 from flowd.ports.stores import Checkpoint
 
+if TYPE_CHECKING:
+    from flowd.engine.driver import Driver
+
 
 class Entry(msgspec.Struct, kw_only=True, eq=False):
     """All that a driver needs: the program, the state after record `last`, and what happens first.
 
     `first` begins the run, or says what happened to one that exists; `lent` are checkpoints
-    that stand in for tasks that shall not run; without `go_on` nothing is started after that.
+    that stand in for tasks that shall not run. `ask` is awaited then, and what it raises ends it;
+    without `go_on` nothing is started after that.
     """
 
     program: Program
@@ -36,6 +41,7 @@ class Entry(msgspec.Struct, kw_only=True, eq=False):
     first: e.RunStarted | Sequence[Stimulus]
     checkpoints: Mapping[str, Checkpoint]
     lent: Sequence[FoundFresh] = ()
+    ask: Callable[[Driver], Awaitable[None]] | None = None
     go_on: bool = True
 
 
@@ -69,6 +75,7 @@ def adoption(
     pipeline: Pipeline | None = None,
     given: Program | None = None,
     uncalled: bool = False,
+    ask: Callable[[Driver], Awaitable[None]] | None = None,
     go_on: bool = True,
 ) -> Enter:
     """A run that exists: adopted, and then told `stimuli`.
@@ -86,7 +93,13 @@ def adoption(
         checkpoints = {} if uncalled else await checkpointing.load(adapters, program)
         first = [Adopted(adapters.owner), *stimuli]
         return Entry(
-            program=program, state=state, last=last, first=first, checkpoints=checkpoints, go_on=go_on and not uncalled
+            program=program,
+            state=state,
+            last=last,
+            first=first,
+            checkpoints=checkpoints,
+            ask=ask,
+            go_on=go_on and not uncalled,
         )
 
     return enter

@@ -20,7 +20,8 @@ class Work(msgspec.Struct, kw_only=True, eq=False):
     `argv` is the program of a `run` action; `function` with `arguments` the call of a `call`
     action (`arguments` holds neither `ctx`: the executor passes its context where
     `wants_ctx`). `env` is what flowd adds to the environment; paths are absolute. `log` is
-    the attempt's own file. `module_folder` is where the function's module is found.
+    the attempt's own file. `grace` may become shorter while the attempt runs: it is read when
+    the attempt is stopped.
     """
 
     run_id: str

@@ -18,6 +18,11 @@ class Writer(Protocol):
         """The highest sequence number that is known to be synced."""
         ...
 
+    @property
+    def left_by(self) -> str:
+        """The incarnation of the run's last owner, whose processes may live still; empty where none can."""
+        ...
+
     def append(self, batch: Sequence[Envelope]) -> None:
         """Queue records in order and return at once; their `seq` continue the journal's.
 

@@ -257,11 +257,16 @@ class Guardian:
         return self._line.process.pid if self._line is not None and not self._line.lost else None
 
     async def run(
-        self, command: Command, *, every: float | None = None, look: Callable[[], Awaitable[None]] | None = None
+        self,
+        command: Command,
+        *,
+        grace: Callable[[], float] | None = None,
+        every: float | None = None,
+        look: Callable[[], Awaitable[None]] | None = None,
     ) -> ProcessReport:
         """Run `command` until nothing of it is left; `look` is awaited every `every` seconds meanwhile.
 
-        Cancelled, it stops the processes (SIGTERM, `grace`, SIGKILL) before it passes the
+        Cancelled, it stops the processes (SIGTERM, the grace, SIGKILL) before it passes the
         cancellation on; cancelled again, it does not wait for the grace. Raises CommandFailed
         where the program cannot run, NotStarted where the machine has no room for it,
         GuardianLost, and Abandoned where even SIGKILL does not end it.
@@ -277,8 +282,9 @@ class Guardian:
                 if look is not None and not watched.ended.is_set():
                     await look()
         except BaseException:
-            line.stop(watched, command.grace)
-            await self._until_ended(line, watched, command.grace)
+            seconds = command.grace if grace is None else grace()
+            line.stop(watched, seconds)
+            await self._until_ended(line, watched, seconds)
             raise
         return watched.outcome()
 

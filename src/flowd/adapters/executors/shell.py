@@ -57,7 +57,10 @@ class ShellExecutor:
         command = command_of(work, work.argv)
         try:
             report = await self._guardian.run(
-                command, every=LOOK_EVERY, look=partial(self._in_thread, reports.look) if reports.live else None
+                command,
+                grace=lambda: work.grace.total_seconds(),  # noqa: PLW0108  # it may be shorter by then
+                every=LOOK_EVERY,
+                look=partial(self._in_thread, reports.look) if reports.live else None,
             )
         finally:
             with anyio.CancelScope(shield=True):
