@@ -187,15 +187,25 @@ class Engine:
         return await self._here.launch(run_id, adoption(self._adapters(), run_id, pipeline=pipeline))
 
     async def retry(
-        self, run_id: str, *tasks: str, downstream: bool = False, by: str = "", pipeline: Pipeline | None = None
+        self,
+        run_id: str,
+        *tasks: str,
+        downstream: bool = False,
+        by: str = "",
+        pipeline: Pipeline | None = None,
+        go_on: bool = True,
     ) -> Run:
-        """Run tasks of a run again (all that did not end well, where none is named), in the same run."""
+        """Run tasks of a run again (all that did not end well, where none is named), in the same run.
+
+        A run that nobody owns is adopted and goes on, unless `go_on` is false.
+        """
         state, _, _ = await read(self._adapters(), run_id, uncalled=True)
         unknown = [name for name in tasks if name not in state.shape.index]
         if unknown:
             raise BadRequest(f"run {run_id} has no task {unknown[0]}")
         asked = RetryAsked(tasks=tasks, downstream=downstream, by=by)
-        return await self._here.tell(run_id, asked, adoption(self._adapters(), run_id, [asked], pipeline=pipeline))
+        enter = adoption(self._adapters(), run_id, [asked], pipeline=pipeline, go_on=go_on)
+        return await self._here.tell(run_id, asked, enter)
 
     async def cancel(self, run_id: str, reason: str = "", by: str = "") -> Run:
         """Stop a run for good; one that nobody owns is adopted for it, and none of its code is needed.
