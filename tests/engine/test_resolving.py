@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from flowd import BadRequest, Engine, Pipeline
+from flowd import BadPipeline, BadRequest, Engine, Pipeline
 from flowd.testing import MemoryEngine
 
 
@@ -124,6 +124,72 @@ async def test_retrying_it_by_name_is_an_answer_too():
         result = await (await later.retry(shop.run.id, "charge", pipeline=shop.pipeline)).wait()
         assert result.ok
         assert shop.charged == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("answer", "charged", "state"),
+    [
+        (True, [1], "succeeded"),
+        ({"done": True, "result": {"id": 5}}, [1], "succeeded"),
+        ("done", [1], "succeeded"),
+        (False, [1, 2], "succeeded"),
+        ("not done", [1, 2], "succeeded"),
+        (None, [1], "waiting"),
+        ("perhaps", [1], "waiting"),
+        (ConnectionError("down"), [1], "waiting"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", ["async", "thread"])
+async def test_a_tasks_own_reconcile_is_asked_before_a_person(answer, charged, state, kind):
+    """Done is not run again, not done is; what it cannot tell, or fails to tell, is left to a person."""
+    ran, started, asked, hold = [], anyio.Event(), [], [True]
+    pipeline = Pipeline("reconciled")
+
+    def told(order: str, attempt: int):
+        asked.append((order, attempt))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def by_loop(ctx, order):
+        return told(order, ctx.attempt)
+
+    def by_thread(ctx, order):
+        return told(order, ctx.attempt)
+
+    @pipeline.task(idempotent=False, reconcile=by_loop if kind == "async" else by_thread, with_={"order": "A1", "n": 1})
+    async def charge(ctx, order, n):
+        ran.append(ctx.attempt)
+        if hold:
+            started.set()
+            await anyio.sleep(3600)
+
+    async with MemoryEngine(on_exit="detach") as engine:
+        run = await engine.start(pipeline)
+        await started.wait()
+    hold.clear()
+    async with next_engine(engine) as later:
+        result = await (await later.resume(run.id, pipeline)).wait()
+    assert asked == [("A1", 1)]
+    assert ran == charged
+    assert result.state == state
+    if isinstance(answer, dict):
+        assert result.tasks["charge"].result == {"id": 5}
+
+
+async def test_reconcile_fits_only_a_task_that_is_not_idempotent():
+    """Anything else is a mistake, and so is a function whose parameters nothing is passed for."""
+    pipeline = Pipeline("wrong")
+
+    @pipeline.task(reconcile=lambda missing: True)
+    async def work():
+        return 1
+
+    with pytest.raises(BadPipeline) as caught:
+        pipeline.definition()
+    assert {problem.code for problem in caught.value.problems} == {"unfit_key", "bad_signature"}
+    assert {problem.key for problem in caught.value.problems} == {"tasks.work.reconcile"}
 
 
 async def test_success_is_believed_only_with_its_outputs(tmp_path):

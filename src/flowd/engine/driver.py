@@ -27,6 +27,7 @@ from flowd.engine.attempt import Attempt, log_path, references
 from flowd.engine.entering import Entry
 from flowd.engine.files import Files
 from flowd.engine.prepare import NO_BINDING
+from flowd.engine.resolving import reconcile
 from flowd.engine.services import Services
 from flowd.engine.stream import Stream
 from flowd.engine.survey import Standing, Survey
@@ -70,6 +71,8 @@ class Driver:
         self._hear_queued()
         if entry.ask is not None:
             await entry.ask(self)
+        if not isinstance(entry.first, e.RunStarted) and self.run.state == s.RUN_RUNNING:
+            await reconcile(self)
 
     async def drive(self) -> None:
         """Find what is fresh, start what may start, until nothing can go on.

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from flowd.authoring.resolve import Binding
+from flowd.authoring.resolve import Binding, parameters_of
 from flowd.core import states as s
 from flowd.core.commands import parse_command, render_argv
 from flowd.core.expressions import render_value
@@ -109,6 +109,26 @@ class Resolver:
             action = self._action(task, scope)
             work.argv = (*_SHELLS[task.shell], action) if isinstance(action, str) else tuple(action)
             work.env = {**env, **self._reserved(work)}
+        return work
+
+    def question(
+        self,
+        task: TaskSpec,
+        values: Mapping[str, Any],
+        *,
+        attempt: int,
+        log: Path,
+        function: Callable[..., Any],
+        binding: Binding,
+    ) -> Work:
+        """The work of asking a task's `reconcile` about an attempt: as the attempt's, with another function."""
+        prepared = self.written(task, values)
+        work = self.work(task, prepared, values, attempt=attempt, log=log, function=None)
+        taken = parameters_of(function)
+        work.argv, work.function, work.wants_ctx = (), function, binding.wants_ctx
+        arguments = render_value(task.with_, self._scope(values, self._absolute))
+        work.arguments = {name: value for name, value in arguments.items() if name in taken}
+        work.arguments |= {name: values.get(name) for name in binding.result_parameters}
         return work
 
     def _reserved(self, work: Work) -> dict[str, str]:
