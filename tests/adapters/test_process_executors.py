@@ -89,6 +89,44 @@ async def test_a_command_ended_by_a_signal_says_which(guardian: Guardian, tmp_pa
     assert caught.value.error.signal == "SIGSEGV"
 
 
+async def test_a_process_has_a_death_certificate(guardian: Guardian, tmp_path: Path):
+    """Code or signal and who sent it, what it used, and its last lines where it ended badly."""
+    channel, executor = Recording(), ShellExecutor(guardian)
+    await executor.run(command_work(tmp_path, "sh", "-c", "echo hello"), channel)
+    good = channel.ending
+    assert good is not None
+    assert (good.exit_code, good.signal, good.sender, good.tail, good.stopped_by) == (0, None, None, (), None)
+    assert good.cpu_s is not None
+    assert good.peak_rss is not None
+    assert good.peak_rss > 100_000
+    text = "for n in $(seq 60); do echo line $n; done; kill -KILL $$"
+    with pytest.raises(ExitedBadly):
+        await executor.run(command_work(tmp_path, "sh", "-c", text), channel)
+    bad = channel.ending
+    assert bad is not None
+    assert (bad.exit_code, bad.signal, bad.sender) == (None, "SIGKILL", "unknown")
+    assert bad.tail == tuple(f"line {number}" for number in range(11, 61))
+
+
+@pytest.mark.parametrize(("trap", "stopped_by"), [("exit 0", "SIGTERM"), ("", "SIGKILL")])
+async def test_a_stopped_process_leaves_a_receipt(guardian: Guardian, tmp_path: Path, trap, stopped_by):
+    """What it stopped at, and how long after it was asked."""
+    channel = Recording()
+    text = f"trap '{trap}' TERM; echo ready; while :; do sleep 0.01; done"
+    with anyio.move_on_after(5) as scope:
+        async with anyio.create_task_group() as group:
+            work = command_work(tmp_path, "sh", "-c", text, grace=0.2)
+            group.start_soon(ShellExecutor(guardian).run, work, channel)
+            while not (work.log.exists() and work.log.read_text()):
+                await anyio.sleep(0.005)
+            group.cancel_scope.cancel()
+    assert not scope.cancelled_caught
+    assert channel.ending is not None
+    assert channel.ending.stopped_by == stopped_by
+    assert channel.ending.stop_s is not None
+    assert (channel.ending.stop_s >= 0.2) == (stopped_by == "SIGKILL")
+
+
 async def test_what_a_command_leaves_behind_is_ended_and_said(guardian: Guardian, tmp_path: Path):
     """A stray that holds the pipes open delays nothing and does not survive."""
     channel, token = Recording(), f"98765.{os.getpid()}"

@@ -132,6 +132,7 @@ def _success(_run: RunState, spec: TaskSpec, task: TaskState, report: st.Attempt
         metrics=outcome.metrics,
         parts=outcome.parts,
         warnings=outcome.warnings,
+        ending=outcome.ending,
     )
 
 
@@ -146,6 +147,7 @@ def _failure(run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptE
             delay=report.again.delay,
             retry_at=report.again.retry_at,
             metrics=outcome.metrics,
+            ending=outcome.ending,
         )
     allowed = spec.retry.attempts if spec.retry else 1
     kind, code, verb = (
@@ -160,6 +162,7 @@ def _failure(run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptE
         error=outcome.error,
         reason=e.Reason(code, sentence),
         metrics=outcome.metrics,
+        ending=outcome.ending,
     )
 
 
@@ -173,14 +176,15 @@ def _stopped(run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptE
             attempt=task.attempt,
             error=error,
             reason=e.Reason("deadline", "it still ran when the run's deadline passed"),
+            ending=outcome.ending,
         )
     if not spec.idempotent:
         reason = e.Reason(outcome.cause, f"it was {outcome.cause} after it had begun, and it is not idempotent")
-        return e.TaskUncertain(task=spec.name, attempt=task.attempt, reason=reason)
+        return e.TaskUncertain(task=spec.name, attempt=task.attempt, reason=reason, ending=outcome.ending)
     if outcome.cause == "interrupted":
         reason = e.Reason("interrupted", "flowd stopped while it ran")
-        return e.TaskInterrupted(task=spec.name, attempt=task.attempt, reason=reason)
-    return e.TaskCancelled(task=spec.name, attempt=task.attempt, reason=run.cancelling)
+        return e.TaskInterrupted(task=spec.name, attempt=task.attempt, reason=reason, ending=outcome.ending)
+    return e.TaskCancelled(task=spec.name, attempt=task.attempt, reason=run.cancelling, ending=outcome.ending)
 
 
 def _left_running(_run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptEnded) -> e.AnyEvent:

@@ -134,9 +134,16 @@ def _attempt_document(attempt: AttemptState) -> dict[str, Any]:
         "started": moment(attempt.started_at),
         "ended": moment(attempt.ended_at),
         "waited_s": None if attempt.waited is None else attempt.waited.total_seconds(),
-        "exit_code": error.exit_code if error is not None else None,
+        "exit_code": _exit_code(attempt),
         "error": None if error is None else error_document(error),
+        "ending": None if attempt.ending is None else msgspec.to_builtins(attempt.ending),
     }
+
+
+def _exit_code(attempt: AttemptState) -> int | None:
+    if attempt.error is not None and attempt.error.exit_code is not None:
+        return attempt.error.exit_code
+    return attempt.ending.exit_code if attempt.ending is not None else None
 
 
 def reason_document(reason: Reason | None) -> dict[str, str] | None:

@@ -16,7 +16,7 @@ import anyio
 import anyio.to_thread
 
 from flowd.core.errors import FlowdError, StorageFailing
-from flowd.core.events import Artifact, Error, Reason
+from flowd.core.events import Artifact, Ending, Error, Reason
 from flowd.core.expressions import ExpressionError, references_of
 from flowd.core.spec import Call
 from flowd.core.stimuli import (
@@ -45,7 +45,19 @@ TIMEOUT = "timeout"
 class Attempt:
     """One try of one task of one run, held by the driver while it lasts."""
 
-    __slots__ = ("_before", "_driver", "_number", "_parts", "_prepared", "_scope", "_spec", "_work", "cause", "channel")
+    __slots__ = (
+        "_before",
+        "_driver",
+        "_number",
+        "_parts",
+        "_prepared",
+        "_scope",
+        "_spec",
+        "_stopped_at",
+        "_work",
+        "cause",
+        "channel",
+    )
 
     def __init__(self, driver: Driver, number: int) -> None:
         self._driver = driver
@@ -56,6 +68,7 @@ class Attempt:
         self._before: list[Look | None] = []
         self._prepared: Prepared | None = None
         self._work: Work | None = None
+        self._stopped_at = 0.0
         self.cause: str | None = None
         self.channel: AttemptChannel | None = None
 
@@ -63,6 +76,7 @@ class Attempt:
         """End it, whatever it does now; the first cause stands."""
         if self.cause is None:
             self.cause = cause
+            self._stopped_at = self._driver.services.adapters.clock.monotonic()
             self._scope.cancel()
 
     def bound_grace(self, within: timedelta) -> None:
@@ -194,6 +208,7 @@ class Attempt:
             metrics=channel.metrics,
             parts=parts,
             warnings=self._log_plan_warnings(value),
+            ending=channel.ending,
         )
 
     def _log_plan_warnings(self, value: object) -> tuple[str, ...]:
@@ -214,7 +229,16 @@ class Attempt:
         if self.cause == TIMEOUT and self._spec.timeout is not None:
             seconds = self._spec.timeout.total_seconds()
             return self._failed(TimeoutError(f"it took longer than its timeout of {seconds:g}s"), timed_out=True)
-        return Stopped(cause=self.cause or "interrupted"), None
+        return Stopped(cause=self.cause or "interrupted", ending=self._ending()), None
+
+    def _ending(self) -> Ending | None:
+        """How it ended; for one that was stopped and is no process, the receipt."""
+        assert self.channel is not None
+        if self.channel.ending is not None or self.cause is None:
+            return self.channel.ending
+        by = "cancellation" if self._spec.executor == "async" else "return"
+        took = self._driver.services.adapters.clock.monotonic() - self._stopped_at
+        return Ending(stopped_by=by, stop_s=round(took, 6))
 
     def _failed(self, failure: Exception, *, timed_out: bool) -> tuple[Outcome, Again | None]:
         driver, spec = self._driver, self._spec
@@ -237,7 +261,7 @@ class Attempt:
                 now=now,
             )
         kind = TimedOut if timed_out else Failed
-        return kind(error=error, metrics=self.channel.metrics), again
+        return kind(error=error, metrics=self.channel.metrics, ending=self._ending()), again
 
     async def _in_thread(self, call: Any, *arguments: Any) -> Any:
         return await anyio.to_thread.run_sync(call, *arguments, limiter=self._driver.services.threads)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from flowd.core.events import Error
+from flowd.core.events import Ending, Error
 from flowd.core.spec import TaskSpec
 
 
@@ -54,6 +54,10 @@ class Channel(Protocol):
 
     def progress(self, done: float, total: float | None) -> None:
         """How far the attempt is."""
+        ...
+
+    def ended(self, ending: Ending) -> None:
+        """How the attempt's process ended; told before `Executor.run` returns or raises."""
         ...
 
 

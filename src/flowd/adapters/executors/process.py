@@ -74,6 +74,7 @@ class ProcessExecutor:
                 report = await self._guardian.run(
                     command,
                     grace=lambda: work.grace.total_seconds(),  # noqa: PLW0108  # it may be shorter by then
+                    ended=channel.ended,
                 )
                 theirs.close()
                 with anyio.move_on_after(_LAST_WORDS):
