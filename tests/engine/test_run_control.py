@@ -258,6 +258,30 @@ async def test_a_limit_is_shared_by_all_runs_of_an_engine():
     assert peak == 4
 
 
+async def test_limits_can_be_looked_at():
+    """Use, holders with since when, and waiters in the order in which they will go."""
+    pipeline, hold = Pipeline("looked", limits={"db": 2}), anyio.Event()
+
+    async def body():
+        await hold.wait()
+
+    pipeline.task(body, name="holder", uses={"db": 2}, priority=9)
+    pipeline.task(body, name="later", uses={"db": 1})
+    pipeline.task(body, name="sooner", uses={"db": 2}, priority=5)
+    async with MemoryEngine(limits={"gpu": 1}) as engine:
+        run = await engine.start(pipeline)
+        await anyio.wait_all_tasks_blocked()
+        seen = engine.limits()
+        assert list(seen) == ["gpu", "db"]
+        assert seen["db"]["used"] == seen["db"]["capacity"] == 2
+        assert [(who["task"], who["weight"]) for who in seen["db"]["holders"]] == [("holder", 2)]
+        assert seen["db"]["holders"][0]["since"] is not None
+        assert [(who["task"], who["weight"]) for who in seen["db"]["waiters"]] == [("sooner", 2), ("later", 1)]
+        hold.set()
+        await run.wait()
+        assert engine.limits()["db"] == {"capacity": 2, "used": 0, "holders": [], "waiters": []}
+
+
 async def test_priority_then_the_longer_path_goes_first():
     """Of what is ready, the higher priority starts first; among equals, the longer path."""
     order: list[str] = []

@@ -21,6 +21,7 @@ from flowd.core.limits import Admission
 from flowd.core.shape import select
 from flowd.core.stimuli import CancelAsked, RetryAsked
 from flowd.engine import admitting, checkpointing, resolving
+from flowd.engine.capacity import capacity_document
 from flowd.engine.driver import Driver
 from flowd.engine.entering import adoption, beginning, read
 from flowd.engine.fleet import Fleet
@@ -253,6 +254,12 @@ class Engine:
         if run_id not in self._here:
             await self._adapters().journal.definition(run_id)
         return self._here.handle(run_id)
+
+    def limits(self) -> dict[str, Any]:
+        """Each limit by name: its capacity, its use, who holds it since when, and who waits in which order."""
+        self._adapters()
+        assert self._services is not None
+        return capacity_document(self._services.admission)
 
     def runs(self) -> list[Run]:
         """All runs of the state directory, newest first."""

@@ -9,6 +9,7 @@ import anyio
 from flowd.core import states as s
 from flowd.core.errors import FlowdError
 from flowd.core.stimuli import RetryAsked
+from flowd.engine.capacity import capacity_document
 from flowd.engine.driver import Driver
 from flowd.engine.resolving import resolve
 from flowd.ports.inbox import Answer, Inbox, Request
@@ -35,19 +36,21 @@ class Inboxes:
         if not self._drivers:
             return
         for run, request in await self._inbox.take(tuple(self._drivers)):
-            await self._inbox.answer(run, request.id, Answer(error=await self._carry_out(run, request)))
+            await self._inbox.answer(run, request.id, await self._carry_out(run, request))
 
-    async def _carry_out(self, run: str, request: Request) -> str:
-        """Do what is asked and return once it is durable; what refuses it, in words."""
+    async def _carry_out(self, run: str, request: Request) -> Answer:
+        """Do what is asked and return once it is durable; or what refuses it, in words."""
         driver = self._drivers.get(run)
         if driver is None:
-            return "the run has just ended"
+            return Answer(error="the run has just ended")
+        if request.kind == "limits":
+            return Answer(data=capacity_document(driver.services.admission))
         try:
             error = await _do(driver, request)
             await driver.stream.durable()
         except FlowdError as failure:
-            return str(failure)
-        return error
+            return Answer(error=str(failure))
+        return Answer(error=error)
 
 
 async def _do(driver: Driver, request: Request) -> str:

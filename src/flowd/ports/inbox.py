@@ -12,7 +12,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What someone asks of a run; `by` says who.
 
     `kind` is `cancel` (with a `reason`), `retry` of `tasks`, or `resolve` of the one task named,
-    with a `verdict` and the JSON `result` of one that succeeded.
+    with a `verdict` and the JSON `result` of one that succeeded; `limits` asks for the capacity
+    of the whole engine.
     """
 
     id: str
@@ -26,9 +27,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What became of a request; `error` is empty where it was done and is durable."""
+    """What became of a request; `error` is empty where it was done and is durable. `data` is what was asked for."""
 
     error: str = ""
+    data: Any = None
 
 
 class Inbox(Protocol):
