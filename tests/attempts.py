@@ -56,7 +56,7 @@ def _work(folder: Path, task: TaskSpec, *, grace: float = 5.0, **fields: Any) ->
         attempt=fields.pop("attempt", 1),
         folder=folder,
         cwd=fields.pop("cwd", folder),
-        log=folder / "logs" / "task.1.log",
+        run_folder=folder,
         grace=timedelta(seconds=grace),
         **fields,
     )

@@ -19,7 +19,7 @@ from flowd.core.errors import BadRequest, FlowdError, NoSuchRun
 from flowd.core.run import RunState
 from flowd.core.spec import Definition
 from flowd.core.views import run_document, run_status
-from flowd.engine.attempt import log_path
+from flowd.ports.executor import log_path
 from flowd.wiring.reading import reading
 
 LAST = "last"

@@ -72,13 +72,9 @@ def run_document(
         "started": moment(run.started_at),
         "ended": moment(ended),
         "duration_s": duration,
-        "counts": dict(Counter(task.state for task in run.tasks)),
-        "warnings": [
-            f"{spec.name}: {warning}"
-            for spec, task in zip(run.shape.specs, run.tasks, strict=True)
-            for warning in task.warnings
-        ],
-        "error": _first_error(run),
+        "counts": counts(run),
+        "warnings": warnings(run),
+        "error": first_error(run),
         "tasks": tasks,
     }
     if state_dir is not None:
@@ -86,7 +82,22 @@ def run_document(
     return document
 
 
-def _first_error(run: RunState) -> dict[str, Any] | None:
+def counts(run: RunState) -> dict[str, int]:
+    """How many tasks stand in each state."""
+    return dict(Counter(task.state for task in run.tasks))
+
+
+def warnings(run: RunState) -> list[str]:
+    """What was warned of, each under its task's name."""
+    return [
+        f"{spec.name}: {warning}"
+        for spec, task in zip(run.shape.specs, run.tasks, strict=True)
+        for warning in task.warnings
+    ]
+
+
+def first_error(run: RunState) -> dict[str, Any] | None:
+    """The error of the first task, in written order, that broke; with that task's name."""
     for spec, task in zip(run.shape.specs, run.tasks, strict=True):
         if task.state in s.BROKEN and task.error is not None:
             return {"task": spec.name, **error_document(task.error)}

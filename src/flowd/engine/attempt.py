@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -146,7 +145,7 @@ class Attempt:
             prepared,
             values,
             attempt=attempt,
-            log=driver.log_of(spec.name, attempt),
+            run_folder=driver.folder,
             function=driver.program.functions.get(spec.name),
             binding=driver.program.bindings.get(spec.name, NO_BINDING),
         )
@@ -272,8 +271,3 @@ def references(spec: Any) -> set[str]:
     if isinstance(spec.action, Call) and not (spec.with_ or spec.env or spec.inputs or spec.outputs):
         return set()
     return referenced_results(spec, references_of)
-
-
-def log_path(folder: Path, task: str, attempt: int) -> Path:
-    """The file of an attempt's own output."""
-    return folder / "logs" / f"{task}.{attempt}.log"

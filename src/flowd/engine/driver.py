@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -23,7 +22,7 @@ from flowd.core.rank import critical_path, learned
 from flowd.core.spec import TaskSpec
 from flowd.core.stimuli import AttemptEnded, CancelAsked, DeadlineReached, PauseAsked, Stimulus
 from flowd.engine import results
-from flowd.engine.attempt import Attempt, log_path, references
+from flowd.engine.attempt import Attempt, references
 from flowd.engine.entering import Entry
 from flowd.engine.files import Files
 from flowd.engine.prepare import NO_BINDING
@@ -52,7 +51,7 @@ class Driver:
         self._going = False  # until what is fresh is known, nothing starts
         self._offered: set[int] = set()
         self._ranks: list[float] = []
-        self._folder = services.adapters.run_folder(self.run.id)
+        self.folder = services.adapters.run_folder(self.run.id)
         self._still = anyio.Event()
         self._references: dict[str, list[str]] = {}
         self.survey = Survey(
@@ -255,10 +254,6 @@ class Driver:
     def now(self) -> datetime:
         """The moment, by the engine's clock."""
         return self.services.adapters.clock.now()
-
-    def log_of(self, task: str, attempt: int) -> Path:
-        """The file of an attempt's own output."""
-        return log_path(self._folder, task, attempt)
 
     async def values(self, spec: TaskSpec) -> dict[str, Any]:
         """The results that a task takes as arguments or refers to in expressions, by task."""

@@ -50,6 +50,8 @@ class Resolver:
 
     def written(self, task: TaskSpec, values: Mapping[str, Any]) -> Prepared:
         """Resolved with paths as they are written. ExpressionError where that is not possible."""
+        if self._is_plain(task):
+            return Prepared(inputs=(), outputs=(), with_={}, env={}, action=self._action(task, {}))
         scope = self._scope(values, lambda path: path)
         inputs, outputs = self._paths(task, scope)
         scope["inputs"], scope["outputs"] = list(inputs), [path for _, path in outputs]
@@ -60,6 +62,11 @@ class Resolver:
             env=self._env(task, scope),
             action=self._action(task, scope),
         )
+
+    def _is_plain(self, task: TaskSpec) -> bool:
+        """Whether there is nothing in a task to resolve: a scope for it would be made in vain."""
+        texts = task.with_ or task.inputs or task.outputs or task.env or self._run.spec.env
+        return not texts and isinstance(task.action, Call)
 
     def outputs(self, task: TaskSpec) -> tuple[tuple[Output, str], ...]:
         """The outputs that are known without any other task; ExpressionError where one is not."""
@@ -76,13 +83,13 @@ class Resolver:
         values: Mapping[str, Any],
         *,
         attempt: int,
-        log: Path,
+        run_folder: Path,
         function: Callable[..., Any] | None,
         binding: Binding = NO_BINDING,
     ) -> Work:
         """The attempt's work, with absolute paths. ExpressionError where something does not resolve."""
         place = self._absolute
-        scope = self._scope(values, place)
+        scope = {} if self._is_plain(task) else self._scope(values, place)
         inputs = [self._files.path(path) for written in prepared.inputs for path in self._files.matches(written)]
         outputs = [self._files.path(path) for _, path in prepared.outputs]
         scope["inputs"], scope["outputs"] = [str(path) for path in inputs], [str(path) for path in outputs]
@@ -93,7 +100,7 @@ class Resolver:
             attempt=attempt,
             folder=self._files.folder,
             cwd=self._files.path(task.cwd) if task.cwd else self._files.folder,
-            log=log,
+            run_folder=run_folder,
             env=env,
             params=ReadParams(self._params(place)),
             inputs=tuple(inputs),
@@ -117,13 +124,13 @@ class Resolver:
         values: Mapping[str, Any],
         *,
         attempt: int,
-        log: Path,
+        run_folder: Path,
         function: Callable[..., Any],
         binding: Binding,
     ) -> Work:
         """The work of asking a task's `reconcile` about an attempt: as the attempt's, with another function."""
         prepared = self.written(task, values)
-        work = self.work(task, prepared, values, attempt=attempt, log=log, function=None)
+        work = self.work(task, prepared, values, attempt=attempt, run_folder=run_folder, function=None)
         taken = parameters_of(function)
         work.argv, work.function, work.wants_ctx = (), function, binding.wants_ctx
         arguments = render_value(task.with_, self._scope(values, self._absolute))

@@ -74,7 +74,7 @@ async def _asked(driver: Driver, spec: TaskSpec, attempt: int, key: str) -> Any:
         spec,
         values,
         attempt=attempt,
-        log=driver.log_of(spec.name, attempt),
+        run_folder=driver.folder,
         function=function,
         binding=driver.program.bindings[key],
     )

@@ -19,8 +19,8 @@ class Work(msgspec.Struct, kw_only=True, eq=False):
 
     `argv` is the program of a `run` action; `function` with `arguments` the call of a `call`
     action (`arguments` holds neither `ctx`: the executor passes its context where
-    `wants_ctx`). `env` is what flowd adds to the environment; paths are absolute. `log` is
-    the attempt's own file. `grace` may become shorter while the attempt runs: it is read when
+    `wants_ctx`). `env` is what flowd adds to the environment; paths are absolute. `run_folder`
+    is where the run is kept. `grace` may become shorter while the attempt runs: it is read when
     the attempt is stopped.
     """
 
@@ -29,7 +29,7 @@ class Work(msgspec.Struct, kw_only=True, eq=False):
     attempt: int
     folder: Path
     cwd: Path
-    log: Path
+    run_folder: Path
     env: Mapping[str, str] = {}
     params: Mapping[str, Any] = {}
     inputs: tuple[Path, ...] = ()
@@ -39,6 +39,16 @@ class Work(msgspec.Struct, kw_only=True, eq=False):
     wants_ctx: bool = False
     arguments: Mapping[str, Any] = {}
     grace: timedelta = timedelta(seconds=10)
+
+    @property
+    def log(self) -> Path:
+        """The attempt's own file. Made when it is asked for: most coroutines never have one."""
+        return log_path(self.run_folder, self.task.name, self.attempt)
+
+
+def log_path(run_folder: Path, task: str, attempt: int) -> Path:
+    """The file of an attempt's own output."""
+    return run_folder / "logs" / f"{task}.{attempt}.log"
 
 
 class Channel(Protocol):
