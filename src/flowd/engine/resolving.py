@@ -15,6 +15,7 @@ import anyio.to_thread
 from flowd.authoring.resolve import is_async, reconcile_key
 from flowd.core import states as s
 from flowd.core.errors import BadRequest, StorageFailing
+from flowd.core.events import Artifact
 from flowd.core.expressions import ExpressionError
 from flowd.core.spec import TaskSpec
 from flowd.core.stimuli import Resolved
@@ -100,9 +101,11 @@ async def _success(driver: Driver, task: str, value: Any, by: str) -> Resolved:
     survey = driver.survey
     try:
         prepared = survey.resolver.written(spec, await driver.values(spec))
-        before = [None] * len(prepared.outputs)
-        threads = driver.services.threads
-        artifacts = await anyio.to_thread.run_sync(collect, survey.files, prepared.outputs, before, limiter=threads)
+        artifacts: tuple[Artifact, ...] = ()
+        if prepared.outputs:
+            before = [None] * len(prepared.outputs)
+            threads = driver.services.threads
+            artifacts = await anyio.to_thread.run_sync(collect, survey.files, prepared.outputs, before, limiter=threads)
     except (MissingOutput, ExpressionError) as error:
         raise BadRequest(
             f"task {task} cannot have succeeded: {error}; put it in place, or resolve it as failed or rerun"
