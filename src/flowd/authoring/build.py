@@ -66,6 +66,8 @@ class Built(msgspec.Struct, eq=False):
     functions: dict[str, Function]
     bindings: dict[str, Binding]
     drafts: dict[str, Draft]
+    top: dict[str, Any]
+    defaults: dict[str, Any]
     implied: dict[str, tuple[tuple[str, str], ...]]
 
 
@@ -90,10 +92,10 @@ def build(raw: Mapping[str, Any], findings: Findings, *, folder: str, resolve: R
     for task in tasks:
         draft = drafts[task.name]
         if draft.function is not None:
-            for code, message, hint in mismatches(draft.function, task.needs, task.with_, drafts):
+            misfits = list(mismatches(draft.function, task.needs, task.with_, drafts))
+            for code, message, hint in misfits:
                 findings.add(code, (*draft.path, "call"), message, hint)
-                break
-            else:
+            if not misfits:
                 bindings[task.name] = bind(draft.function, task.needs, task.with_)
     spec = PipelineSpec(
         name=top.get("name", ""),
@@ -107,7 +109,7 @@ def build(raw: Mapping[str, Any], findings: Findings, *, folder: str, resolve: R
         log=top.get("log", LogSpec()),
     )
     functions = {name: draft.function for name, draft in drafts.items() if draft.function is not None}
-    return Built(spec, functions, bindings, drafts, implied)
+    return Built(spec, functions, bindings, drafts, top, defaults, implied)
 
 
 def _pipeline(raw: Mapping[str, Any], findings: Findings) -> dict[str, Any]:
@@ -302,10 +304,11 @@ def _with_needs(task: TaskSpec, implied: tuple[tuple[str, str], ...]) -> TaskSpe
     return msgspec.structs.replace(task, needs=(*task.needs, *more)) if more else task
 
 
-def item_path(draft: Draft, key: str, wanted: str, folder: str) -> KeyPath:
-    """Where a path stands in a task's `inputs` or `outputs`."""
+def item_path(draft: Draft, key: str, wanted: str, folder: str, *, last: bool = False) -> KeyPath:
+    """Where a path stands, first or last, in a task's `inputs` or `outputs`."""
     written = draft.raw.get(key)
-    for number, item in enumerate(written if isinstance(written, list | tuple) else ()):
+    numbered = list(enumerate(written if isinstance(written, list | tuple) else ()))
+    for number, item in reversed(numbered) if last else numbered:
         path = item.get("path") if isinstance(item, Mapping) else item
         if isinstance(path, str) and normal_path(path, folder) == wanted:
             return (*draft.path, key, number)

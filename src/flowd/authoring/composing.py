@@ -119,6 +119,7 @@ class Composer:
         node: Node = (Mapping if is_mapping else Listing)(mark.line + 1, mark.column + 1, [])
         if isinstance(node, Mapping):
             node.merged = []
+            node.index = None
         if depth >= MOST_DEPTH:
             self._refuse("too_deep", f"this is nested more than {MOST_DEPTH} levels deep", "", node)
             raise Broken

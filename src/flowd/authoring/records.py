@@ -107,6 +107,9 @@ def retry(findings: Findings, path: KeyPath, value: Any, _key: Key) -> Any:
     keys, given = table.RETRY, value
     if isinstance(value, OwnRetry):
         given = value.written()
+        for name, strategy in zip(("stop", "wait", "retry"), value.strategies() or (), strict=False):
+            if strategy is not None and not callable(strategy):
+                wrong(findings, (*path, name), "one of tenacity's objects", strategy, "such as stop_after_attempt(3)")
         if value.stop is not None:
             keys = keys | {"attempts": msgspec.structs.replace(keys["attempts"], required=False)}
     before = len(findings.problems)
