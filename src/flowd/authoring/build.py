@@ -92,11 +92,14 @@ def build(raw: Mapping[str, Any], findings: Findings, *, folder: str, resolve: R
     for task in tasks:
         draft = drafts[task.name]
         if draft.function is not None:
-            misfits = list(mismatches(draft.function, task.needs, task.with_, drafts))
+            passed = draft.raw.get("with", {})  # as written: a value that was refused is passed none the less
+            if not isinstance(passed, Mapping):
+                continue
+            misfits = list(mismatches(draft.function, task.needs, passed, drafts))
             for code, message, hint in misfits:
                 findings.add(code, (*draft.path, "call"), message, hint)
             if not misfits:
-                bindings[task.name] = bind(draft.function, task.needs, task.with_)
+                bindings[task.name] = bind(draft.function, task.needs, passed)
     spec = PipelineSpec(
         name=top.get("name", ""),
         tasks=tuple(tasks),
@@ -116,7 +119,8 @@ def _pipeline(raw: Mapping[str, Any], findings: Findings) -> dict[str, Any]:
     """The pipeline's own values, but for those that have a reader here."""
     plain = {name: key for name, key in PIPELINE.items() if key.kind not in {"params", "defaults", "tasks"}}
     own = {name: value for name, value in raw.items() if name in plain or name not in PIPELINE}
-    read = records.record(findings, (), own, plain, "a pipeline")
+    others = [name for name in PIPELINE if name not in plain]
+    read = records.record(findings, (), own, plain, "a pipeline", others)
     return {name: value for name, value in read.items() if value is not NONE}
 
 
