@@ -5,7 +5,7 @@ runs/<run id>/  spec.json  journal.0001.jsonl …  mark  owner.json  inbox/  log
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -101,6 +101,15 @@ class FileJournal:
     def run_folder(self, run: str) -> Path:
         """Where a run is kept. NoSuchRun where there is none."""
         return self._layout.existing(run)
+
+    def defined(self, run: str) -> Definition:
+        """As `definition`, at once."""
+        return self._definition(run)
+
+    def records(self, run: str) -> Iterator[Envelope]:
+        """As `read`, at once."""
+        for piece in self._pieces(run, 0, ()):
+            yield from piece
 
     def is_owned(self, run: str) -> Owner | None:
         """The living owner of a run; None where nobody holds it."""
