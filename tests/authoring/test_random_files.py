@@ -56,12 +56,11 @@ def read_or_refused(pipeline: object) -> None:
     """Take what `pipeline` gives: a specification, or a refusal whose problems are whole lines."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Python's own, of odd literals in expressions
+        problems = ()
         try:
             assert pipeline().tasks
-            return
         except BadPipeline as bad:
-            problems = bad.problems
-    assert problems
+            problems = bad.problems or pytest.fail("a refusal without a reason")
     for problem in problems:
         assert problem.code
         assert problem.message.isprintable()
