@@ -165,7 +165,8 @@ def span(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
 def choice(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
     """One of the key's words."""
     if isinstance(value, str) and value in key.choices:
-        return value
+        # The table's own object: a default is left out of the record where it is the very same one.
+        return key.choices[key.choices.index(value)]
     if isinstance(value, str) and value in key.later_choices:
         findings.add("not_yet", path, f"{quoted(value)} is not supported yet", f"use {listed(key.choices)}")
         return WRONG

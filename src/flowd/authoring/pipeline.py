@@ -138,8 +138,6 @@ class Pipeline:
         replace: bool,
         function: Callable[..., Any] | None = None,
     ) -> None:
-        if callable(asked := plain_function(raw.get("reconcile"))):
-            self._own[reconcile_key(name)], raw["reconcile"] = asked, _call_of(asked)
         tasks = self._raw["tasks"]
         if name in tasks and not replace:
             hint = "give it another `name`, or say `replace=True`"
@@ -148,6 +146,8 @@ class Pipeline:
         with_ = raw.get("with")
         passed = with_ if isinstance(with_, Mapping) else {}
         if function is not None:
+            if isinstance(self._source, _Lines):
+                self._source.note(name, function)
             taken = parameters_of(function)
             wanted += [one for one in taken if one in tasks and one != name and one not in (*wanted, *passed, "ctx")]
             later = {"item", "index"} if "foreach" in raw else set()
@@ -156,10 +156,11 @@ class Pipeline:
             if problems:
                 raise BadPipeline(problems)
             self._own[name] = function
-            if isinstance(self._source, _Lines):
-                self._source.note(name, function)
         else:
             self._own.pop(name, None)
+        self._own.pop(reconcile_key(name), None)
+        if callable(asked := plain_function(raw.get("reconcile"))):
+            self._own[reconcile_key(name)], raw["reconcile"] = asked, _call_of(asked)
         if wanted:
             raw["needs"] = wanted
         tasks[name] = raw
