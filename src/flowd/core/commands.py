@@ -1,19 +1,19 @@
 """`run` texts: each `{{ }}` becomes exactly one shell word, and may stand only where that is so.
 
-A small reader of shell syntax walks the text once and knows, at each `{{`, whether it stands
-outside quotes, substitutions, here-documents and comments. Elsewhere a value could become
-syntax, so it is refused with the form to write instead.
+It may stand outside quotes, substitutions, here-documents and comments only. Elsewhere a value
+could become syntax, so it is refused with the form to write instead.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from flowd.core.expressions import Expression, ExpressionError, in_text, parse_template, spans
+from flowd.core.shell_text import places
 
 
 class CommandError(ExpressionError):
@@ -71,7 +71,7 @@ def parse_command(text: str) -> Command:
     """Read a `run` text; CommandError for a `{{ }}` in the wrong place."""
     parts = tuple(spans(text))
     starts = {part[0]: part for part in parts if not isinstance(part, str)}
-    for start, place in _places(text, {start: part[1] for start, part in starts.items()}):
+    for start, place in sorted(places(text, {start: part[1] for start, part in starts.items()}).items()):
         expression = starts[start][2]
         column = start - (text.rfind("\n", 0, start) + 1) + 1
         if any(access[0] == "secrets" for access in expression.references):
@@ -89,97 +89,6 @@ def parse_command(text: str) -> Command:
                 column,
             )
     return Command(tuple(part if isinstance(part, str) else part[2] for part in parts))
-
-
-_HERE = re.compile(r"<<-?\s*(?:'([^'\n]+)'|\"([^\"\n]+)\"|\\?([^\s;&|<>()'\"]+))")
-_NESTS = {"'": "single quotes", '"': "double quotes", "`": "backticks", "$'": "$'…' quotes"}
-_NESTS |= {"$(": "$( )", "${": "${ }", "$((": "$(( ))", "<(": "a process substitution"}
-
-
-def _places(text: str, ends: Mapping[int, int]) -> Iterator[tuple[int, str]]:
-    """Each `{{` with what it stands inside of; an empty text: nothing, as it should be."""
-    position, stack, here = 0, list[str](), list[str]()
-    while position < len(text):
-        if position in ends:
-            yield position, _NESTS[stack[0]] if stack else ""
-            position = ends[position]
-            continue
-        letter, inside = text[position], stack[-1] if stack else ""
-        if inside in {"'", "$'"}:
-            if letter == "\\" and inside == "$'":
-                position += 1
-            elif letter == "'":
-                stack.pop()
-        elif letter == "\\":
-            position += 1
-            if position in ends:
-                yield position, "an escape"
-                position = ends[position]
-                continue
-        elif letter == "\n" and here and not stack:
-            position = yield from _here_document(text, position + 1, here.pop(0), ends)
-            continue
-        elif not stack and letter == "#" and (position == 0 or text[position - 1] in _BREAKS):
-            end = text.find("\n", position)
-            end = len(text) if end < 0 else end
-            yield from ((start, "a comment") for start in ends if position < start < end)
-            position = end
-            continue
-        elif not stack and (found := _HERE.match(text, position)) and not text.startswith("<<<", position):
-            here.append(next(word for word in found.groups() if word))
-            position = found.end()
-            continue
-        else:
-            position += _turn(text, position, stack)
-            continue
-        position += 1
-
-
-def _here_document(
-    text: str, position: int, word: str, ends: Mapping[int, int]
-) -> Generator[tuple[int, str], None, int]:
-    """Walk over the lines of a here-document, and return where the text goes on after it."""
-    while position < len(text):
-        end = text.find("\n", position)
-        end = len(text) if end < 0 else end
-        if text[position:end].strip("\t") == word:
-            return end
-        yield from ((start, "a here-document") for start in ends if position <= start < end)
-        position = end + 1
-    return len(text)
-
-
-def _turn(text: str, position: int, stack: list[str]) -> int:
-    """Open or close what the characters at `position` open or close; how many they are."""
-    inside = stack[-1] if stack else ""
-    letter = text[position]
-    if letter == "`":
-        _toggle(stack, "`")
-    elif letter == '"':
-        _toggle(stack, '"')
-    elif letter == "'" and inside != '"':
-        stack.append("'")
-    elif text.startswith("$'", position) and inside != '"':
-        stack.append("$'")
-        return 2
-    elif text.startswith(("$(", "${"), position):
-        stack.append(text[position : position + 2])
-        return 2
-    elif text.startswith(("<(", ">("), position) and inside != '"':
-        stack.append("<(")
-        return 2
-    elif letter == "(" and inside in {"$(", "<("}:
-        stack.append("$(")
-    elif (letter == ")" and inside in {"$(", "<("}) or (letter == "}" and inside == "${"):
-        stack.pop()
-    return 1
-
-
-def _toggle(stack: list[str], mark: str) -> None:
-    if stack and stack[-1] == mark:
-        stack.pop()
-    else:
-        stack.append(mark)
 
 
 def render_argv(items: Sequence[str], scope: Mapping[str, Any]) -> tuple[str, ...]:

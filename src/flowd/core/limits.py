@@ -14,6 +14,8 @@ from typing import Generic, TypeVar
 Key = TypeVar("Key", bound=Hashable)
 """What names a candidate: the engine uses (run id, task)."""
 
+_SLACK = 1 + 1e-9  # ten tenths are one, whatever floats make of it
+
 Urgency = tuple[float, float, int]
 """Least first: minus priority, minus rank, then order of arrival, so that ties are stable."""
 
@@ -35,8 +37,9 @@ class Candidate(Generic[Key]):
 class Admission(Generic[Key]):
     """The candidates of all runs, those that hold capacity, and what each limit can bear.
 
-    A limit without a capacity is unlimited. The most urgent waiter of a limit goes first even
-    where a lighter one behind it would fit: a heavy task is never starved.
+    A limit without a capacity is unlimited; a weight over the capacity takes all of it. The most
+    urgent waiter of a limit goes first even where a lighter one behind it would fit: a heavy task
+    is never starved.
     """
 
     def __init__(self) -> None:
@@ -59,7 +62,7 @@ class Admission(Generic[Key]):
             blocking = self._blocking(candidate)
             if blocking is None:
                 for limit, weight in candidate.uses.items():
-                    self._holders.setdefault(limit, {})[candidate.key] = weight
+                    self._holders.setdefault(limit, {})[candidate.key] = min(weight, self.capacity.get(limit, weight))
                 return candidate
             heappush(self._parked.setdefault(blocking, []), candidate)
             if heap is self._parked[blocking]:
@@ -117,6 +120,11 @@ class Admission(Generic[Key]):
     def _blocking(self, candidate: Candidate[Key]) -> Hashable | None:
         for limit, weight in candidate.uses.items():
             bound = self.capacity.get(limit)
-            if bound is not None and self.in_use(limit) + weight > bound:
+            if bound is None:
+                continue
+            parked = self._parked.get(limit)
+            if parked and parked[0] < candidate:  # it waits for this very limit, and would be passed by
+                return limit
+            if bound <= 0 or self.in_use(limit) + min(weight, bound) > bound * _SLACK:
                 return limit
         return None
