@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from flowd.core.events import Ending
 from flowd.core.spec import Call, Run, TaskSpec
 from flowd.ports.executor import Work
 
@@ -18,6 +19,7 @@ class Recording:
         self.logs: list[tuple[str, str, dict[str, Any]]] = []
         self.metrics: list[tuple[str, float]] = []
         self.steps: list[tuple[float, float | None]] = []
+        self.ending: Ending | None = None
 
     def log(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
         self.logs.append((level, event, dict(fields)))
@@ -27,6 +29,9 @@ class Recording:
 
     def progress(self, done: float, total: float | None) -> None:
         self.steps.append((done, total))
+
+    def ended(self, ending: Ending) -> None:
+        self.ending = ending
 
 
 def command_work(folder: Path, *argv: str, **fields: Any) -> Work:
@@ -51,7 +56,7 @@ def _work(folder: Path, task: TaskSpec, *, grace: float = 5.0, **fields: Any) ->
         attempt=fields.pop("attempt", 1),
         folder=folder,
         cwd=fields.pop("cwd", folder),
-        log=folder / "logs" / "task.1.log",
+        run_folder=folder,
         grace=timedelta(seconds=grace),
         **fields,
     )

@@ -18,14 +18,14 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from zlib import crc32
 
 import msgspec
 
 from flowd.adapters import disk
 from flowd.core.errors import NoSuchRun, StateDamaged
-from flowd.core.events import Envelope, TaskStarted, TaskSucceeded
+from flowd.core.events import Envelope, TaskResolved, TaskStarted, TaskSucceeded
 from flowd.core.spec import Definition
 from flowd.ports.stores import Checkpoint
 
@@ -108,29 +108,30 @@ def pipeline_key(name: str, folder: Path, state_dir: Path) -> str:
 
 async def successes(journal: Runs, run: str) -> tuple[dict[str, Checkpoint], str | None]:
     """The newest checkpoint of each task that one run's journal tells of, and what is damaged in it."""
-    started: dict[str, datetime] = {}
+    started: dict[str, tuple[datetime, TaskStarted]] = {}
     found: dict[str, Checkpoint] = {}
     try:
-        async for envelope in journal.select(run, ("task_started", "task_succeeded")):
+        async for envelope in journal.select(run, ("task_started", "task_succeeded", "task_resolved")):
             event = envelope.event
             if isinstance(event, TaskStarted):
-                started[event.task] = envelope.at
-            elif isinstance(event, TaskSucceeded):
-                found[event.task] = Checkpoint(
-                    run=run,
-                    at=envelope.at,
-                    attempt=event.attempt,
-                    duration_s=(envelope.at - started.get(event.task, envelope.at)).total_seconds(),
-                    result=event.result,
-                    outputs=event.outputs,
-                    metrics=event.metrics,
-                    parts=event.parts,
-                )
+                started[event.task] = (envelope.at, event)
+            elif isinstance(event, TaskSucceeded) or (isinstance(event, TaskResolved) and event.verdict == "succeeded"):
+                found[event.task] = _checkpoint(run, envelope.at, event, *started[event.task])
     except NoSuchRun:
         return {}, None  # announced and never made, or pruned
     except StateDamaged as damage:
         return found, str(damage)
     return found, None
+
+
+def _checkpoint(
+    run: str, at: datetime, event: TaskSucceeded | TaskResolved, began: datetime, start: TaskStarted
+) -> Checkpoint:
+    common: dict[str, Any] = {"run": run, "at": at, "attempt": start.attempt}
+    common |= {"result": event.result, "outputs": event.outputs, "parts": event.parts}
+    if isinstance(event, TaskResolved):
+        return Checkpoint(**common)  # how long it took nobody knows
+    return Checkpoint(**common, duration_s=(at - began).total_seconds(), metrics=event.metrics)
 
 
 class FileCheckpoints:

@@ -17,7 +17,7 @@ from flowd.authoring.findings import Findings, KeyPath, listed, quoted
 from flowd.authoring.format import PIPELINE, POLICIES, TASK, Key
 from flowd.authoring.kinds import NONE, WRONG
 from flowd.authoring.params import check_param
-from flowd.authoring.resolve import Binding, CallError, bind, is_async, mismatches
+from flowd.authoring.resolve import Binding, CallError, bind, bind_reconcile, is_async, mismatches, reconcile_key
 from flowd.authoring.scalars import Surprise
 from flowd.core.graph import case_clashes, implied_needs, normal_path
 from flowd.core.spec import Call, LogSpec, Param, PipelineSpec, Run, TaskSpec
@@ -107,7 +107,29 @@ def build(raw: Mapping[str, Any], findings: Findings, *, folder: str, resolve: R
         log=top.get("log", LogSpec()),
     )
     functions = {name: draft.function for name, draft in drafts.items() if draft.function is not None}
+    for task in tasks:
+        if task.reconcile is not None:
+            _add_reconcile(task, task.reconcile, resolve, findings, functions, bindings)
     return Built(spec, functions, bindings, drafts, implied)
+
+
+def _add_reconcile(
+    task: TaskSpec,
+    call: Call,
+    resolve: Resolve,
+    findings: Findings,
+    functions: dict[str, Function],
+    bindings: dict[str, Binding],
+) -> None:
+    path, key = ("tasks", task.name, "reconcile"), reconcile_key(task.name)
+    if task.idempotent:
+        hint = "write `idempotent: false`, or remove it"
+        findings.add("unfit_key", path, "`reconcile` has no meaning for an idempotent task", hint, at_key=True)
+    try:
+        functions[key] = resolve(key, call)
+        bindings[key] = bind_reconcile(functions[key], task.needs, task.with_)
+    except CallError as error:
+        findings.add(error.code, path, error.message, error.hint)
 
 
 def _pipeline(raw: Mapping[str, Any], findings: Findings) -> dict[str, Any]:

@@ -104,9 +104,10 @@ TASK = _table(
     ),
     _SHELL,
     Key("logs", "texts", "What the task says it will log.", "none", policy=True),
+    Key("reconcile", "call", "A function that is asked what became of an attempt whose end is unknown."),
     Key("description", "text", "What it is for, in a sentence."),
     later="service pipeline wait approve trigger_rule when allow_failure foreach matrix repeat gate port ready restart "
-    "keep lifetime stop reconcile owner notify secrets",
+    "keep lifetime stop owner notify secrets",
 )
 
 RETRY = _table(

@@ -16,9 +16,9 @@ from typing import Any, ParamSpec, TypeVar, overload
 from flowd.authoring.build import Built, build
 from flowd.authoring.checks import check
 from flowd.authoring.findings import Findings, KeyPath, NoText, Source
-from flowd.authoring.resolve import Binding, mismatches, parameters_of, resolve_call
+from flowd.authoring.resolve import Binding, mismatches, parameters_of, reconcile_key, resolve_call
 from flowd.authoring.retry import Retry, Strategy
-from flowd.authoring.task import Task
+from flowd.authoring.task import Task, plain_function
 from flowd.core.errors import BadPipeline, Problem
 from flowd.core.spec import Call, Definition, PipelineSpec
 
@@ -136,6 +136,8 @@ class Pipeline:
         replace: bool,
         function: Callable[..., Any] | None = None,
     ) -> None:
+        if callable(asked := plain_function(raw.get("reconcile"))):
+            self._own[reconcile_key(name)], raw["reconcile"] = asked, _call_of(asked)
         tasks = self._raw["tasks"]
         if name in tasks and not replace:
             hint = "give it another `name`, or say `replace=True`"

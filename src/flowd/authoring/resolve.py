@@ -14,7 +14,7 @@ from flowd.authoring.findings import did_you_mean, listed, plain
 from flowd.authoring.importing import CallError, import_beside
 from flowd.authoring.task import plain_function
 
-__all__ = ["Binding", "CallError", "bind", "is_async", "mismatches", "parameters_of", "resolve_call"]
+__all__ = ["Binding", "CallError", "bind", "is_async", "mismatches", "parameters_of", "reconcile_key", "resolve_call"]
 
 
 class Binding(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +25,17 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
 
     wants_ctx: bool
     result_parameters: tuple[str, ...]
+
+
+def reconcile_key(task: str) -> str:
+    """The name under which a task's `reconcile` stands among the functions: no task can have it."""
+    return f"reconcile {task}"
+
+
+def bind_reconcile(function: Callable[..., Any], needs: Collection[str], with_: Collection[str]) -> Binding:
+    """As `bind`, for a task's `reconcile`, which takes of `with` what it likes."""
+    taken = parameters_of(function)
+    return bind(function, needs, [name for name in with_ if name in taken])
 
 
 def resolve_call(folder: Path, module: str, function: str) -> Callable[..., Any]:

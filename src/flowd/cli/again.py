@@ -1,4 +1,4 @@
-"""`flowd resume` and `flowd retry`: going on with a run that exists."""
+"""`flowd resume` and `flowd retry`: going on with a run that exists; and how a person's answer reaches it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from flowd.adapters.inbox import ask, new_request_id
-from flowd.cli.finding import Found, looked_up
+from flowd.cli.finding import Found, looked_up, unfinished
 from flowd.cli.options import JSON, RUN, STATE_DIR
 from flowd.cli.streams import say, tell
 from flowd.core import states as s
@@ -23,60 +23,106 @@ if TYPE_CHECKING:
     from flowd.cli.foreground import Begin
 
 EVENTS = click.option("--events", is_flag=True, help="Print each event as a JSON line on stdout, once durable.")
+NO_RUN = click.option("--no-run", is_flag=True, help="Record it, and do not go on with the run.")
 LOG_FORMAT = click.option("--log-format", type=click.Choice(["console", "json"]), help="How log lines look.")
 
 
 @click.command()
 @RUN
+@click.option("--all", "everything", is_flag=True, help="Every run that is unfinished and that nobody owns.")
 @STATE_DIR
 @JSON
 @EVENTS
 @LOG_FORMAT
-def resume(run: str | None, state_dir: str | None, **wishes: Any) -> int:
+def resume(run: str | None, state_dir: str | None, *, everything: bool, **wishes: Any) -> int:
     """Go on with a run after a crash, an interruption or a pause (RUN: the newest, where left out)."""
-    found = looked_up(state_dir, run)
+    if not everything:
+        return _resume(looked_up(state_dir, run), state_dir, wishes)
+    if run is not None:
+        raise BadRequest("--all resumes every unfinished run; leave RUN out")
+    codes = []
+    for found in unfinished(state_dir):
+        try:
+            codes.append(_resume(found, state_dir, wishes))
+        except FlowdError as error:  # one that cannot go on keeps no other from it
+            tell(str(error))
+            codes.append(error.exit_code)
+    if not codes:
+        tell("no run is waiting to be resumed")
+    return min(codes, key=_ORDER.index, default=0)
+
+
+_ORDER = (5, 4, 6, 2, 130, 3, 1, 0)
+"""Which of several exit codes speaks for all, the first that applies."""
+
+
+def _resume(found: Found, state_dir: str | None, wishes: dict[str, Any]) -> int:
     if found.state.state == s.RUN_CANCELLED:
         raise BadRequest(f"run {found.id} was cancelled; to run what is left of it: flowd retry {found.id}")
     if found.owner is not None:
         raise StateLocked(f"run {found.id} is going on: it is held by {found.owner}")
-    given = _given_pipeline()
+    given = given_pipeline()
     if found.state.state not in s.RUN_ENDED:
         for line in changed_code(found, given):
             tell(line)
-    return _go_on(found, state_dir, wishes, lambda engine: engine.resume(found.id, given))
+    return go_on(found, state_dir, wishes, lambda engine: engine.resume(found.id, given))
 
 
 @click.command()
 @click.argument("run")
 @click.argument("tasks", nargs=-1)
 @click.option("--downstream", is_flag=True, help="Run what depends on them again, too.")
+@NO_RUN
 @STATE_DIR
 @JSON
 @EVENTS
 @LOG_FORMAT
-def retry(run: str, tasks: tuple[str, ...], state_dir: str | None, *, downstream: bool, **wishes: Any) -> int:
+def retry(
+    run: str, tasks: tuple[str, ...], state_dir: str | None, *, downstream: bool, no_run: bool, **wishes: Any
+) -> int:
     """Run tasks of a run again: all that did not end well, or those named."""
     from flowd.cli.check import refuse_unknown
 
     found = looked_up(state_dir, run)
     refuse_unknown(tasks, set(found.state.shape.index), f"run {found.id}")
-    if found.owner is not None:
-        request = Request(id=new_request_id(), kind="retry", by=person(), tasks=tasks, downstream=downstream)
-        asked_of_owner(found, request)
-        if wishes["as_json"]:
-            say(msgspec.json.encode(looked_up(state_dir, found.id).document()).decode())
-        else:
-            say(f"run {found.id}: {found.owner} runs {', '.join(tasks) or 'what failed'} again")
-        return 0
-    given = _given_pipeline()
+    request = Request(id=new_request_id(), kind="retry", by=person(), tasks=tasks, downstream=downstream)
+    given = given_pipeline()
 
     def begin(engine: Any) -> Any:
-        return engine.retry(found.id, *tasks, downstream=downstream, by=person(), pipeline=given)
+        more = {"by": request.by, "pipeline": given, "go_on": not no_run}
+        return engine.retry(found.id, *tasks, downstream=downstream, **more)
 
-    return _go_on(found, state_dir, wishes, begin)
+    return answered(
+        found, state_dir, wishes, request, begin, f"{', '.join(tasks) or 'what failed'} to run again", no_run
+    )
 
 
-def _go_on(found: Found, asked: str | None, wishes: dict[str, Any], begin: Begin) -> int:
+def answered(
+    found: Found, asked: str | None, wishes: dict[str, Any], request: Request, begin: Begin, what: str, no_run: bool
+) -> int:
+    """Give a person's answer: to the run's living owner, or by going on with the run here (unless `no_run`)."""
+    if found.owner is None and not no_run:
+        return go_on(found, asked, wishes, begin)
+    if found.owner is not None:
+        asked_of_owner(found, request)
+    else:
+        anyio.run(_recorded, found, begin)
+    if wishes["as_json"]:
+        say(msgspec.json.encode(looked_up(asked, found.id).document()).decode())
+    else:
+        say(f"run {found.id}: {what}" + ("" if found.owner else f"; flowd resume {found.id} goes on"))
+    return 0
+
+
+async def _recorded(found: Found, begin: Begin) -> None:
+    from flowd.wiring.build import Engine
+
+    async with Engine(found.place, on_exit="detach") as engine:
+        await (await begin(engine)).wait()
+
+
+def go_on(found: Found, asked: str | None, wishes: dict[str, Any], begin: Begin) -> int:
+    """Go on with a run in the foreground; its exit code."""
     from flowd.cli.foreground import Foreground, flags_of
     from flowd.cli.outlets import Wishes
 
@@ -90,7 +136,7 @@ def _go_on(found: Found, asked: str | None, wishes: dict[str, Any], begin: Begin
     return foreground.carry_out(begin)
 
 
-def _given_pipeline() -> Any:
+def given_pipeline() -> Any:
     """The pipeline of the script that runs its own commands, if it is one."""
     return click.get_current_context().find_root().obj
 

@@ -24,11 +24,13 @@ TABLE = {
     "list": Entry("reads", "list_", "List the pipelines found here."),
     "resume": Entry("again", "resume", "Go on with a run after a crash, an interruption or a pause."),
     "retry": Entry("again", "retry", "Run tasks of a run again: those that failed, or those named."),
+    "resolve": Entry("answer", "resolve", "Say what became of a task whose end is unknown."),
     "cancel": Entry("change", "cancel", "Stop a run for good."),
     "runs": Entry("reads", "runs", "List runs, the newest first."),
     "show": Entry("reads", "show", "Show a run: its tasks, attempts, errors and outputs."),
     "events": Entry("reads", "events", "Print what happened in a run, event by event."),
     "logs": Entry("reads", "logs", "Print what a run's tasks wrote."),
+    "limits": Entry("capacity", "limits", "Show each limit: its use, its holders and who waits."),
     "touch": Entry("change", "touch", "Mark tasks as fresh, as their outputs stand now."),
     "forget": Entry("change", "forget", "Drop tasks' checkpoints, so that they run again."),
 }

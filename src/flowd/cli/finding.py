@@ -13,11 +13,13 @@ import anyio
 from flowd.adapters.journal.file import FileJournal
 from flowd.adapters.journal.lock import Owner
 from flowd.cli.state_dir import state_dir
-from flowd.core.errors import BadRequest, NoSuchRun
+from flowd.cli.streams import tell
+from flowd.core import states as s
+from flowd.core.errors import BadRequest, FlowdError, NoSuchRun
 from flowd.core.run import RunState
 from flowd.core.spec import Definition
 from flowd.core.views import run_document, run_status
-from flowd.engine.attempt import log_path
+from flowd.ports.executor import log_path
 from flowd.wiring.reading import reading
 
 LAST = "last"
@@ -91,6 +93,25 @@ async def look(journal: FileJournal, run: str) -> Found:
     async for envelope in journal.read(run):
         state.apply(envelope.event, envelope.at)
     return Found(journal.state_dir, run, journal.run_folder(run), definition, state, owner)
+
+
+def unfinished(asked: str | None) -> list[Found]:
+    """Every run that has not ended and that nobody owns, the oldest first; damaged ones are said and left out."""
+
+    async def look_at_all(journal: FileJournal) -> list[Found]:
+        found = []
+        for run in reversed(journal.runs()):
+            try:
+                seen = await look(journal, run)
+            except FlowdError as error:
+                tell(str(error))
+                continue
+            if seen.owner is None and seen.state.state not in s.RUN_ENDED | {s.RUN_NEW}:
+                found.append(seen)
+        return found
+
+    with reading(place_of(asked)) as journal:
+        return anyio.run(look_at_all, journal)
 
 
 def looked_up(asked: str | None, text: str | None) -> Found:

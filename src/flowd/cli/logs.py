@@ -16,7 +16,7 @@ from flowd.cli.finding import found_run, look, place_of
 from flowd.cli.options import JSON, RUN, STATE_DIR
 from flowd.cli.streams import say, tell
 from flowd.core.run import RunState
-from flowd.engine.attempt import log_path
+from flowd.ports.executor import log_path
 from flowd.wiring.reading import reading
 
 PERIOD = 0.2

@@ -25,7 +25,7 @@ from flowd.cli.wording import age_text, duration_text, note, size_text, tasks_te
 from flowd.core import states as s
 from flowd.core.codec import public
 from flowd.core.errors import FlowdError
-from flowd.core.events import Envelope
+from flowd.core.events import Ending, Envelope
 from flowd.core.run import TaskState
 from flowd.wiring.reading import reading
 
@@ -142,11 +142,31 @@ def _task_lines(name: str, task: TaskState) -> list[str]:
         failed = f"  {error_text(attempt.error)}" if attempt.error else ""
         place = f" ({attempt.error.where})" if attempt.error and attempt.error.where else ""
         lines.append(f"  attempt {attempt.n}  {attempt.started_at:%H:%M:%S}, {took}{waited}{failed}{place}")
+        if attempt.ending is not None:
+            lines.append(f"    {ending_text(attempt.ending)}")
     lines += [f"  {artifact.path}  {size_text(artifact.size)}  {artifact.digest[:12]}" for artifact in task.outputs]
     told = note(task.metrics, inline_result(task.result))
     if told:
         lines.append(f"  {told}")
     return [*lines, *(f"  warning: {warning}" for warning in task.warnings)]
+
+
+def ending_text(ending: Ending) -> str:
+    """How an attempt ended: its process, what that used, and what stopped it."""
+    words = []
+    if ending.exit_code is not None:
+        words.append(f"exit code {ending.exit_code}")
+    if ending.signal is not None:
+        words.append(f"killed by {ending.signal}, sent by {(ending.sender or 'unknown').replace('_', ' ')}")
+    if ending.stopped_by is not None:
+        words.append(f"stopped by {ending.stopped_by} in {duration_text(ending.stop_s or 0.0)}, nothing of it left")
+    if ending.cpu_s is not None:
+        words.append(f"cpu {duration_text(ending.cpu_s)}")
+    if ending.peak_rss is not None:
+        words.append(f"peak {size_text(ending.peak_rss)}")
+    if ending.leftovers:
+        words.append(f"{ending.leftovers} left behind and ended")
+    return ", ".join(words)
 
 
 # --- events ----------------------------------------------------------------------------------------------

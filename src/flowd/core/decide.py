@@ -8,7 +8,7 @@ task's current one yields nothing. An unknown stimulus is a defect and raises.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -42,7 +42,13 @@ def begin(run: RunState, event: e.RunStarted, now: datetime) -> list[e.AnyEvent]
     return decision.events
 
 
-def start(run: RunState, task: str, now: datetime, reason: e.Reason | None = None) -> e.TaskStarted:
+def start(
+    run: RunState,
+    task: str,
+    now: datetime,
+    reason: e.Reason | None = None,
+    parts: Mapping[str, str] | None = None,
+) -> e.TaskStarted:
     """Start the next attempt of a task that is ready; its number counts every try."""
     number = run.shape.index[task]
     event = e.TaskStarted(
@@ -50,6 +56,7 @@ def start(run: RunState, task: str, now: datetime, reason: e.Reason | None = Non
         attempt=run.tasks[number].attempt + 1,
         executor=run.shape.specs[number].executor,
         reason=reason,
+        parts={} if run.shape.specs[number].idempotent else dict(parts or {}),
     )
     run.apply(event, now)
     return event
@@ -125,6 +132,7 @@ def _success(_run: RunState, spec: TaskSpec, task: TaskState, report: st.Attempt
         metrics=outcome.metrics,
         parts=outcome.parts,
         warnings=outcome.warnings,
+        ending=outcome.ending,
     )
 
 
@@ -139,6 +147,7 @@ def _failure(run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptE
             delay=report.again.delay,
             retry_at=report.again.retry_at,
             metrics=outcome.metrics,
+            ending=outcome.ending,
         )
     allowed = spec.retry.attempts if spec.retry else 1
     kind, code, verb = (
@@ -153,6 +162,7 @@ def _failure(run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptE
         error=outcome.error,
         reason=e.Reason(code, sentence),
         metrics=outcome.metrics,
+        ending=outcome.ending,
     )
 
 
@@ -166,14 +176,15 @@ def _stopped(run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptE
             attempt=task.attempt,
             error=error,
             reason=e.Reason("deadline", "it still ran when the run's deadline passed"),
+            ending=outcome.ending,
         )
     if not spec.idempotent:
         reason = e.Reason(outcome.cause, f"it was {outcome.cause} after it had begun, and it is not idempotent")
-        return e.TaskUncertain(task=spec.name, attempt=task.attempt, reason=reason)
+        return e.TaskUncertain(task=spec.name, attempt=task.attempt, reason=reason, ending=outcome.ending)
     if outcome.cause == "interrupted":
         reason = e.Reason("interrupted", "flowd stopped while it ran")
-        return e.TaskInterrupted(task=spec.name, attempt=task.attempt, reason=reason)
-    return e.TaskCancelled(task=spec.name, attempt=task.attempt, reason=run.cancelling)
+        return e.TaskInterrupted(task=spec.name, attempt=task.attempt, reason=reason, ending=outcome.ending)
+    return e.TaskCancelled(task=spec.name, attempt=task.attempt, reason=run.cancelling, ending=outcome.ending)
 
 
 def _left_running(_run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptEnded) -> e.AnyEvent:
@@ -260,7 +271,7 @@ def _retry_asked(decision: _Decision, asked: st.RetryAsked) -> None:
     again = {
         number
         for number, task in enumerate(run.tasks)
-        if task.state in s.ENDED
+        if (task.state in s.ENDED or (task.state == s.UNCERTAIN and number in chosen))
         and (
             number in chosen
             or (number in below and (asked.downstream or task.state not in s.OK))
@@ -278,7 +289,16 @@ def _retry_asked(decision: _Decision, asked: st.RetryAsked) -> None:
 
 def _resolved(decision: _Decision, answer: st.Resolved) -> None:
     if decision.run.task(answer.task).state == s.UNCERTAIN:
-        decision.say(e.TaskResolved(task=answer.task, verdict=answer.verdict, by=answer.by, result=answer.result))
+        decision.say(
+            e.TaskResolved(
+                task=answer.task,
+                verdict=answer.verdict,
+                by=answer.by,
+                result=answer.result,
+                outputs=answer.outputs,
+                parts=answer.parts,
+            )
+        )
 
 
 _HANDLERS: dict[type, Callable[[_Decision, Any], None]] = {

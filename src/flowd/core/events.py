@@ -70,6 +70,28 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     unchanged: bool = False
 
 
+class Ending(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """How an attempt came to its end: a receipt where it was stopped, a death certificate where it was a process.
+
+    `stopped_by` is what it stopped at, `stop_s` seconds after it was asked: `cancellation` (a
+    coroutine), `return` (a function that was told), `SIGTERM` or `SIGKILL`; then none of its
+    processes is left. A process has an `exit_code` or a `signal`, whose `sender` is `flowd`, the
+    `oom_killer` where the kernel says so, or `unknown`; user and system time in `cpu_s`,
+    `peak_rss` in bytes, how many `leftovers` outlived it and were ended, and, where it ended
+    badly, the last lines it said.
+    """
+
+    stopped_by: str | None = None
+    stop_s: float | None = None
+    exit_code: int | None = None
+    signal: str | None = None
+    sender: str | None = None
+    cpu_s: float | None = None
+    peak_rss: int | None = None
+    leftovers: int = 0
+    tail: tuple[str, ...] = ()
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="event", tag=_snake):
     """The base of all events."""
 
@@ -136,11 +158,16 @@ class RunReopened(Event, frozen=True, kw_only=True):
 
 
 class TaskStarted(TaskEvent, frozen=True, kw_only=True):
-    """Attempt `attempt` (counted from 1, every try included) began; `reason`: why it is not fresh."""
+    """Attempt `attempt` (counted from 1, every try included) began; `reason`: why it is not fresh.
+
+    A task that is not idempotent has its fingerprint here too: if its end is never recorded, a
+    person may still say that it succeeded.
+    """
 
     attempt: int
     executor: str = ""
     reason: Reason | None = None
+    parts: dict[str, str] = {}
 
 
 class TaskSucceeded(TaskEvent, frozen=True, kw_only=True):
@@ -156,6 +183,7 @@ class TaskSucceeded(TaskEvent, frozen=True, kw_only=True):
     metrics: dict[str, float] = {}
     parts: dict[str, str] = {}
     warnings: tuple[str, ...] = ()
+    ending: Ending | None = None
 
 
 class TaskFresh(TaskEvent, frozen=True, kw_only=True):
@@ -177,6 +205,7 @@ class TaskRetryScheduled(TaskEvent, frozen=True, kw_only=True):
     delay: timedelta
     retry_at: datetime
     metrics: dict[str, float] = {}
+    ending: Ending | None = None
 
 
 class TaskFailed(TaskEvent, frozen=True, kw_only=True):
@@ -186,6 +215,7 @@ class TaskFailed(TaskEvent, frozen=True, kw_only=True):
     error: Error
     reason: Reason | None = None
     metrics: dict[str, float] = {}
+    ending: Ending | None = None
 
 
 class TaskTimedOut(TaskEvent, frozen=True, kw_only=True):
@@ -195,6 +225,7 @@ class TaskTimedOut(TaskEvent, frozen=True, kw_only=True):
     error: Error
     reason: Reason | None = None
     metrics: dict[str, float] = {}
+    ending: Ending | None = None
 
 
 class TaskAbandoned(TaskEvent, frozen=True, kw_only=True):
@@ -209,6 +240,7 @@ class TaskInterrupted(TaskEvent, frozen=True, kw_only=True):
 
     attempt: int
     reason: Reason
+    ending: Ending | None = None
 
 
 class TaskUncertain(TaskEvent, frozen=True, kw_only=True):
@@ -216,14 +248,17 @@ class TaskUncertain(TaskEvent, frozen=True, kw_only=True):
 
     attempt: int
     reason: Reason
+    ending: Ending | None = None
 
 
 class TaskResolved(TaskEvent, frozen=True, kw_only=True):
-    """A person said what became of an uncertain task: succeeded, failed or rerun."""
+    """A person, or the task's `reconcile`, said what became of it: succeeded, failed or rerun."""
 
     verdict: str
     by: str = ""
     result: Stored | None = None
+    outputs: tuple[Artifact, ...] = ()
+    parts: dict[str, str] = {}
 
 
 class TaskSkipped(TaskEvent, frozen=True, kw_only=True):
@@ -243,6 +278,7 @@ class TaskCancelled(TaskEvent, frozen=True, kw_only=True):
 
     attempt: int = 0
     reason: Reason | None = None
+    ending: Ending | None = None
 
 
 class TaskReset(TaskEvent, frozen=True, kw_only=True):

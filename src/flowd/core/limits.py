@@ -97,9 +97,14 @@ class Admission(Generic[Key]):
         """Who holds how much of `limit`."""
         return dict(self._holders.get(limit, {}))
 
-    def waiters(self, limit: Hashable) -> list[Key]:
-        """Who waits for `limit`, the next one first."""
-        return [candidate.key for candidate in sorted(self._parked.get(limit, ()))]
+    def waiters(self, limit: Hashable) -> list[tuple[Key, float]]:
+        """Who waits for how much of `limit`, the next one first."""
+        return [(candidate.key, candidate.uses[limit]) for candidate in sorted(self._parked.get(limit, ()))]
+
+    def limits(self) -> list[Hashable]:
+        """Every limit that has a capacity or a holder, in the order in which they came."""
+        held = [limit for limit, holders in self._holders.items() if holders and limit not in self.capacity]
+        return [*self.capacity, *held]
 
     def _most_urgent(self) -> list[Candidate[Key]] | None:
         best = self._open or None

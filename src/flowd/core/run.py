@@ -29,6 +29,7 @@ class AttemptState(msgspec.Struct, gc=False):
     waited: timedelta | None = None
     ended_at: datetime | None = None
     error: e.Error | None = None
+    ending: e.Ending | None = None
 
 
 class TaskState(msgspec.Struct):
@@ -171,21 +172,21 @@ def _started(task: TaskState, event: e.TaskStarted, at: datetime) -> None:
         task.tried_at = at
     task.tries += 1
     task.retry_at = task.ended_at = None
-    task.reason = event.reason
+    task.reason, task.parts = event.reason, event.parts
     if task.attempts is None:
         task.attempts = []
     task.attempts.append(AttemptState(event.attempt, at, task.waited))
     task.waited = None
 
 
-def _end_attempt(task: TaskState, at: datetime, error: e.Error | None = None) -> None:
-    if task.attempts and task.attempts[-1].ended_at is None:
-        task.attempts[-1].ended_at = at
-        task.attempts[-1].error = error
+def _end_attempt(task: TaskState, event: e.Event, at: datetime, error: e.Error | None = None) -> None:
+    if task.attempts and (last := task.attempts[-1]).ended_at is None:
+        last.ended_at, last.error = at, error
+        last.ending = getattr(event, "ending", None)
 
 
 def _succeeded(task: TaskState, event: e.TaskSucceeded, at: datetime) -> None:
-    _end_attempt(task, at)
+    _end_attempt(task, event, at)
     task.ended_at = at
     task.result, task.outputs, task.metrics = event.result, event.outputs, event.metrics
     task.parts, task.warnings = event.parts, event.warnings
@@ -199,25 +200,25 @@ def _fresh(task: TaskState, event: e.TaskFresh, at: datetime) -> None:
 
 
 def _retry_scheduled(task: TaskState, event: e.TaskRetryScheduled, at: datetime) -> None:
-    _end_attempt(task, at, event.error)
+    _end_attempt(task, event, at, event.error)
     task.error, task.metrics = event.error, event.metrics
     task.retry_at, task.waited = event.retry_at, event.delay
 
 
 def _broken(task: TaskState, event: e.TaskFailed | e.TaskTimedOut, at: datetime) -> None:
-    _end_attempt(task, at, event.error)
+    _end_attempt(task, event, at, event.error)
     task.ended_at, task.retry_at = at, None
     task.error, task.reason, task.metrics = event.error, event.reason, event.metrics
 
 
 def _ended(task: TaskState, event: e.TaskAbandoned | e.TaskSkipped | e.TaskCancelled, at: datetime) -> None:
-    _end_attempt(task, at)
+    _end_attempt(task, event, at)
     task.ended_at, task.retry_at = at, None
     task.reason = event.reason
 
 
 def _interrupted(task: TaskState, event: e.TaskInterrupted | e.TaskUncertain, at: datetime) -> None:
-    _end_attempt(task, at, e.Error(type="Interrupted", message=event.reason.sentence))
+    _end_attempt(task, event, at, e.Error(type="Interrupted", message=event.reason.sentence))
     task.reason = event.reason
     task.tries -= 1  # flowd's doing, not the task's: it uses up nothing
 
@@ -233,9 +234,10 @@ def _resolved(task: TaskState, event: e.TaskResolved, at: datetime) -> None:
         task.tries = 0
         return
     task.ended_at = at
-    task.result = event.result
     if event.verdict == "failed":
-        task.error = e.Error(type="Resolved", message="a person said that it failed")
+        task.error = e.Error(type="Resolved", message=f"{event.by or 'a person'} said that it failed")
+    else:
+        task.result, task.outputs, task.parts = event.result, event.outputs, event.parts
 
 
 def _reset(task: TaskState, event: e.TaskReset, _at: datetime) -> None:

@@ -74,7 +74,10 @@ class Output(Spec, frozen=True, kw_only=True):
 
 
 class TaskSpec(Spec, frozen=True, kw_only=True):
-    """One task of a pipeline: one action, its needs, files and policies."""
+    """One task of a pipeline: one action, its needs, files and policies.
+
+    `reconcile` is asked, before a person is, what became of an attempt whose end is unknown.
+    """
 
     name: str
     action: Action
@@ -96,6 +99,7 @@ class TaskSpec(Spec, frozen=True, kw_only=True):
     cwd: str | None = None
     shell: str = "sh"
     logs: tuple[str, ...] = ()
+    reconcile: Call | None = None
     description: str = ""
 
 

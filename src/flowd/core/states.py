@@ -55,7 +55,7 @@ BROKEN: Final = frozenset({FAILED, TIMED_OUT, ABANDONED})
 ENDED: Final = OK | BAD | {SKIPPED}
 """States that only a person's request leaves."""
 
-_RESET = dict.fromkeys(sorted(ENDED), PENDING)
+_RESET = dict.fromkeys(sorted(ENDED | {UNCERTAIN}), PENDING)
 
 TASK_TRANSITIONS: Final[Mapping[type[e.Event], Mapping[str, str]]] = {
     e.TaskStarted: {PENDING: RUNNING, RETRYING: RUNNING},

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from flowd.core.events import Artifact, Error, Reason, Stored
+from flowd.core.events import Artifact, Ending, Error, Reason, Stored
 
 # --- how an attempt ended ----------------------------------------------------------------------
 
@@ -22,6 +22,7 @@ class Succeeded(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float] = {}
     parts: dict[str, str] = {}
     warnings: tuple[str, ...] = ()
+    ending: Ending | None = None
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +30,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
 
     error: Error
     metrics: dict[str, float] = {}
+    ending: Ending | None = None
 
 
 class TimedOut(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,12 +38,14 @@ class TimedOut(msgspec.Struct, frozen=True, kw_only=True):
 
     error: Error
     metrics: dict[str, float] = {}
+    ending: Ending | None = None
 
 
 class Stopped(msgspec.Struct, frozen=True, kw_only=True):
     """flowd ended it for another cause: `cancelled`, `deadline` or `interrupted`."""
 
     cause: str
+    ending: Ending | None = None
 
 
 class LeftRunning(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,12 +126,14 @@ class RetryAsked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):
-    """A person says what became of an uncertain task: succeeded, failed or rerun."""
+    """A person, or the task's `reconcile`, says what became of it: succeeded, failed or rerun."""
 
     task: str
     verdict: str
     by: str = ""
     result: Stored | None = None
+    outputs: tuple[Artifact, ...] = ()
+    parts: dict[str, str] = {}
 
 
 Stimulus = (

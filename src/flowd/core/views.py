@@ -72,13 +72,9 @@ def run_document(
         "started": moment(run.started_at),
         "ended": moment(ended),
         "duration_s": duration,
-        "counts": dict(Counter(task.state for task in run.tasks)),
-        "warnings": [
-            f"{spec.name}: {warning}"
-            for spec, task in zip(run.shape.specs, run.tasks, strict=True)
-            for warning in task.warnings
-        ],
-        "error": _first_error(run),
+        "counts": counts(run),
+        "warnings": warnings(run),
+        "error": first_error(run),
         "tasks": tasks,
     }
     if state_dir is not None:
@@ -86,7 +82,22 @@ def run_document(
     return document
 
 
-def _first_error(run: RunState) -> dict[str, Any] | None:
+def counts(run: RunState) -> dict[str, int]:
+    """How many tasks stand in each state."""
+    return dict(Counter(task.state for task in run.tasks))
+
+
+def warnings(run: RunState) -> list[str]:
+    """What was warned of, each under its task's name."""
+    return [
+        f"{spec.name}: {warning}"
+        for spec, task in zip(run.shape.specs, run.tasks, strict=True)
+        for warning in task.warnings
+    ]
+
+
+def first_error(run: RunState) -> dict[str, Any] | None:
+    """The error of the first task, in written order, that broke; with that task's name."""
     for spec, task in zip(run.shape.specs, run.tasks, strict=True):
         if task.state in s.BROKEN and task.error is not None:
             return {"task": spec.name, **error_document(task.error)}
@@ -134,9 +145,16 @@ def _attempt_document(attempt: AttemptState) -> dict[str, Any]:
         "started": moment(attempt.started_at),
         "ended": moment(attempt.ended_at),
         "waited_s": None if attempt.waited is None else attempt.waited.total_seconds(),
-        "exit_code": error.exit_code if error is not None else None,
+        "exit_code": _exit_code(attempt),
         "error": None if error is None else error_document(error),
+        "ending": None if attempt.ending is None else msgspec.to_builtins(attempt.ending),
     }
+
+
+def _exit_code(attempt: AttemptState) -> int | None:
+    if attempt.error is not None and attempt.error.exit_code is not None:
+        return attempt.error.exit_code
+    return attempt.ending.exit_code if attempt.ending is not None else None
 
 
 def reason_document(reason: Reason | None) -> dict[str, str] | None:

@@ -96,17 +96,20 @@ def check_inputs(program: Program, first: e.RunStarted, now: datetime) -> None:
                 written.add(str(files.path(output.path)))
     problems = []
     for task in run.shape.specs:
-        for path in _inputs_known_now(resolver, task):
+        for number, path in enumerate(_inputs_known_now(resolver, task)):
             place = files.path(path)
             found = files.matches(path)
             if str(place) in written or (found and place.exists()) or (found and found != [path]):
                 continue
             if found == [] and any(place.parent == files.path(other).parent for other in written):
                 continue  # a glob over a folder that a task writes into
+            line, column = program.place(("tasks", task.name, "inputs", number)) or (None, None)
             problems.append(
                 Problem(
-                    file=program.definition.source or spec.name,
-                    key=f"tasks.{task.name}.inputs",
+                    file=program.file,
+                    line=line,
+                    column=column,
+                    key=f"tasks.{task.name}.inputs[{number}]",
                     code="input_missing",
                     message=f"{path} is not there, and no task writes it",
                     hint=f"put the file at {place}, or name the task that writes it in its outputs",

@@ -7,16 +7,15 @@ own end: the journal then shows an attempt without an end, which recovery knows 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
 
 from flowd.core.errors import FlowdError, StorageFailing
-from flowd.core.events import Artifact, Error, Reason
+from flowd.core.events import Artifact, Ending, Error, Reason
 from flowd.core.expressions import ExpressionError, references_of
 from flowd.core.spec import Call
 from flowd.core.stimuli import (
@@ -45,7 +44,19 @@ TIMEOUT = "timeout"
 class Attempt:
     """One try of one task of one run, held by the driver while it lasts."""
 
-    __slots__ = ("_before", "_driver", "_number", "_parts", "_prepared", "_scope", "_spec", "_work", "cause", "channel")
+    __slots__ = (
+        "_before",
+        "_driver",
+        "_number",
+        "_parts",
+        "_prepared",
+        "_scope",
+        "_spec",
+        "_stopped_at",
+        "_work",
+        "cause",
+        "channel",
+    )
 
     def __init__(self, driver: Driver, number: int) -> None:
         self._driver = driver
@@ -56,6 +67,7 @@ class Attempt:
         self._before: list[Look | None] = []
         self._prepared: Prepared | None = None
         self._work: Work | None = None
+        self._stopped_at = 0.0
         self.cause: str | None = None
         self.channel: AttemptChannel | None = None
 
@@ -63,7 +75,13 @@ class Attempt:
         """End it, whatever it does now; the first cause stands."""
         if self.cause is None:
             self.cause = cause
+            self._stopped_at = self._driver.services.adapters.clock.monotonic()
             self._scope.cancel()
+
+    def bound_grace(self, within: timedelta) -> None:
+        """Give it at most so long to stop, whatever its task says."""
+        if self._work is not None:
+            self._work.grace = min(self._work.grace, within)
 
     async def perform(self) -> None:
         """Carry the attempt out and tell the driver; ends early if the task is fresh or cannot begin."""
@@ -98,7 +116,7 @@ class Attempt:
             return None
         if work is None:
             return None
-        driver.started(self._number, reason)
+        driver.started(self._number, reason, self._parts)
         self._work = work
         if not self._spec.idempotent:
             await driver.stream.durable()
@@ -107,7 +125,7 @@ class Attempt:
     async def _prepare(self) -> tuple[Work | None, Reason | None]:
         """The work to do and why, or None where the task turned out fresh."""
         driver, spec, number = self._driver, self._spec, self._number
-        values = await self._values()
+        values = await driver.values(spec)
         standing = driver.standings.get(number)
         reason = standing.reason if standing is not None else None
         if standing is not None and standing.action == "if_needed" and driver.run.tasks[number].attempt == 0:
@@ -127,21 +145,11 @@ class Attempt:
             prepared,
             values,
             attempt=attempt,
-            log=driver.log_of(spec.name, attempt),
+            run_folder=driver.folder,
             function=driver.program.functions.get(spec.name),
             binding=driver.program.bindings.get(spec.name, NO_BINDING),
         )
         return work, reason
-
-    async def _values(self) -> Mapping[str, Any]:
-        """The results that this task takes as arguments or refers to in expressions."""
-        binding = self._driver.program.bindings.get(self._spec.name, NO_BINDING)
-        names = self._driver.references(self._spec) | set(binding.result_parameters)
-        return {
-            name: await results.load(self._driver.run.task(name).result, self._driver.services.adapters.results)
-            for name in sorted(names)
-            if name in self._driver.run.shape.index
-        }
 
     def _look_at_files(self, prepared: Prepared) -> None:
         survey, files = self._driver.survey, self._driver.survey.files
@@ -199,6 +207,7 @@ class Attempt:
             metrics=channel.metrics,
             parts=parts,
             warnings=self._log_plan_warnings(value),
+            ending=channel.ending,
         )
 
     def _log_plan_warnings(self, value: object) -> tuple[str, ...]:
@@ -219,7 +228,16 @@ class Attempt:
         if self.cause == TIMEOUT and self._spec.timeout is not None:
             seconds = self._spec.timeout.total_seconds()
             return self._failed(TimeoutError(f"it took longer than its timeout of {seconds:g}s"), timed_out=True)
-        return Stopped(cause=self.cause or "interrupted"), None
+        return Stopped(cause=self.cause or "interrupted", ending=self._ending()), None
+
+    def _ending(self) -> Ending | None:
+        """How it ended; for one that was stopped and is no process, the receipt."""
+        assert self.channel is not None
+        if self.channel.ending is not None or self.cause is None:
+            return self.channel.ending
+        by = "cancellation" if self._spec.executor == "async" else "return"
+        took = self._driver.services.adapters.clock.monotonic() - self._stopped_at
+        return Ending(stopped_by=by, stop_s=round(took, 6))
 
     def _failed(self, failure: Exception, *, timed_out: bool) -> tuple[Outcome, Again | None]:
         driver, spec = self._driver, self._spec
@@ -242,7 +260,7 @@ class Attempt:
                 now=now,
             )
         kind = TimedOut if timed_out else Failed
-        return kind(error=error, metrics=self.channel.metrics), again
+        return kind(error=error, metrics=self.channel.metrics, ending=self._ending()), again
 
     async def _in_thread(self, call: Any, *arguments: Any) -> Any:
         return await anyio.to_thread.run_sync(call, *arguments, limiter=self._driver.services.threads)
@@ -253,8 +271,3 @@ def references(spec: Any) -> set[str]:
     if isinstance(spec.action, Call) and not (spec.with_ or spec.env or spec.inputs or spec.outputs):
         return set()
     return referenced_results(spec, references_of)
-
-
-def log_path(folder: Path, task: str, attempt: int) -> Path:
-    """The file of an attempt's own output."""
-    return folder / "logs" / f"{task}.{attempt}.log"

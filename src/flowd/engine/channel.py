@@ -8,6 +8,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from flowd.core.events import Ending
 from flowd.engine.stream import Stream
 from flowd.ports.follower import Signal
 
@@ -18,11 +19,12 @@ class AttemptChannel:
     An attempt that was abandoned may speak after its loop is gone: nobody listens then.
     """
 
-    __slots__ = ("_attempt", "_loop", "_stream", "_task", "_thread", "metrics", "said")
+    __slots__ = ("_attempt", "_loop", "_stream", "_task", "_thread", "ending", "metrics", "said")
 
     def __init__(self, stream: Stream, task: str, attempt: int) -> None:
         self.metrics: dict[str, float] = {}
         self.said: set[str] = set()
+        self.ending: Ending | None = None
         self._stream = stream
         self._task = task
         self._attempt = attempt
@@ -45,6 +47,10 @@ class AttemptChannel:
     def progress(self, done: float, total: float | None) -> None:
         """How far the attempt is."""
         self._pass_on("progress", {"done": done, "total": total})
+
+    def ended(self, ending: Ending) -> None:
+        """How the attempt's process ended."""
+        self.ending = ending
 
     def _pass_on(self, kind: str, fields: Mapping[str, Any]) -> None:
         signal = Signal(run=self._stream.run_id, task=self._task, attempt=self._attempt, kind=kind, fields=fields)

@@ -7,10 +7,10 @@ ends it at once: the run is then recovered from its journal, never patched in me
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Hashable, Mapping
+from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -19,16 +19,17 @@ from flowd.core import events as e
 from flowd.core import states as s
 from flowd.core.decide import begin, decide, start
 from flowd.core.rank import critical_path, learned
-from flowd.core.run import RunState
 from flowd.core.spec import TaskSpec
-from flowd.core.stimuli import AttemptEnded, CancelAsked, DeadlineReached, FoundFresh, PauseAsked, Stimulus
-from flowd.engine.attempt import Attempt, log_path, references
+from flowd.core.stimuli import AttemptEnded, CancelAsked, DeadlineReached, PauseAsked, Stimulus
+from flowd.engine import results
+from flowd.engine.attempt import Attempt, references
+from flowd.engine.entering import Entry
 from flowd.engine.files import Files
-from flowd.engine.program import Program
+from flowd.engine.prepare import NO_BINDING
+from flowd.engine.resolving import reconcile
 from flowd.engine.services import Services
 from flowd.engine.stream import Stream
 from flowd.engine.survey import Standing, Survey
-from flowd.ports.stores import Checkpoint
 
 RUN_LIMIT = "max_concurrency"
 
@@ -36,48 +37,52 @@ RUN_LIMIT = "max_concurrency"
 class Driver:
     """Drives one run from its first event, or from where another owner left it, to its end."""
 
-    def __init__(
-        self,
-        services: Services,
-        program: Program,
-        run: RunState,
-        stream: Stream,
-        checkpoints: Mapping[str, Checkpoint],
-    ) -> None:
+    def __init__(self, services: Services, entry: Entry, stream: Stream) -> None:
         self.services = services
-        self.program = program
-        self.run = run
+        self.program = entry.program
+        self.run = entry.state
         self.stream = stream
         self.standings: dict[int, Standing] = {}
         self.failure: Exception | None = None
         self.attempts: dict[int, Attempt] = {}
-        self._checkpoints = checkpoints
-        self._queued: list[Stimulus] | None = []  # until the survey is done, nothing is decided
+        self._entry = entry
+        self._checkpoints = entry.checkpoints
+        self._queued: list[Stimulus] | None = []  # until the run is entered, and during the survey: nothing is decided
+        self._going = False  # until what is fresh is known, nothing starts
         self._offered: set[int] = set()
         self._ranks: list[float] = []
-        self._folder = services.adapters.run_folder(run.id)
+        self.folder = services.adapters.run_folder(self.run.id)
         self._still = anyio.Event()
-        self._references: dict[str, set[str]] = {}
-        self.survey = Survey(run, Files(program.folder), checkpoints, function_file=program.function_file)
+        self._references: dict[str, list[str]] = {}
+        self.survey = Survey(
+            self.run, Files(self.program.folder), self._checkpoints, function_file=self.program.function_file
+        )
 
     # --- the loop ----------------------------------------------------------------------------------
 
-    async def drive(self, first: e.RunStarted | Sequence[Stimulus], lent: Sequence[FoundFresh] = ()) -> None:
-        """Begin or adopt, find what is fresh, start what may start, until nothing can go on.
-
-        `first` begins the run, or says what happened to one that exists; `lent` are checkpoints
-        that stand in for tasks that shall not run. Returns when every event is durable and told.
-        Raises StorageFailing.
-        """
-        now = self.now()
-        if isinstance(first, e.RunStarted):
-            self._emit(begin(self.run, first, now), now)
-        for stimulus in lent if isinstance(first, e.RunStarted) else first:
+    async def enter(self) -> None:
+        """Begin the run or adopt it, and hear what it was entered for. Raises what refuses that."""
+        now, entry = self.now(), self._entry
+        if isinstance(entry.first, e.RunStarted):
+            self._emit(begin(self.run, entry.first, now), now)
+        for stimulus in entry.lent if isinstance(entry.first, e.RunStarted) else entry.first:
             self._emit(decide(self.run, stimulus, now), now)
-        if self.run.state not in s.RUN_ENDED:
+        self._hear_queued()
+        if entry.ask is not None:
+            await entry.ask(self)
+        if not isinstance(entry.first, e.RunStarted) and self.run.state == s.RUN_RUNNING:
+            await reconcile(self)
+
+    async def drive(self) -> None:
+        """Find what is fresh, start what may start, until nothing can go on.
+
+        Returns when every event is durable and told. Raises StorageFailing.
+        """
+        if self._entry.go_on and self.run.state not in s.RUN_ENDED:
             await self._find_fresh()
             self._rank()
             self._set_deadline()
+            self._going = True
             self._go_on()
             await self._still.wait()
         if self.failure is not None:
@@ -86,10 +91,14 @@ class Driver:
 
     async def _find_fresh(self) -> None:
         """The one pass over the graph; what is asked of the run meanwhile waits until it is done."""
+        self._queued = []
         if any(task.cache for task in self.run.shape.specs):
             limiter = self.services.threads
             self.standings, events = await anyio.to_thread.run_sync(self.survey.pass_over, self.now(), limiter=limiter)
             self.stream.emit(events, self.now())
+        self._hear_queued()
+
+    def _hear_queued(self) -> None:
         queued, self._queued = self._queued or (), None
         for stimulus in queued:
             self.tell(stimulus)
@@ -123,26 +132,28 @@ class Driver:
         self._emit(decide(self.run, stimulus, now), now)
         self._go_on()
 
-    def started(self, number: int, reason: e.Reason | None) -> None:
-        """An attempt is about to begin."""
+    def started(self, number: int, reason: e.Reason | None, parts: Mapping[str, str]) -> None:
+        """An attempt is about to begin; `parts` is its fingerprint."""
         now = self.now()
-        self._emit([start(self.run, self.run.shape.specs[number].name, now, reason)], now)
+        self._emit([start(self.run, self.run.shape.specs[number].name, now, reason, parts)], now)
 
     def ended(self, number: int, report: AttemptEnded) -> None:
         """An attempt has ended: it is no longer among the living."""
         self.attempts.pop(number, None)
         self.tell(report)
 
-    def cancel(self, reason: str, by: str) -> None:
-        """Stop the run for good."""
+    def cancel(self, reason: str, by: str, *, within: timedelta | None = None) -> None:
+        """Stop the run for good; `within` bounds the grace of each task."""
+        self._bound_grace(within)
         self.tell(CancelAsked(reason=reason, by=by))
 
     def pause(self) -> None:
         """Start nothing more; what runs goes on to its end."""
         self.tell(PauseAsked())
 
-    def interrupt(self) -> None:
-        """Stop what runs and start nothing more; the run can be resumed."""
+    def interrupt(self, *, within: timedelta | None = None) -> None:
+        """Stop what runs and start nothing more; the run can be resumed. `within` bounds the grace of each task."""
+        self._bound_grace(within)
         self.tell(PauseAsked(reason="interrupted"))
         self._stop_attempts("interrupted")
         self._go_on()
@@ -196,7 +207,7 @@ class Driver:
     def _go_on(self) -> None:
         """Offer what has become startable; notice when nothing can go on by itself."""
         run = self.run
-        if self._queued is not None:
+        if not self._going:
             return
         if run.state == s.RUN_RUNNING and self.failure is None:
             ready = run.take_ready()
@@ -229,6 +240,11 @@ class Driver:
             self._offer(number)
             self.services.wake(1)
 
+    def _bound_grace(self, within: timedelta | None) -> None:
+        if within is not None:
+            for attempt in self.attempts.values():
+                attempt.bound_grace(within)
+
     def _stop_attempts(self, cause: str) -> None:
         for attempt in list(self.attempts.values()):
             attempt.stop(cause)
@@ -239,13 +255,11 @@ class Driver:
         """The moment, by the engine's clock."""
         return self.services.adapters.clock.now()
 
-    def log_of(self, task: str, attempt: int) -> Path:
-        """The file of an attempt's own output."""
-        return log_path(self._folder, task, attempt)
-
-    def references(self, spec: TaskSpec) -> set[str]:
-        """The tasks whose results a task's expressions refer to."""
-        known = self._references.get(spec.name)
-        if known is None:
-            known = self._references[spec.name] = references(spec)
-        return known
+    async def values(self, spec: TaskSpec) -> dict[str, Any]:
+        """The results that a task takes as arguments or refers to in expressions, by task."""
+        names = self._references.get(spec.name)
+        if names is None:
+            binding = self.program.bindings.get(spec.name, NO_BINDING)
+            wanted = references(spec) | set(binding.result_parameters)
+            names = self._references[spec.name] = sorted(wanted & self.run.shape.index.keys())
+        return {name: await results.load(self.run.task(name).result, self.services.adapters.results) for name in names}

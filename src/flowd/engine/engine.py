@@ -5,32 +5,34 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
-from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 import anyio
+import msgspec
 
 from flowd.authoring.params import resolve_params
 from flowd.authoring.pipeline import Pipeline
 from flowd.core import events as e
 from flowd.core import states as s
 from flowd.core.durations import parse_duration
-from flowd.core.errors import BadRequest, NoSuchRun
+from flowd.core.errors import BadRequest, FlowdError, NoSuchRun, StateLocked
 from flowd.core.limits import Admission
-from flowd.core.run import RunState
 from flowd.core.shape import select
-from flowd.core.stimuli import Adopted, CancelAsked, RetryAsked, Stimulus
-from flowd.engine import admitting, checkpointing
-from flowd.engine.driver import RUN_LIMIT, Driver
+from flowd.core.stimuli import CancelAsked, RetryAsked
+from flowd.engine import admitting, checkpointing, resolving
+from flowd.engine.capacity import capacity_document
+from flowd.engine.driver import Driver
+from flowd.engine.entering import adoption, beginning, read
+from flowd.engine.fleet import Fleet
 from flowd.engine.handle import Result, Run
 from flowd.engine.host import Host
 from flowd.engine.ids import new_run_id
 from flowd.engine.inboxes import Inboxes
-from flowd.engine.program import Program, from_definition, from_pipeline
+from flowd.engine.program import Program, from_pipeline
+from flowd.engine.saying import warn
 from flowd.engine.services import Adapters, Services
-from flowd.engine.stream import Stream
-from flowd.engine.survey import Standing, Survey
+from flowd.engine.survey import Standing, foresee
 from flowd.engine.timers import Timers
 from flowd.engine.workers import Workers
 
@@ -68,11 +70,8 @@ class Engine:
         self._on_exit = on_exit
         self._grace = parse_duration(grace) if isinstance(grace, str) else grace
         self._host = Host(self._live)
-        self._drivers: dict[str, Driver] = {}
-        self._ended: dict[str, anyio.Event] = {}
-        self._failures: dict[str, Exception] = {}
         self._services: Services | None = None
-        self._group: Any = None
+        self._fleet: Fleet | None = None
 
     # --- opening and closing -------------------------------------------------------------------------
 
@@ -104,31 +103,21 @@ class Engine:
                 for name, capacity in self._limits.items():
                     admission.resize(name, capacity)
                 workers = Workers(group, admission, self._most)
-                self._services = Services(
+                services = self._services = Services(
                     adapters=adapters,
                     timers=Timers(adapters.clock),
                     admission=admission,
                     wake=workers.wake,
                     threads=anyio.CapacityLimiter(8),
                 )
-                self._group = group
-                group.start_soon(self._services.timers.run, name="flowd timers")
-                group.start_soon(Inboxes(adapters.inbox, self._drivers).run, name="flowd inboxes")
+                fleet = self._fleet = Fleet(services, group, self._limits)
+                group.start_soon(services.timers.run, name="flowd timers")
+                group.start_soon(Inboxes(adapters.inbox, fleet.drivers).run, name="flowd inboxes")
                 try:
                     yield
                 finally:
-                    await self._end_runs()
+                    await fleet.end(self._on_exit, self._grace)
                     group.cancel_scope.cancel()
-
-    async def _end_runs(self) -> None:
-        for driver in list(self._drivers.values()):
-            if self._on_exit == "cancel":
-                driver.cancel("the engine was closed", "engine")
-            elif self._on_exit == "detach":
-                driver.interrupt()
-        with anyio.CancelScope(shield=True):
-            while self._ended:
-                await next(iter(self._ended.values())).wait()
 
     # --- starting ----------------------------------------------------------------------------------------
 
@@ -174,10 +163,15 @@ class Engine:
             owner=adapters.owner,
         )
         admitting.check_inputs(program, first, adapters.clock.now())
-        run_id, digest = await self._create(run_id, program)
-        first = e.RunStarted(**{name: getattr(first, name) for name in first.__struct_fields__} | {"spec": digest})
-        state = RunState(run_id, program.spec)
-        return await self._launch(program, state, 0, first, checkpoints, lent)
+        try:
+            run_id, digest = await self._create(run_id, program)
+            first = msgspec.structs.replace(first, spec=digest)
+            return await self._here.launch(run_id, beginning(program, run_id, first, checkpoints, lent))
+        except FileExistsError:  # another process was quicker with the same id
+            known = await self._known(str(run_id), program, resolved)
+            if known is None:
+                raise BadRequest(f"run {run_id} exists with another pipeline; take another --run-id, or none") from None
+            return known
 
     async def run(self, pipeline: Pipeline, *tasks: str, **options: Any) -> Result:
         """`start`, then wait for the end."""
@@ -189,50 +183,106 @@ class Engine:
 
         A finished run is returned as it is. StateLocked names a living owner elsewhere.
         """
-        if run_id in self._drivers:
-            return self._handle(run_id)
-        state, last, program = await self._read(run_id, pipeline)
-        if state.state in s.RUN_ENDED:
-            return self._handle(run_id)
-        checkpoints = await checkpointing.load(self._adapters(), program)
-        return await self._launch(program, state, last, [self._adoption()], checkpoints)
+        if run_id in self._here or await self._has_ended(run_id):
+            return self._here.handle(run_id)
+        return await self._here.launch(run_id, adoption(self._adapters(), run_id, pipeline=pipeline))
 
     async def retry(
-        self, run_id: str, *tasks: str, downstream: bool = False, by: str = "", pipeline: Pipeline | None = None
+        self,
+        run_id: str,
+        *tasks: str,
+        downstream: bool = False,
+        by: str = "",
+        pipeline: Pipeline | None = None,
+        go_on: bool = True,
     ) -> Run:
-        """Run tasks of a run again (all that did not end well, where none is named), in the same run."""
+        """Run tasks of a run again (all that did not end well, where none is named), in the same run.
+
+        A run that nobody owns is adopted and goes on, unless `go_on` is false.
+        """
+        state, _, _ = await read(self._adapters(), run_id, uncalled=True)
+        unknown = [name for name in tasks if name not in state.shape.index]
+        if unknown:
+            raise BadRequest(f"run {run_id} has no task {unknown[0]}")
         asked = RetryAsked(tasks=tasks, downstream=downstream, by=by)
-        if run_id not in self._drivers:
-            state, last, program = await self._read(run_id, pipeline)
-            unknown = [name for name in tasks if name not in state.shape.index]
-            if unknown:
-                raise BadRequest(f"run {run_id} has no task {unknown[0]}")
-            checkpoints = await checkpointing.load(self._adapters(), program)
-            return await self._launch(program, state, last, [self._adoption(), asked], checkpoints)
-        self._drivers[run_id].tell(asked)
-        return self._handle(run_id)
+        enter = adoption(self._adapters(), run_id, [asked], pipeline=pipeline, go_on=go_on)
+        return await self._here.tell(run_id, asked, enter)
 
     async def cancel(self, run_id: str, reason: str = "", by: str = "") -> Run:
         """Stop a run for good; one that nobody owns is adopted for it, and none of its code is needed.
 
         A finished run is returned as it is. StateLocked names a living owner elsewhere.
         """
-        if run_id in self._drivers:
-            self._drivers[run_id].cancel(reason, by)
-            return self._handle(run_id)
-        uncalled = Program(await self._adapters().journal.definition(run_id), {}, {}, {})
-        state, last, program = await self._read(run_id, None, uncalled)
-        if state.state in s.RUN_ENDED:
-            return self._handle(run_id)
-        return await self._launch(program, state, last, [self._adoption(), CancelAsked(reason=reason, by=by)], {})
+        asked = CancelAsked(reason=reason, by=by)
+        if run_id not in self._here and await self._has_ended(run_id):
+            return self._here.handle(run_id)
+        return await self._here.tell(run_id, asked, adoption(self._adapters(), run_id, [asked], uncalled=True))
+
+    async def resolve(
+        self,
+        run_id: str,
+        task: str,
+        verdict: str,
+        *,
+        result: Any = None,
+        by: str = "",
+        pipeline: Pipeline | None = None,
+        go_on: bool = True,
+    ) -> Run:
+        """Say what became of an uncertain task, `succeeded` (with its `result`), `failed` or `rerun`.
+
+        A run that nobody owns is adopted and goes on, unless `go_on` is false. Raises BadRequest
+        where the task is not uncertain, or did not leave what it declares.
+        """
+
+        async def ask(driver: Driver) -> None:
+            await resolving.resolve(driver, task, verdict, by=by, value=result)
+
+        if run_id not in self._here:
+            enter = adoption(self._adapters(), run_id, pipeline=pipeline, ask=ask, go_on=go_on)
+            return await self._here.launch(run_id, enter)
+        driver = await self._here.living(run_id)
+        if driver is None:
+            raise BadRequest(f"run {run_id} has just ended")
+        await ask(driver)
+        return self._here.handle(run_id)
 
     # --- reading -----------------------------------------------------------------------------------------
 
     async def get(self, run_id: str) -> Run:
         """The run with this id, living or not. NoSuchRun if there is none."""
-        if run_id not in self._drivers:
+        if run_id not in self._here:
             await self._adapters().journal.definition(run_id)
-        return self._handle(run_id)
+        return self._here.handle(run_id)
+
+    def limits(self) -> dict[str, Any]:
+        """Each limit by name: its capacity, its use, who holds it since when, and who waits in which order."""
+        self._adapters()
+        assert self._services is not None
+        return capacity_document(self._services.admission)
+
+    def runs(self) -> list[Run]:
+        """All runs of the state directory, newest first."""
+        return [self._here.handle(run_id) for run_id in self._adapters().runs()]
+
+    async def recover(self) -> list[Run]:
+        """Go on with every run that is unfinished and that nobody owns; those runs.
+
+        One that cannot be gone on with (a person has to answer, its functions cannot be imported,
+        it is damaged) is left as it is and said in a warning.
+        """
+        adopted = []
+        for run_id in self._adapters().runs():
+            if run_id in self._here:
+                continue
+            try:
+                if not await self._has_ended(run_id):
+                    adopted.append(await self._here.launch(run_id, adoption(self._adapters(), run_id)))
+            except StateLocked:
+                continue  # it is going on elsewhere
+            except FlowdError as error:
+                warn("run_not_recovered", run=run_id, error=str(error))
+        return adopted
 
     async def plan(
         self,
@@ -243,11 +293,9 @@ class Engine:
         force_tasks: Sequence[str] = (),
     ) -> dict[str, Standing]:
         """What a run started now would do with each task, and why; nothing is written."""
-        adapters = self._adapters()
         program = from_pipeline(pipeline)
         resolved = resolve_params(program.spec.params, params or {}, text=False)
         admitting.check_request(program.spec, tasks, force_tasks, self._limits)
-        state = RunState("plan", program.spec)
         first = e.RunStarted(
             pipeline=program.spec.name,
             spec="",
@@ -256,17 +304,7 @@ class Engine:
             force=force,
             force_tasks=tuple(force_tasks),
         )
-        now = adapters.clock.now()
-        state.apply(first, now)
-        survey = Survey(
-            state,
-            admitting.files_of(program),
-            await checkpointing.load(adapters, program),
-            function_file=program.function_file,
-        )
-        limiter = self._services.threads if self._services else None
-        standings, _ = await anyio.to_thread.run_sync(survey.pass_over, now, limiter=limiter)
-        return {state.shape.specs[number].name: standing for number, standing in standings.items()}
+        return await foresee(self._adapters(), program, first, self._services.threads if self._services else None)
 
     # --- within ------------------------------------------------------------------------------------------
 
@@ -275,36 +313,36 @@ class Engine:
             raise BadRequest("the engine is not open; write `async with Engine() as engine:`")
         return self._services.adapters
 
-    def _handle(self, run_id: str) -> Run:
-        return Run(
-            run_id,
-            self._adapters(),
-            self._drivers.get(run_id),
-            self._ended.get(run_id),
-            partial(self._failures.get, run_id),
-        )
-
-    def _adoption(self) -> Adopted:
-        return Adopted(self._adapters().owner)
+    @property
+    def _here(self) -> Fleet:
+        if self._fleet is None:
+            raise BadRequest("the engine is not open; write `async with Engine() as engine:`")
+        return self._fleet
 
     async def _known(self, run_id: str, program: Program, params: Mapping[str, Any]) -> Run | None:
-        if run_id in self._drivers:
-            return self._handle(run_id)
-        try:
-            definition = await self._adapters().journal.definition(run_id)
-        except NoSuchRun:
+        """The run with this id, gone on with where it may be; None where there is none or it never began."""
+        if run_id not in self._here:
+            try:
+                await self._adapters().journal.definition(run_id)
+            except NoSuchRun:
+                return None
+        state, _, _ = await read(self._adapters(), run_id, uncalled=True)
+        if state.state == s.RUN_NEW:
             return None
-        state, last, _ = await self._read(run_id, None, program)
-        if definition.spec.name != program.spec.name or dict(state.params) != dict(params):
+        if state.spec.name != program.spec.name or dict(state.params) != dict(params):
             raise BadRequest(
                 f"run {run_id} exists with another pipeline or other parameters; take another --run-id, or none"
             )
-        if state.state in s.RUN_ENDED:
-            return self._handle(run_id)
-        checkpoints = await checkpointing.load(self._adapters(), program)
-        return await self._launch(program, state, last, [self._adoption()], checkpoints)
+        if run_id in self._here or state.state in s.RUN_ENDED:
+            return self._here.handle(run_id)
+        return await self._here.launch(run_id, adoption(self._adapters(), run_id, given=program))
+
+    async def _has_ended(self, run_id: str) -> bool:
+        state, _, _ = await read(self._adapters(), run_id, uncalled=True)
+        return state.state in s.RUN_ENDED
 
     async def _create(self, run_id: str | None, program: Program) -> tuple[str, str]:
+        """Make the run's folder; its id and the digest of its definition. FileExistsError for a known `run_id`."""
         journal = self._adapters().journal
         if run_id is not None:
             return run_id, await journal.create(run_id, program.definition)
@@ -314,80 +352,3 @@ class Engine:
                 return candidate, await journal.create(candidate, program.definition)
             except FileExistsError:
                 continue  # another process drew the same id in the same millisecond
-
-    async def _read(
-        self, run_id: str, pipeline: Pipeline | None, program: Program | None = None
-    ) -> tuple[RunState, int, Program]:
-        definition = await self._adapters().journal.definition(run_id)
-        if program is None:
-            program = from_definition(definition) if pipeline is None else from_pipeline(pipeline)
-        if program.spec != definition.spec:
-            living = program
-            program = Program(definition, living.functions, living.bindings, living.strategies)
-        state, last = RunState(run_id, definition.spec), 0
-        async for envelope in self._adapters().journal.read(run_id):
-            state.apply(envelope.event, envelope.at)
-            last = envelope.seq
-        return state, last, program
-
-    async def _launch(
-        self,
-        program: Program,
-        state: RunState,
-        last: int,
-        first: e.RunStarted | Sequence[Stimulus],
-        checkpoints: Mapping[str, Any],
-        lent: Sequence[Any] = (),
-    ) -> Run:
-        """Start the run's driver and return when it owns the run; raise what kept it from that."""
-        self._ended[state.id] = anyio.Event()
-        self._failures.pop(state.id, None)
-        owned = anyio.Event()
-        self._group.start_soon(
-            partial(self._drive, program, state, last, first, checkpoints, lent, owned), name=f"flowd run {state.id}"
-        )
-        await owned.wait()
-        failure = self._failures.get(state.id)
-        if failure is not None and state.id not in self._drivers:
-            raise failure
-        return self._handle(state.id)
-
-    async def _drive(
-        self,
-        program: Program,
-        state: RunState,
-        last: int,
-        first: e.RunStarted | Sequence[Stimulus],
-        checkpoints: Mapping[str, Any],
-        lent: Sequence[Any],
-        owned: anyio.Event,
-    ) -> None:
-        """Own a run from here to its end; its failure is the run's, never the engine's."""
-        assert self._services is not None
-        services, adapters = self._services, self._services.adapters
-        try:
-            async with adapters.journal.open(state.id) as writer, anyio.create_task_group() as group:
-                followers = adapters.followers(state.id, adapters.run_folder(state.id))
-                stream = Stream(state.id, writer, last, followers)
-                driver = self._drivers[state.id] = Driver(services, program, state, stream, checkpoints)
-                admitting.open_limits(services.admission, self._limits, program.spec)
-                await checkpointing.announce(adapters, program, state.id)
-                group.start_soon(stream.publish, name="flowd publish")
-                owned.set()
-                await driver.drive(first, lent)
-                group.cancel_scope.cancel()
-            await checkpointing.merge(adapters, program, state)
-        except Exception as error:  # noqa: BLE001  # given to whoever waits for the run
-            self._failures[state.id] = single(error)
-        finally:
-            services.admission.drop((state.id, RUN_LIMIT))
-            self._drivers.pop(state.id, None)
-            owned.set()
-            self._ended.pop(state.id).set()
-
-
-def single(error: Exception) -> Exception:
-    """The one error inside a group of one, since whoever waits for a run wants that."""
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,16 @@ import anyio
 import msgspec
 
 from flowd.core import states as s
+from flowd.core import views
 from flowd.core.codec import public
 from flowd.core.errors import BadRequest, RunFailed
 from flowd.core.events import Envelope, Error, Reason
 from flowd.core.run import RunState
 from flowd.core.views import run_document, run_status
 from flowd.engine import results
-from flowd.engine.attempt import log_path
 from flowd.engine.driver import Driver
 from flowd.engine.services import Adapters
+from flowd.ports.executor import log_path
 from flowd.ports.follower import Signal
 
 
@@ -44,17 +46,30 @@ class TaskResult(msgspec.Struct, frozen=True, kw_only=True):
     reason: Reason | None
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """How a run ended, or stands: `state` as in the run's JSON, `ok` if it succeeded."""
+class Result:
+    """How a run ended, or stands: `state` as in the run's JSON, `ok` if it succeeded.
 
-    run_id: str
-    state: str
-    ok: bool
-    tasks: Mapping[str, TaskResult]
-    counts: Mapping[str, int]
-    warnings: tuple[str, ...]
-    error: Mapping[str, Any] | None
-    document: Mapping[str, Any]
+    `tasks` are by name; `counts` says how many stand in each state; `error` is that of the first
+    task that broke, with its name.
+    """
+
+    def __init__(self, run: RunState, tasks: Mapping[str, TaskResult], document: Callable[[], dict[str, Any]]) -> None:
+        self.run_id = run.id
+        self.state = run_status(run, owned=False)
+        self.ok = self.state == s.RUN_SUCCEEDED
+        self.tasks = tasks
+        self.counts = views.counts(run)
+        self.warnings = tuple(views.warnings(run))
+        self.error = views.first_error(run)
+        self._make_document = document
+
+    def __repr__(self) -> str:
+        return f"<Result {self.run_id} {self.state}>"
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """The document of `show --json`; made when it is first asked for."""
+        return self._make_document()
 
     def raise_for_failure(self) -> None:
         """RunFailed unless the run succeeded."""
@@ -197,18 +212,7 @@ class Run:
                 error=task.error,
                 reason=task.reason,
             )
-        document = self._document(state)
-        status = run_status(state, owned=False)
-        return Result(
-            run_id=self.id,
-            state=status,
-            ok=status == s.RUN_SUCCEEDED,
-            tasks=tasks,
-            counts=document["counts"],
-            warnings=tuple(document["warnings"]),
-            error=document["error"],
-            document=document,
-        )
+        return Result(state, tasks, partial(self._document, state))
 
 
 def event_line(envelope: Envelope) -> RunEvent:

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 import anyio
 
 from flowd.core import states as s
+from flowd.core.errors import FlowdError
 from flowd.core.stimuli import RetryAsked
+from flowd.engine.capacity import capacity_document
 from flowd.engine.driver import Driver
+from flowd.engine.resolving import resolve
 from flowd.ports.inbox import Answer, Inbox, Request
 
 PERIOD = 0.25
@@ -33,25 +36,35 @@ class Inboxes:
         if not self._drivers:
             return
         for run, request in await self._inbox.take(tuple(self._drivers)):
-            driver = self._drivers.get(run)
-            error = "the run has just ended" if driver is None else _refusal(driver, request)
-            if driver is not None and not error:
-                _carry_out(driver, request)
-                await driver.stream.durable()
-            await self._inbox.answer(run, request.id, Answer(error=error))
+            await self._inbox.answer(run, request.id, await self._carry_out(run, request))
+
+    async def _carry_out(self, run: str, request: Request) -> Answer:
+        """Do what is asked and return once it is durable; or what refuses it, in words."""
+        driver = self._drivers.get(run)
+        if driver is None:
+            return Answer(error="the run has just ended")
+        if request.kind == "limits":
+            return Answer(data=capacity_document(driver.services.admission))
+        try:
+            error = await _do(driver, request)
+            await driver.stream.durable()
+        except FlowdError as failure:
+            return Answer(error=str(failure))
+        return Answer(error=error)
 
 
-def _refusal(driver: Driver, request: Request) -> str:
+async def _do(driver: Driver, request: Request) -> str:
     if driver.run.state in s.RUN_ENDED:
         return f"the run has already {driver.run.state}"
     unknown = [name for name in request.tasks if name not in driver.run.shape.index]
     if unknown:
         return f"the run has no task {unknown[0]}"
-    return "" if request.kind in {"cancel", "retry"} else f"this flowd cannot {request.kind}"
-
-
-def _carry_out(driver: Driver, request: Request) -> None:
     if request.kind == "cancel":
         driver.cancel(request.reason, request.by)
-    else:
+    elif request.kind == "retry":
         driver.tell(RetryAsked(tasks=request.tasks, downstream=request.downstream, by=request.by))
+    elif request.kind == "resolve" and len(request.tasks) == 1:
+        await resolve(driver, request.tasks[0], request.verdict, by=request.by, value=request.result)
+    else:
+        return f"this flowd cannot {request.kind}"
+    return ""

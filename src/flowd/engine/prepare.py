@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,16 +11,17 @@ from typing import Any
 
 import msgspec
 
-from flowd.authoring.resolve import Binding
+from flowd.authoring.resolve import Binding, parameters_of
 from flowd.core import states as s
 from flowd.core.commands import parse_command, render_argv
 from flowd.core.expressions import render_value
 from flowd.core.run import RunState
-from flowd.core.spec import Call, Output, TaskSpec
+from flowd.core.spec import Call, Output, Param, TaskSpec
 from flowd.core.views import moment
 from flowd.engine.files import Files
 from flowd.ports.executor import Work
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _SHELLS = {"sh": ("sh", "-e", "-c"), "bash": ("bash", "-e", "-o", "pipefail", "-c")}
 
 NO_BINDING = Binding(wants_ctx=False, result_parameters=())
@@ -48,6 +50,8 @@ class Resolver:
 
     def written(self, task: TaskSpec, values: Mapping[str, Any]) -> Prepared:
         """Resolved with paths as they are written. ExpressionError where that is not possible."""
+        if self._is_plain(task):
+            return Prepared(inputs=(), outputs=(), with_={}, env={}, action=self._action(task, {}))
         scope = self._scope(values, lambda path: path)
         inputs, outputs = self._paths(task, scope)
         scope["inputs"], scope["outputs"] = list(inputs), [path for _, path in outputs]
@@ -58,6 +62,11 @@ class Resolver:
             env=self._env(task, scope),
             action=self._action(task, scope),
         )
+
+    def _is_plain(self, task: TaskSpec) -> bool:
+        """Whether there is nothing in a task to resolve: a scope for it would be made in vain."""
+        texts = task.with_ or task.inputs or task.outputs or task.env or self._run.spec.env
+        return not texts and isinstance(task.action, Call)
 
     def outputs(self, task: TaskSpec) -> tuple[tuple[Output, str], ...]:
         """The outputs that are known without any other task; ExpressionError where one is not."""
@@ -74,12 +83,13 @@ class Resolver:
         values: Mapping[str, Any],
         *,
         attempt: int,
-        log: Path,
+        run_folder: Path,
         function: Callable[..., Any] | None,
         binding: Binding = NO_BINDING,
     ) -> Work:
         """The attempt's work, with absolute paths. ExpressionError where something does not resolve."""
-        scope = self._scope(values, lambda path: str(self._files.path(path)))
+        place = self._absolute
+        scope = {} if self._is_plain(task) else self._scope(values, place)
         inputs = [self._files.path(path) for written in prepared.inputs for path in self._files.matches(written)]
         outputs = [self._files.path(path) for _, path in prepared.outputs]
         scope["inputs"], scope["outputs"] = [str(path) for path in inputs], [str(path) for path in outputs]
@@ -90,9 +100,9 @@ class Resolver:
             attempt=attempt,
             folder=self._files.folder,
             cwd=self._files.path(task.cwd) if task.cwd else self._files.folder,
-            log=log,
+            run_folder=run_folder,
             env=env,
-            params=ReadParams(self._run.params),
+            params=ReadParams(self._params(place)),
             inputs=tuple(inputs),
             outputs=tuple(outputs),
             grace=task.grace,
@@ -106,6 +116,26 @@ class Resolver:
             action = self._action(task, scope)
             work.argv = (*_SHELLS[task.shell], action) if isinstance(action, str) else tuple(action)
             work.env = {**env, **self._reserved(work)}
+        return work
+
+    def question(
+        self,
+        task: TaskSpec,
+        values: Mapping[str, Any],
+        *,
+        attempt: int,
+        run_folder: Path,
+        function: Callable[..., Any],
+        binding: Binding,
+    ) -> Work:
+        """The work of asking a task's `reconcile` about an attempt: as the attempt's, with another function."""
+        prepared = self.written(task, values)
+        work = self.work(task, prepared, values, attempt=attempt, run_folder=run_folder, function=None)
+        taken = parameters_of(function)
+        work.argv, work.function, work.wants_ctx = (), function, binding.wants_ctx
+        arguments = render_value(task.with_, self._scope(values, self._absolute))
+        work.arguments = {name: value for name, value in arguments.items() if name in taken}
+        work.arguments |= {name: values.get(name) for name in binding.result_parameters}
         return work
 
     def _reserved(self, work: Work) -> dict[str, str]:
@@ -139,10 +169,21 @@ class Resolver:
             return parse_command(action.text).render(scope)
         return list(render_argv(action.argv or (), scope))
 
+    def _absolute(self, path: str) -> str:
+        return str(self._files.path(path))
+
+    def _params(self, place: Callable[[str], str]) -> dict[str, Any]:
+        """The run's parameters, those that are paths put in their place."""
+        declared, given = self._run.spec.params, self._run.params
+        return {
+            name: place(value) if isinstance(value, str) and _is_path(declared.get(name), value) else value
+            for name, value in given.items()
+        }
+
     def _scope(self, values: Mapping[str, Any], place: Callable[[str], str]) -> dict[str, Any]:
         run = self._run
         return {
-            "params": run.params,
+            "params": self._params(place),
             "env": os.environ,
             "run": {
                 "id": run.id,
@@ -203,6 +244,10 @@ class _Tasks(dict[str, Any]):
             "url": None,
         }
         return self[name]  # type: ignore[no-any-return]  # just put there
+
+
+def _is_path(param: Param | None, value: str) -> bool:
+    return param is not None and (param.type == "path" or (param.type == "uri" and not _SCHEME.match(value)))
 
 
 def _path(written: str, scope: Mapping[str, Any]) -> str:

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from flowd.authoring.pipeline import Pipeline
-from flowd.authoring.resolve import Binding, bind, resolve_call
+from flowd.authoring.resolve import Binding, bind, bind_reconcile, reconcile_key, resolve_call
 from flowd.core.errors import BadRequest
-from flowd.core.spec import Call, Definition
+from flowd.core.spec import Call, Definition, TaskSpec
 from flowd.engine.retrying import Strategies
 
 
 class Program:
-    """A definition and its functions, by task name."""
+    """A definition and its functions, by task name; `file` and `place` are how messages point into it."""
 
     def __init__(
         self,
@@ -23,6 +23,8 @@ class Program:
         functions: Mapping[str, Callable[..., Any]],
         bindings: Mapping[str, Binding],
         strategies: Mapping[str, Strategies],
+        file: str = "",
+        place: Callable[[tuple[str | int, ...]], tuple[int, int] | None] = lambda _path: None,
     ) -> None:
         self.definition = definition
         self.spec = definition.spec
@@ -30,6 +32,14 @@ class Program:
         self.functions = functions
         self.bindings = bindings
         self.strategies = strategies
+        self.file = file or definition.source or definition.spec.name
+        self.place = place
+
+    def within(self, definition: Definition) -> Program:
+        """The same functions for a run that was recorded with `definition`, whatever was edited since."""
+        if definition.spec == self.spec:
+            return self
+        return Program(definition, self.functions, self.bindings, self.strategies, self.file, self.place)
 
     def function_file(self, task: str) -> Path | None:
         """The file that a task's function was written in, where there is one."""
@@ -45,7 +55,10 @@ class Program:
 
 def from_pipeline(pipeline: Pipeline) -> Program:
     """The program of a pipeline as it stands; raises BadPipeline."""
-    return Program(pipeline.definition(), pipeline.functions, pipeline.bindings, pipeline.strategies)
+    definition = pipeline.definition()
+    return Program(
+        definition, pipeline.functions, pipeline.bindings, pipeline.strategies, pipeline.file, pipeline.place
+    )
 
 
 def from_definition(definition: Definition) -> Program:
@@ -56,15 +69,20 @@ def from_definition(definition: Definition) -> Program:
     functions: dict[str, Callable[..., Any]] = {}
     bindings: dict[str, Binding] = {}
     for task in definition.spec.tasks:
-        if not isinstance(task.action, Call):
-            continue
-        module, name = task.action.module, task.action.function
-        if module == "__main__" or "<" in name:
-            raise BadRequest(
-                f"task {task.name} calls {module}:{name}, which lives only in the program that started the run; "
-                "go on with engine.resume(run_id, pipeline) there, or move the function into a module"
-            )
-        function = resolve_call(Path(definition.folder), module, name)
-        functions[task.name] = function
-        bindings[task.name] = bind(function, task.needs, task.with_)
+        if isinstance(task.action, Call):
+            function = functions[task.name] = _imported(definition, task, task.action)
+            bindings[task.name] = bind(function, task.needs, task.with_)
+        if task.reconcile is not None:
+            key = reconcile_key(task.name)
+            functions[key] = _imported(definition, task, task.reconcile)
+            bindings[key] = bind_reconcile(functions[key], task.needs, task.with_)
     return Program(definition, functions, bindings, {})
+
+
+def _imported(definition: Definition, task: TaskSpec, call: Call) -> Callable[..., Any]:
+    if call.module == "__main__" or "<" in call.function:
+        raise BadRequest(
+            f"task {task.name} calls {call.module}:{call.function}, which lives only in the program that started the "
+            "run; go on with engine.resume(run_id, pipeline) there, or move the function into a module"
+        )
+    return resolve_call(Path(definition.folder), call.module, call.function)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 
 import anyio
@@ -27,7 +27,8 @@ class Adapters(msgspec.Struct, kw_only=True, eq=False):
 
     `describe(failure, folder)` puts an exception of the user's code into words;
     `key(name, folder)` names a pipeline among the checkpoints; `run_folder(run)` is where a
-    run's logs go.
+    run's logs go; `runs` names all runs, newest first; `end_leftovers` ends what processes an
+    earlier owner of this incarnation has left.
     """
 
     clock: Clock
@@ -40,6 +41,8 @@ class Adapters(msgspec.Struct, kw_only=True, eq=False):
     key: Callable[[str, Path], str]
     run_folder: Callable[[str], Path]
     followers: FollowerFactory
+    runs: Callable[[], list[str]]
+    end_leftovers: Callable[[str], Awaitable[None]]
     state_dir: str
     owner: str
 

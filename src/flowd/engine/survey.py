@@ -13,18 +13,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import msgspec
 
 from flowd.core import states as s
 from flowd.core.decide import decide
-from flowd.core.events import AnyEvent, Artifact, Reason
+from flowd.core.events import AnyEvent, Artifact, Reason, RunStarted
 from flowd.core.expressions import ExpressionError, references_of
 from flowd.core.freshness import Evidence, Known, Verdict, judge, product
 from flowd.core.run import RunState
 from flowd.core.stimuli import FoundFresh
+from flowd.engine import checkpointing
 from flowd.engine.files import ABSENT, Files
 from flowd.engine.fingerprint import Codes, digest_of, input_part, plain_parts
 from flowd.engine.prepare import Prepared, Resolver, referenced_results
+from flowd.engine.program import Program
+from flowd.engine.services import Adapters
 from flowd.ports.stores import Checkpoint
 
 FRESH, RUN, IF_NEEDED = "fresh", "run", "if_needed"
@@ -35,6 +40,18 @@ class Standing(msgspec.Struct, frozen=True):
 
     action: str
     reason: Reason
+
+
+async def foresee(
+    adapters: Adapters, program: Program, first: RunStarted, threads: anyio.CapacityLimiter | None
+) -> dict[str, Standing]:
+    """What a run that began with `first` would do with each task; nothing is written."""
+    state, now = RunState("plan", program.spec), adapters.clock.now()
+    state.apply(first, now)
+    known = await checkpointing.load(adapters, program)
+    survey = Survey(state, Files(program.folder), known, function_file=program.function_file)
+    standings, _ = await anyio.to_thread.run_sync(survey.pass_over, now, limiter=threads)
+    return {state.shape.specs[number].name: standing for number, standing in standings.items()}
 
 
 class Survey:

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from flowd.guardian import processes
+from flowd.guardian import memory, processes
 from flowd.guardian.output import TAIL_LINES, Log, Stream
 
 LEFTOVER_GRACE = 0.5  # seconds for what a finished main process left behind
@@ -43,6 +43,8 @@ class Attempt:
         self._asked: set[int] = set()
         self._stopped_at: float | None = None
         self._killed = False
+        self._oom_kills = memory.oom_kills()
+        self._oom = False
 
     @property
     def main_ended(self) -> bool:
@@ -59,6 +61,9 @@ class Attempt:
         self._status = status
         self._cpu = usage.ru_utime + usage.ru_stime
         self._peak = usage.ru_maxrss * _RSS_UNIT
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL and not self._killed:
+            now = memory.oom_kills()
+            self._oom = now is not None and self._oom_kills is not None and now > self._oom_kills
 
     def stop(self, now: float, grace: float) -> None:
         """End it: kindly at first, for good after `grace` seconds; a second call can only hasten that."""
@@ -127,6 +132,7 @@ class Attempt:
             "stopped_by": ("SIGKILL" if self._killed else "SIGTERM") if stopped else None,
             "stop_s": now - self._stopped_at if self._stopped_at is not None else None,
             "log_error": self._log.error,
+            "oom": self._oom,
         }
 
     def _last_line(self) -> str:

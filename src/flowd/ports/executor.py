@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from flowd.core.events import Error
+from flowd.core.events import Ending, Error
 from flowd.core.spec import TaskSpec
 
 
@@ -19,8 +19,9 @@ class Work(msgspec.Struct, kw_only=True, eq=False):
 
     `argv` is the program of a `run` action; `function` with `arguments` the call of a `call`
     action (`arguments` holds neither `ctx`: the executor passes its context where
-    `wants_ctx`). `env` is what flowd adds to the environment; paths are absolute. `log` is
-    the attempt's own file. `module_folder` is where the function's module is found.
+    `wants_ctx`). `env` is what flowd adds to the environment; paths are absolute. `run_folder`
+    is where the run is kept. `grace` may become shorter while the attempt runs: it is read when
+    the attempt is stopped.
     """
 
     run_id: str
@@ -28,7 +29,7 @@ class Work(msgspec.Struct, kw_only=True, eq=False):
     attempt: int
     folder: Path
     cwd: Path
-    log: Path
+    run_folder: Path
     env: Mapping[str, str] = {}
     params: Mapping[str, Any] = {}
     inputs: tuple[Path, ...] = ()
@@ -38,6 +39,16 @@ class Work(msgspec.Struct, kw_only=True, eq=False):
     wants_ctx: bool = False
     arguments: Mapping[str, Any] = {}
     grace: timedelta = timedelta(seconds=10)
+
+    @property
+    def log(self) -> Path:
+        """The attempt's own file. Made when it is asked for: most coroutines never have one."""
+        return log_path(self.run_folder, self.task.name, self.attempt)
+
+
+def log_path(run_folder: Path, task: str, attempt: int) -> Path:
+    """The file of an attempt's own output."""
+    return run_folder / "logs" / f"{task}.{attempt}.log"
 
 
 class Channel(Protocol):
@@ -53,6 +64,10 @@ class Channel(Protocol):
 
     def progress(self, done: float, total: float | None) -> None:
         """How far the attempt is."""
+        ...
+
+    def ended(self, ending: Ending) -> None:
+        """How the attempt's process ended; told before `Executor.run` returns or raises."""
         ...
 
 

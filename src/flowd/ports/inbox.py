@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What someone asks of a run: `cancel`, or `retry` of `tasks`; `by` says who."""
+    """What someone asks of a run; `by` says who.
+
+    `kind` is `cancel` (with a `reason`), `retry` of `tasks`, or `resolve` of the one task named,
+    with a `verdict` and the JSON `result` of one that succeeded; `limits` asks for the capacity
+    of the whole engine.
+    """
 
     id: str
     kind: str
@@ -17,12 +22,15 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str = ""
     tasks: tuple[str, ...] = ()
     downstream: bool = False
+    verdict: str = ""
+    result: Any = None
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What became of a request; `error` is empty where it was done and is durable."""
+    """What became of a request; `error` is empty where it was done and is durable. `data` is what was asked for."""
 
     error: str = ""
+    data: Any = None
 
 
 class Inbox(Protocol):

@@ -18,6 +18,11 @@ class Writer(Protocol):
         """The highest sequence number that is known to be synced."""
         ...
 
+    @property
+    def left_by(self) -> str:
+        """The incarnation of the run's last owner, whose processes may live still; empty where none can."""
+        ...
+
     def append(self, batch: Sequence[Envelope]) -> None:
         """Queue records in order and return at once; their `seq` continue the journal's.
 
@@ -40,7 +45,8 @@ class Journal(Protocol):
     async def create(self, run: str, definition: Definition) -> str:
         """Make the run with its `spec.json`, synced, and return that file's digest.
 
-        Raises FileExistsError if the run exists.
+        Raises FileExistsError if the run exists, but for one of the same definition in which
+        nothing is on record: whoever made it was cut off.
         """
         ...
 

@@ -232,6 +232,15 @@ class JournalConformance:
             await journal.create(RUN, sample_definition("other"))
         assert await journal.definition(RUN) == sample_definition()
 
+    async def test_a_run_that_never_began_can_be_made_again(self, journal: Journal) -> None:
+        """Whoever made it was cut off before the first record; after one, the id is taken."""
+        digest = await journal.create(RUN, sample_definition())
+        assert await journal.create(RUN, sample_definition()) == digest
+        async with journal.open(RUN) as writer:
+            writer.append(sample_records(1))
+        with pytest.raises(FileExistsError):
+            await journal.create(RUN, sample_definition())
+
     async def test_unknown_runs(self, journal: Journal) -> None:
         """What does not exist can be neither read nor written nor described."""
         with pytest.raises(NoSuchRun):

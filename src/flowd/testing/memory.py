@@ -77,6 +77,12 @@ class MemoryEngine(engine.Engine):
                 key=lambda name, place: f"{name}:{place}",
                 run_folder=lambda run: Path(folder, run),
                 followers=self._followers,
+                runs=self.journal.runs,
+                end_leftovers=_nothing_left,
                 state_dir="memory",
                 owner="memory",
             )
+
+
+async def _nothing_left(_incarnation: str) -> None:
+    """No process comes of a run in memory."""

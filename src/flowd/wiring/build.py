@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -15,12 +13,14 @@ from flowd.adapters.clock import SystemClock
 from flowd.adapters.executors.coroutine import CoroutineExecutor
 from flowd.adapters.executors.failure import describe
 from flowd.adapters.executors.guardian import Guardian
+from flowd.adapters.executors.leftovers import end_leftovers
 from flowd.adapters.executors.process import ProcessExecutor
 from flowd.adapters.executors.shell import ShellExecutor
 from flowd.adapters.executors.thread import ThreadExecutor
 from flowd.adapters.followers.attempt_log import AttemptLog
 from flowd.adapters.inbox import FileInbox
 from flowd.adapters.journal.file import FileJournal
+from flowd.adapters.journal.lock import new_incarnation
 from flowd.adapters.results import FileResults
 from flowd.authoring.pipeline import Pipeline
 from flowd.engine import engine
@@ -40,8 +40,8 @@ async def file_adapters(
     state_dir: Path, clock: Clock | None = None, followers: FollowerFactory = no_followers
 ) -> AsyncIterator[Adapters]:
     """The adapters of a state directory, open."""
-    incarnation = f"{os.getpid()}-{secrets.token_hex(6)}"
-    async with FileJournal(state_dir) as journal, Guardian(incarnation) as guardian:
+    incarnation = new_incarnation()
+    async with FileJournal(state_dir, incarnation=incarnation) as journal, Guardian(incarnation) as guardian:
 
         def all_followers(run: str, folder: Path) -> Sequence[Any]:
             return (AttemptLog(folder), *followers(run, folder))
@@ -62,6 +62,8 @@ async def file_adapters(
             key=lambda name, folder: pipeline_key(name, folder, state_dir),
             run_folder=journal.run_folder,
             followers=all_followers,
+            runs=journal.runs,
+            end_leftovers=end_leftovers,
             state_dir=str(state_dir),
             owner=incarnation,
         )

@@ -40,6 +40,12 @@ async def _adapters(state_dir: Path) -> AsyncIterator[Adapters]:
             key=lambda name, folder: pipeline_key(name, folder, state_dir),
             run_folder=journal.run_folder,
             followers=lambda _run, _folder: (),
+            runs=journal.runs,
+            end_leftovers=_nothing_left,
             state_dir=str(state_dir),
             owner="plan",
         )
+
+
+async def _nothing_left(_incarnation: str) -> None:
+    """Who only plans enters no run."""

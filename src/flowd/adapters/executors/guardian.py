@@ -23,7 +23,7 @@ import anyio
 import msgspec
 
 import flowd.guardian
-from flowd.core.events import Error
+from flowd.core.events import Ending, Error
 from flowd.guardian import processes
 from flowd.guardian.wire import Incoming, Outgoing
 from flowd.ports.executor import Abandoned, CommandFailed, NotStarted
@@ -57,7 +57,8 @@ class ProcessReport(msgspec.Struct, kw_only=True, frozen=True):
     `tail` the last 50 lines it said; `last_line` the last that was not empty, of stderr first;
     `dropped` the bytes of output that are not in the file, `log_error` why the file could not
     take them, if not for its cap; `leftovers` how many processes outlived it and were ended.
-    `stopped_by` (SIGTERM or SIGKILL) and `stop_s` are set where it was stopped.
+    `stopped_by` (SIGTERM or SIGKILL) and `stop_s` are set where it was stopped; `oom`, where the
+    kernel says that it ended something for want of memory at that time.
     """
 
     exit_code: int | None = None
@@ -71,6 +72,24 @@ class ProcessReport(msgspec.Struct, kw_only=True, frozen=True):
     stopped_by: str | None = None
     stop_s: float | None = None
     log_error: str | None = None
+    oom: bool = False
+
+    def ending(self) -> Ending:
+        """The same as it is recorded: what a process said last counts where it ended badly."""
+        sender = None
+        if self.signal is not None:
+            sender = "flowd" if self.stopped_by else "oom_killer" if self.oom else "unknown"
+        return Ending(
+            stopped_by=self.stopped_by,
+            stop_s=None if self.stop_s is None else round(self.stop_s, 6),
+            exit_code=self.exit_code,
+            signal=self.signal,
+            sender=sender,
+            cpu_s=round(self.cpu_s, 6),
+            peak_rss=self.peak_rss,
+            leftovers=self.leftovers,
+            tail=() if self.exit_code == 0 else self.tail,
+        )
 
 
 class GuardianLost(CommandFailed):
@@ -257,11 +276,19 @@ class Guardian:
         return self._line.process.pid if self._line is not None and not self._line.lost else None
 
     async def run(
-        self, command: Command, *, every: float | None = None, look: Callable[[], Awaitable[None]] | None = None
+        self,
+        command: Command,
+        *,
+        grace: Callable[[], float] | None = None,
+        every: float | None = None,
+        look: Callable[[], Awaitable[None]] | None = None,
+        ended: Callable[[Ending], None] = lambda _ending: None,
     ) -> ProcessReport:
         """Run `command` until nothing of it is left; `look` is awaited every `every` seconds meanwhile.
 
-        Cancelled, it stops the processes (SIGTERM, `grace`, SIGKILL) before it passes the
+        `ended` is told how it ended, also where that is not returned.
+
+        Cancelled, it stops the processes (SIGTERM, the grace, SIGKILL) before it passes the
         cancellation on; cancelled again, it does not wait for the grace. Raises CommandFailed
         where the program cannot run, NotStarted where the machine has no room for it,
         GuardianLost, and Abandoned where even SIGKILL does not end it.
@@ -277,9 +304,13 @@ class Guardian:
                 if look is not None and not watched.ended.is_set():
                     await look()
         except BaseException:
-            line.stop(watched, command.grace)
-            await self._until_ended(line, watched, command.grace)
+            seconds = command.grace if grace is None else grace()
+            line.stop(watched, seconds)
+            await self._until_ended(line, watched, seconds)
             raise
+        finally:
+            if watched.report is not None:
+                ended(watched.report.ending())
         return watched.outcome()
 
     async def _until_ended(self, line: _Line, watched: _Watched, grace: float) -> None:

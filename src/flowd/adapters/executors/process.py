@@ -70,7 +70,12 @@ class ProcessExecutor:
             try:
                 transport.write(frame(REQUEST, request))
                 argv = (sys.executable, "-P", "-c", _BEGIN, _ROOT)
-                report = await self._guardian.run(command_of(work, argv, (theirs.fileno(),)))
+                command = command_of(work, argv, (theirs.fileno(),))
+                report = await self._guardian.run(
+                    command,
+                    grace=lambda: work.grace.total_seconds(),  # noqa: PLW0108  # it may be shorter by then
+                    ended=channel.ended,
+                )
                 theirs.close()
                 with anyio.move_on_after(_LAST_WORDS):
                     await conversation.closed.wait()

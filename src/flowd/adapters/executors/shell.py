@@ -57,7 +57,11 @@ class ShellExecutor:
         command = command_of(work, work.argv)
         try:
             report = await self._guardian.run(
-                command, every=LOOK_EVERY, look=partial(self._in_thread, reports.look) if reports.live else None
+                command,
+                grace=lambda: work.grace.total_seconds(),  # noqa: PLW0108  # it may be shorter by then
+                every=LOOK_EVERY,
+                look=partial(self._in_thread, reports.look) if reports.live else None,
+                ended=channel.ended,
             )
         finally:
             with anyio.CancelScope(shield=True):
@@ -98,6 +102,8 @@ def remark(report: ProcessReport, channel: Channel) -> None:
 def outcome(report: ProcessReport) -> str:
     """How a process ended, in a few words and its last line."""
     how = f"killed by {report.signal}" if report.signal else f"exit code {report.exit_code}"
+    if report.oom:
+        how += f" (out of memory; it had used {report.peak_rss / 2**20:.0f} MiB)"
     said = "".join(sign if sign.isprintable() else "·" for sign in _COLOUR.sub("", report.last_line))
     return f"{how}: {cut(said, 500)}" if said else how
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from flowd.core.events import Envelope, TaskFailed, TaskRetryScheduled, TaskTimedOut
+from flowd.ports.executor import log_path
 from flowd.ports.follower import Signal
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
@@ -18,7 +19,7 @@ class AttemptLog:
     """Appends each `ctx.log` line, as JSON, to `logs/<task>.<attempt>.log` of its run; and a failure's traceback."""
 
     def __init__(self, run_folder: Path) -> None:
-        self._folder = run_folder / "logs"
+        self._folder = run_folder
 
     def signal(self, signal: Signal) -> None:
         """Append a log line at once: it can be followed live, and outlives the process."""
@@ -33,8 +34,8 @@ class AttemptLog:
                 self._append(event.task, event.attempt, event.error.traceback.encode("utf-8", "backslashreplace"))
 
     def _append(self, task: str, attempt: int, data: bytes) -> None:
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        path = self._folder / f"{task}.{attempt}.log"
+        path = log_path(self._folder, task, attempt)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         with open(descriptor, "ab") as file:
             file.write(data)

@@ -163,11 +163,9 @@ def _put(fields: dict[str, Any], name: str, value: Any) -> None:
     if value is None or value in ("", (), {}, False):
         return
     if isinstance(value, e.Error):
-        fields["error"] = f"{value.type}: {value.message}"
-        if value.where:
-            fields["where"] = value.where
-        if value.exit_code is not None:
-            fields["exit_code"] = value.exit_code
+        fields |= _of_error(value)
+    elif isinstance(value, e.Ending):
+        fields |= _of_ending(value)
     elif isinstance(value, e.Reason):
         fields["reason"], fields["code"] = value.sentence, value.code
     elif isinstance(value, e.Stored):
@@ -181,6 +179,17 @@ def _put(fields: dict[str, Any], name: str, value: Any) -> None:
         fields[name] = _moment(value)
     else:
         fields[name] = list(value) if isinstance(value, tuple) else value
+
+
+def _of_error(error: e.Error) -> dict[str, Any]:
+    said = {"error": f"{error.type}: {error.message}", "where": error.where, "exit_code": error.exit_code}
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _of_ending(ending: e.Ending) -> dict[str, Any]:
+    """What is worth a line's space: nothing of a process that ended well, and not its last lines."""
+    told: dict[str, Any] = msgspec.to_builtins(ending)
+    return {} if ending.exit_code == 0 else {name: value for name, value in told.items() if name != "tail"}
 
 
 def _moment(at: datetime) -> str:

@@ -31,9 +31,12 @@ _REMEMBERED = 256
 
 
 class FileJournal:
-    """All runs of one state directory. `now` stamps what an owner says of itself."""
+    """All runs of one state directory. `incarnation` and `now` are what an owner says of itself."""
 
-    def __init__(self, state_dir: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self, state_dir: Path, *, incarnation: str = "", now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._incarnation = incarnation
         self.state_dir = state_dir.absolute()
         self._layout = Layout(self.state_dir)
         self._threads = disk.FileThreads(_THREADS, "flowd-journal")
@@ -51,7 +54,8 @@ class FileJournal:
         Entering locks, validates and repairs it; leaving writes what is queued and unlocks it.
         Raises StateLocked with the holder, NoSuchRun, StateDamaged with file, offset and line.
         """
-        return _Opened(self._layout, run, self._threads, self._now)
+        segment = OpenSegment(self._layout.folder(run), run, self._incarnation)
+        return _Opened(self._layout, run, segment, self._threads, self._now)
 
     async def read(self, run: str, after: int = 0) -> AsyncIterator[Envelope]:
         """The durable records with `seq > after`, in order; safe beside a writer.
@@ -166,19 +170,29 @@ class FileJournal:
 class _Opened:
     """An open run, from its lock to the end of its last commit."""
 
-    def __init__(self, layout: Layout, run: str, threads: disk.FileThreads, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        run: str,
+        segment: OpenSegment,
+        threads: disk.FileThreads,
+        now: Callable[[], datetime],
+    ) -> None:
         self._layout = layout
         self._run = run
         self._threads = threads
         self._now = now
-        self._segment: OpenSegment | None = None
+        self._segment = segment
         self._writing: WriterTask | None = None
 
     async def __aenter__(self) -> GroupWriter:
-        segment = self._segment = OpenSegment(self._layout.folder(self._run), self._run)
+        segment = self._segment
         try:
             await self._threads.run(self._open, segment)
-            writer = GroupWriter(self._run, segment.mark.seq, segment.mark.checksum, self._commit, segment.repairs)
+            mark = segment.mark
+            writer = GroupWriter(
+                self._run, mark.seq, mark.checksum, self._commit, segment.repairs, left_by=segment.left_by
+            )
             self._writing = WriterTask(writer)
             await self._writing.__aenter__()
         except BaseException:
@@ -190,7 +204,6 @@ class _Opened:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._writing is not None
-        assert self._segment is not None
         try:
             await self._writing.__aexit__(kind, error, trace)
         finally:
@@ -201,7 +214,6 @@ class _Opened:
         segment.open(self._now())
 
     async def _commit(self, data: bytes, seq: int, checksum: int) -> None:
-        assert self._segment is not None
         await self._threads.run(self._segment.commit, data, seq, checksum)
 
 

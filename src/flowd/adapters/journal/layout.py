@@ -97,16 +97,20 @@ class Layout:
     def make(self, run: str, definition: Definition) -> str:
         """Make a run's folder and what stands in it from the start; the digest of its `spec.json`.
 
-        `spec.json` comes last: a folder without one was never a run, and is made anew.
+        `spec.json` comes last: a folder without one was never a run, and is made anew. One of the
+        same definition without a record has not begun, and may be begun. FileExistsError otherwise.
         """
         folder = self.folder(run)
         self.prepare()
         with suppress(FileExistsError):
             folder.mkdir(disk.FOLDER_MODE)
-        with lock.alone(folder):
-            if os.path.lexists(folder / "spec.json"):
-                raise FileExistsError(f"run {run} exists in {self.state_dir}")
-            digest = _fill(folder, definition)
+        if not os.path.lexists(folder / "spec.json"):
+            with lock.alone(folder):
+                if not os.path.lexists(folder / "spec.json"):
+                    _fill(folder, definition)
+        digest = hashlib.sha256(_spec_file(definition)).hexdigest()
+        if os.lstat(segment_path(folder, 1)).st_size or read_definition(folder)[1] != digest:
+            raise FileExistsError(f"run {run} exists in {self.state_dir}")
         disk.sync_folder(self.runs)
         return digest
 
@@ -146,8 +150,12 @@ def _refuse_newer(path: Path, found: int) -> None:
         )
 
 
-def _fill(folder: Path, definition: Definition) -> str:
-    """Put into a new run's folder what stands there from the start; the digest of its definition."""
+def _spec_file(definition: Definition) -> bytes:
+    return msgspec.json.encode(_SpecFile(format=JOURNAL_FORMAT, definition=definition))
+
+
+def _fill(folder: Path, definition: Definition) -> None:
+    """Put into a new run's folder what stands there from the start."""
     for name in ("inbox", "logs"):
         (folder / name).mkdir(disk.FOLDER_MODE, exist_ok=True)
     os.close(disk.open_regular(segment_path(folder, 1), os.O_WRONLY | os.O_CREAT))
@@ -156,6 +164,4 @@ def _fill(folder: Path, definition: Definition) -> str:
         disk.write_all(descriptor, Mark(segment=1, seq=0, offset=0, checksum=0, boot=disk.boot_id()).encoded())
     finally:
         os.close(descriptor)
-    data = msgspec.json.encode(_SpecFile(format=JOURNAL_FORMAT, definition=definition))
-    disk.write_atomic(folder / "spec.json", data)
-    return hashlib.sha256(data).hexdigest()
+    disk.write_atomic(folder / "spec.json", _spec_file(definition))

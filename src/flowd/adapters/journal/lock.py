@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import socket
 import time
 from collections.abc import Iterator
@@ -40,21 +41,30 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
         return f"pid {self.pid} on {self.host}{since}" if self.pid else "another process"
 
 
-def this_process(now: datetime) -> Owner:
-    """Name the present process as an owner; its incarnation is its pid, start and boot, so a reused pid is not it."""
-    boot = disk.boot_id()
+def this_process(now: datetime, incarnation: str = "") -> Owner:
+    """Name the present process as an owner; `incarnation` marks the processes of its tasks."""
+    return Owner(
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        boot_id=disk.boot_id(),
+        started_at=now,
+        incarnation=incarnation or new_incarnation(),
+    )
+
+
+def new_incarnation() -> str:
+    """A name that no other owner ever has: pid, start of the process and of the machine, and chance."""
     try:
         started = Path("/proc/self/stat").read_text("ascii", errors="replace").rpartition(")")[2].split()[19]
     except OSError:
         started = "0"
-    pid = os.getpid()
-    return Owner(
-        pid=pid,
-        host=socket.gethostname(),
-        boot_id=boot,
-        started_at=now,
-        incarnation=f"{pid}-{started}-{boot[:8]}",
-    )
+    return f"{os.getpid()}-{started}-{disk.boot_id()[:8]}-{secrets.token_hex(4)}"
+
+
+def last_here(folder: Path) -> str:
+    """The incarnation of the last owner, if it was in this start of this machine: no other has processes here."""
+    last = read_owner(folder)
+    return last.incarnation if last.boot_id == disk.boot_id() else ""
 
 
 def take(folder: Path) -> int:

@@ -21,8 +21,11 @@ from flowd.core.events import Envelope
 from flowd.core.spec import Definition
 
 
-class _Kept:
-    """One run: its definition, its lines, where they end, and whether someone writes it."""
+class Kept:
+    """One run: its definition, its lines, where they end, and whether someone writes it.
+
+    `cut` is for simulated deaths: what a dead writer left in part is not written to again by it.
+    """
 
     def __init__(self, definition: bytes) -> None:
         self.definition = definition
@@ -30,20 +33,22 @@ class _Kept:
         self.seq = 0
         self.checksum = 0
         self.owned = False
+        self.cut = False
 
 
 class MemoryJournal:
     """All runs of one object."""
 
     def __init__(self) -> None:
-        self._runs: dict[str, _Kept] = {}
+        self._runs: dict[str, Kept] = {}
 
     async def create(self, run: str, definition: Definition) -> str:
-        """Make the run and return the digest of its definition. FileExistsError if it exists."""
-        if run in self._runs:
-            raise FileExistsError(f"run {run} exists")
+        """Make the run and return the digest of its definition. FileExistsError if it exists and has begun."""
         data = msgspec.json.encode(definition)
-        self._runs[run] = _Kept(data)
+        known = self._runs.get(run)
+        if known is not None and (known.lines or known.definition != data):
+            raise FileExistsError(f"run {run} exists")
+        self._runs[run] = Kept(data)
         return hashlib.sha256(data).hexdigest()
 
     def open(self, run: str) -> AbstractAsyncContextManager[GroupWriter]:
@@ -64,11 +69,17 @@ class MemoryJournal:
         """The definition the run was created with. NoSuchRun."""
         return msgspec.json.decode(self.kept(run).definition, type=Definition)
 
+    async def commit(self, kept: Kept, data: bytes, seq: int, checksum: int) -> None:
+        """Make lines durable, up to a record with this number and checksum; a test may let it fail."""
+        await anyio.lowlevel.checkpoint()
+        kept.lines += data
+        kept.seq, kept.checksum = seq, checksum
+
     def runs(self) -> list[str]:
         """The ids of all runs, newest first."""
         return list(reversed(self._runs))
 
-    def kept(self, run: str) -> _Kept:
+    def kept(self, run: str) -> Kept:
         """What is kept of a run. NoSuchRun."""
         try:
             return self._runs[run]
@@ -82,14 +93,14 @@ class _Opened:
     def __init__(self, journal: MemoryJournal, run: str) -> None:
         self._journal = journal
         self._run = run
-        self._kept: _Kept | None = None
+        self._kept: Kept | None = None
         self._writing: WriterTask | None = None
 
     async def __aenter__(self) -> GroupWriter:
         kept = self._journal.kept(self._run)
         if kept.owned:
             raise StateLocked(f"run {self._run} is held by this process")
-        kept.owned = True
+        kept.owned, kept.cut = True, False
         self._kept = kept
         try:
             self._writing = WriterTask(GroupWriter(self._run, kept.seq, kept.checksum, self._commit))
@@ -110,6 +121,4 @@ class _Opened:
 
     async def _commit(self, data: bytes, seq: int, checksum: int) -> None:
         assert self._kept is not None
-        await anyio.lowlevel.checkpoint()
-        self._kept.lines += data
-        self._kept.seq, self._kept.checksum = seq, checksum
+        await self._journal.commit(self._kept, data, seq, checksum)

@@ -22,8 +22,10 @@ class OpenSegment:
     after `close` lets everything go again.
     """
 
-    def __init__(self, folder: Path, run: str) -> None:
+    def __init__(self, folder: Path, run: str, incarnation: str = "") -> None:
         self.repairs: list[Repair] = []
+        self.left_by = ""
+        self._incarnation = incarnation
         self.mark = Mark(segment=1, seq=0, offset=0, checksum=0, boot="")
         self._folder = folder
         self._run = run
@@ -48,7 +50,8 @@ class OpenSegment:
                     self._file = disk.open_regular(self._path, os.O_WRONLY | os.O_APPEND)
                     self._mark_file = disk.open_regular(self._folder / "mark", os.O_WRONLY | os.O_CREAT)
                     os.pwrite(self._mark_file, self.mark.encoded(), 0)
-                    lock.write_owner(self._folder, lock.this_process(now))
+                    self.left_by = lock.last_here(self._folder)
+                    lock.write_owner(self._folder, lock.this_process(now, self._incarnation))
             except BaseException:
                 self._release()
                 raise

@@ -29,12 +29,21 @@ Commit = Callable[[bytes, int, int], Awaitable[None]]
 class GroupWriter:
     """The writer of one run's journal. `append` and `durable` belong to the loop's thread.
 
-    `repairs` says what was set aside when the journal was opened. The first failure is for
+    `repairs` says what was set aside when the journal was opened, `left_by` who had it before. The first failure is for
     ever: nothing is written after it, and every call raises it again.
     """
 
-    def __init__(self, run: str, seq: int, checksum: int, commit: Commit, repairs: Sequence[Repair] = ()) -> None:
+    def __init__(
+        self,
+        run: str,
+        seq: int,
+        checksum: int,
+        commit: Commit,
+        repairs: Sequence[Repair] = (),
+        left_by: str = "",
+    ) -> None:
         self.repairs = list(repairs)
+        self.left_by = left_by
         self._run = run
         self._seq = seq
         self._durable = seq

@@ -1,0 +1,119 @@
+"""The runs that go on in this process: each is owned from here to its end, by one driver in one task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import partial
+
+import anyio
+from anyio.abc import TaskGroup
+
+from flowd.core.stimuli import Stimulus
+from flowd.engine import admitting, checkpointing
+from flowd.engine.driver import RUN_LIMIT, Driver
+from flowd.engine.entering import Enter
+from flowd.engine.handle import Run
+from flowd.engine.services import Services
+from flowd.engine.stream import Stream
+
+
+class Fleet:
+    """The living runs of one engine, in `group`; `limits` are the engine's own."""
+
+    def __init__(self, services: Services, group: TaskGroup, limits: Mapping[str, float]) -> None:
+        self.drivers: dict[str, Driver] = {}
+        self._services = services
+        self._group = group
+        self._limits = limits
+        self._owned: dict[str, anyio.Event] = {}
+        self._ended: dict[str, anyio.Event] = {}
+        self._failures: dict[str, Exception] = {}
+
+    def __contains__(self, run_id: str) -> bool:
+        """Whether the run is being opened or goes on here."""
+        return run_id in self._owned
+
+    def handle(self, run_id: str) -> Run:
+        """The run as a host program holds it, living or not."""
+        adapters = self._services.adapters
+        driver, ended = self.drivers.get(run_id), self._ended.get(run_id)
+        return Run(run_id, adapters, driver, ended, partial(self._failures.get, run_id))
+
+    async def living(self, run_id: str) -> Driver | None:
+        """The driver of a run that is being opened or goes on here; None where it does neither, or ended meanwhile."""
+        if run_id in self._owned:
+            await self._owned[run_id].wait()
+        return self.drivers.get(run_id)
+
+    async def tell(self, run_id: str, asked: Stimulus, otherwise: Enter) -> Run:
+        """Tell a run something: here where it goes on here, else by entering it so that it is told."""
+        if run_id not in self:
+            return await self.launch(run_id, otherwise)
+        driver = await self.living(run_id)
+        if driver is not None:
+            driver.tell(asked)
+        return self.handle(run_id)
+
+    async def launch(self, run_id: str, enter: Enter) -> Run:
+        """Start the run's driver and return when it owns the run; raise what kept it from that.
+
+        A run that is being opened here already is waited for.
+        """
+        if run_id in self:
+            await self.living(run_id)
+            return self.handle(run_id)
+        self._ended[run_id] = anyio.Event()
+        self._failures.pop(run_id, None)
+        owned = self._owned[run_id] = anyio.Event()
+        self._group.start_soon(self._drive, run_id, enter, name=f"flowd run {run_id}")
+        await owned.wait()
+        failure = self._failures.get(run_id)
+        if failure is not None and run_id not in self.drivers:
+            raise failure
+        return self.handle(run_id)
+
+    async def end(self, on_exit: str, grace: timedelta) -> None:
+        """Do to all runs what `on_exit` says (cancel, drain, detach), and return when none is left."""
+        for driver in list(self.drivers.values()):
+            if on_exit == "cancel":
+                driver.cancel("the engine was closed", "engine", within=grace)
+            elif on_exit == "detach":
+                driver.interrupt(within=grace)
+        with anyio.CancelScope(shield=True):
+            while self._ended:
+                await next(iter(self._ended.values())).wait()
+
+    async def _drive(self, run_id: str, enter: Enter) -> None:
+        """Own a run from here to its end; its failure is the run's, never the engine's."""
+        services, adapters = self._services, self._services.adapters
+        try:
+            async with adapters.journal.open(run_id) as writer, anyio.create_task_group() as group:
+                if writer.left_by:
+                    await adapters.end_leftovers(writer.left_by)
+                entry = await enter(writer)
+                followers = adapters.followers(run_id, adapters.run_folder(run_id))
+                stream = Stream(run_id, writer, entry.last, followers)
+                driver = self.drivers[run_id] = Driver(services, entry, stream)
+                admitting.open_limits(services.admission, self._limits, entry.program.spec)
+                await checkpointing.announce(adapters, entry.program, run_id)
+                group.start_soon(stream.publish, name="flowd publish")
+                await driver.enter()
+                self._owned[run_id].set()
+                await driver.drive()
+                group.cancel_scope.cancel()
+            await checkpointing.merge(adapters, entry.program, entry.state)
+        except Exception as error:  # noqa: BLE001  # given to whoever waits for the run
+            self._failures[run_id] = single(error)
+        finally:
+            services.admission.drop((run_id, RUN_LIMIT))
+            self.drivers.pop(run_id, None)
+            self._owned.pop(run_id).set()
+            self._ended.pop(run_id).set()
+
+
+def single(error: Exception) -> Exception:
+    """The one error inside a group of one, since whoever waits for a run wants that."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

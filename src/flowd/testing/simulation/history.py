@@ -1,0 +1,178 @@
+"""One simulated history: lives of an engine one after the other, until nothing can go on."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from random import Random
+from typing import Any
+
+import anyio
+
+from flowd.adapters.checkpoints import MemoryCheckpoints
+from flowd.adapters.results import MemoryResults
+from flowd.authoring.pipeline import Pipeline
+from flowd.authoring.retry import Retry
+from flowd.core import states as s
+from flowd.core.errors import BadRequest, FlowdError, NoSuchRun
+from flowd.core.run import fold
+from flowd.engine.handle import Result, Run
+from flowd.testing.memory import MemoryEngine
+from flowd.testing.simulation import promises
+from flowd.testing.simulation.loop import VirtualClock, VirtualLoop
+from flowd.testing.simulation.world import Script, ScriptedExecutor, Witness, World
+
+RUN = "run"
+MOST_DEATHS = 8
+MOST_LIVES = 60
+
+
+class History:
+    """Everything that one seed decides, and the lives it leads to."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.random = Random(seed)  # noqa: S311  # a seed has to give the same history
+        self.world = World(self.random)
+        self.deaths = 0
+        self._retries = 2
+        self._checkpoints = MemoryCheckpoints()
+        self._results = MemoryResults()
+        self.pipeline = self._pipeline()
+        self._executor = ScriptedExecutor(
+            self.world,
+            {(task.name, n): self._script() for task in self.pipeline.spec.tasks for n in range(8)},
+        )
+
+    def _pipeline(self) -> Pipeline:
+        random = self.random
+        pipeline = Pipeline("simulated", folder="/", limits={"db": 2}, max_concurrency=random.choice((None, 1, 2, 3)))
+
+        async def body() -> None: ...
+
+        for number in range(random.randint(1, 7)):
+            earlier = [f"t{n}" for n in range(number)]
+            wanted: dict[str, Any] = {
+                "needs": random.sample(earlier, min(len(earlier), random.choice((0, 1, 1, 2)))),
+                "idempotent": random.random() < 0.6,
+                "priority": random.choice((None, 1)),
+                "timeout": random.choice((None, None, "1s")),
+                "uses": random.choice((None, {"db": 1}, {"db": 2})),
+            }
+            if random.random() < 0.5:
+                backoff = random.choice(("constant", "linear", "exponential"))
+                wanted["retry"] = Retry(attempts=random.randint(2, 3), backoff=backoff, delay="500ms")
+            pipeline.task(body, name=f"t{number}", **wanted)
+        return pipeline
+
+    def _script(self) -> Script:
+        return Script(self.random.choice((0.0, 0.001, 0.1, 1.5)), self.random.random() < 0.75)
+
+    # --- lives -----------------------------------------------------------------------------------
+
+    def lead(self) -> None:
+        """Live until the run has ended for good. Raises Broken where a promise was not kept."""
+        for _ in range(MOST_LIVES):
+            steps = None
+            if self.deaths < MOST_DEATHS and self.random.random() < 0.8:
+                steps = self.random.choice((self.random.randint(1, 60), self.random.randint(1, 400)))
+            succeeded = self._succeeded()
+            ended = self._live(steps)
+            promises.after_a_life(self.world, self.pipeline.spec, RUN, succeeded)
+            if ended:
+                promises.at_the_end(self.world, self.pipeline.spec, RUN)
+                return
+        raise promises.Broken(f"the run did not come to an end in {MOST_LIVES} lives")
+
+    def _succeeded(self) -> set[str]:
+        """The tasks that are durably done."""
+        try:
+            run = fold(RUN, self.pipeline.spec, self.world.envelopes(RUN))
+        except NoSuchRun:
+            return set()
+        return {spec.name for spec, task in zip(run.shape.specs, run.tasks, strict=True) if task.state in s.OK}
+
+    def _live(self, steps: int | None) -> bool:
+        self.world.begin_life(steps)
+        loop = VirtualLoop(self.world.now, self.world.step)
+        try:
+            return loop.run_until_complete(self._life())
+        finally:
+            self.world.now = loop.time()
+            self.deaths += self.world.dead
+            loop.close()
+
+    async def _life(self) -> bool:
+        """One engine, until it is killed or its run is still; whether the run has ended for good."""
+        engine = MemoryEngine(
+            journal=self.world.journal,
+            checkpoints=self._checkpoints,
+            results=self._results,
+            clock=VirtualClock(),
+            executors={"async": self._executor},
+            followers=lambda _run, _folder: [Witness(self.world)],
+            on_exit="detach",
+            grace="1s",
+        )
+        ended = False
+        with suppress(FlowdError):  # what a dead engine raises, nobody hears
+            async with engine, anyio.create_task_group() as group:
+                group.start_soon(self._until_dead, group.cancel_scope)
+                run = await self._enter(engine)
+                group.start_soon(self._meddle, run)
+                result = await run.wait()
+                if not self.world.dead:
+                    promises.replay_equals_live(self.world, self.pipeline.spec, RUN, result)
+                    ended = result.state in s.RUN_ENDED and not self._wants_retry(result)
+                group.cancel_scope.cancel()
+        return ended and not self.world.dead
+
+    async def _until_dead(self, scope: anyio.CancelScope) -> None:
+        await self.world.death()
+        scope.cancel()
+
+    async def _enter(self, engine: MemoryEngine) -> Run:
+        """Start the run, or go on with it as a person would who sees how it stands."""
+        if not self._known():
+            return await engine.start(self.pipeline, run_id=RUN)
+        state = fold(RUN, self.pipeline.spec, self.world.envelopes(RUN))
+        if state.state in s.RUN_ENDED:
+            return await engine.retry(RUN, pipeline=self.pipeline)
+        uncertain = [name for name in state.shape.index if state.task(name).state == s.UNCERTAIN]
+        if uncertain and self.random.random() < 0.7:
+            verdict = self.random.choice(("succeeded", "failed", "rerun"))
+            with suppress(BadRequest):
+                return await engine.resolve(RUN, self.random.choice(uncertain), verdict, pipeline=self.pipeline)
+        return await engine.start(self.pipeline, run_id=RUN)
+
+    def _known(self) -> bool:
+        try:
+            return bool(self.world.journal.kept(RUN).lines)
+        except NoSuchRun:
+            return False
+
+    async def _meddle(self, run: Run) -> None:
+        """What a person may do while the run goes on."""
+        if self.random.random() < 0.8:
+            return
+        await anyio.sleep(self.random.choice((0.0, 0.05, 0.4, 1.2)))
+        with suppress(FlowdError):
+            await self.random.choice((run.cancel, run.pause))()
+
+    def _wants_retry(self, result: Result) -> bool:
+        if result.ok or self._retries == 0 or self.random.random() < 0.5:
+            return False
+        self._retries -= 1
+        return True
+
+
+def simulate(seed: int) -> History:
+    """Lead the history of one seed to its end. Raises Broken, with the seed, where a promise was not kept."""
+    history = History(seed)
+    try:
+        history.lead()
+    except Exception as error:
+        raise promises.Broken(f"seed {seed}: {type(error).__name__}: {error}") from error
+    finally:
+        asyncio.set_event_loop(None)
+    return history

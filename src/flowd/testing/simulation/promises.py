@@ -1,0 +1,137 @@
+"""What must hold in every history, whoever was killed when: read from the journal and the ledger alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from flowd.core import events as e
+from flowd.core import states as s
+from flowd.core.errors import NoSuchRun
+from flowd.core.run import RunState, fold
+from flowd.core.spec import PipelineSpec, task_map
+from flowd.core.views import run_document
+from flowd.engine.handle import Result
+from flowd.testing.simulation.world import World
+
+
+class Broken(Exception):
+    """A promise was not kept."""
+
+
+def after_a_life(world: World, spec: PipelineSpec, run: str, succeeded: set[str]) -> None:
+    """What holds after each life; `succeeded` were durably done when it began."""
+    try:
+        envelopes = world.envelopes(run)
+    except NoSuchRun:  # killed before it was made
+        return
+    _told_is_on_disk(world, envelopes)
+    _starts_are_legal(spec, run, envelopes)
+    _nothing_silently_twice(world, spec, envelopes)
+    _limits_held(world, spec)
+    asked_again = {envelope.event.task for envelope in envelopes if isinstance(envelope.event, e.TaskReset)}
+    for did in world.ledger:
+        if did.life == world.life and did.what == "began" and did.task in succeeded - asked_again:
+            raise Broken(f"{did.task} was durably done and began again in life {did.life}")
+
+
+def at_the_end(world: World, spec: PipelineSpec, run: str) -> None:
+    """What holds once the run has ended for good."""
+    envelopes = world.envelopes(run)
+    state = fold(run, spec, envelopes)
+    done = {(did.task, did.attempt) for did in world.ledger if did.what == "finished"}
+    resolved = {envelope.event.task for envelope in envelopes if isinstance(envelope.event, e.TaskResolved)}
+    for task, known in zip(state.shape.specs, state.tasks, strict=True):
+        if known.state not in s.ENDED:
+            raise Broken(f"the run is {state.state}, and {task.name} is {known.state}")
+        if known.state == s.SUCCEEDED and (task.name, known.attempt) not in done and task.name not in resolved:
+            raise Broken(f"{task.name} is said to have succeeded in attempt {known.attempt}, which never finished")
+    _attempts_are_counted(spec, run, envelopes)
+
+
+def replay_equals_live(world: World, spec: PipelineSpec, run: str, result: Result) -> None:
+    """The journal of a run tells what the living engine told."""
+    replayed = run_document(fold(run, spec, world.envelopes(run)), owned=False)
+    live = {name: result.document[name] for name in replayed if name != "tasks"}
+    if {name: value for name, value in replayed.items() if name != "tasks"} != live:
+        raise Broken(f"replayed, the run is {replayed['state']}; live it was {live['state']}")
+    for name, task in replayed["tasks"].items():
+        told = result.document["tasks"][name]
+        if {**task, "log": None} != {**told, "log": None}:
+            raise Broken(f"replayed, {name} is {task}; live it was {told}")
+
+
+def _told_is_on_disk(world: World, envelopes: list[e.Envelope]) -> None:
+    for told in world.told:
+        if told.seq > len(envelopes) or envelopes[told.seq - 1] != told:
+            raise Broken(f"record {told.seq} was told and is not in the journal: {told.event}")
+
+
+def _starts_are_legal(spec: PipelineSpec, run: str, envelopes: list[e.Envelope]) -> None:
+    state, tasks = RunState(run, spec), task_map(spec)
+    for envelope in envelopes:
+        event = envelope.event
+        if isinstance(event, e.TaskStarted):
+            unmet = [need for need in tasks[event.task].needs if state.task(need).state not in s.OK]
+            if unmet:
+                raise Broken(
+                    f"record {envelope.seq}: {event.task} starts, and {unmet[0]} is {state.task(unmet[0]).state}"
+                )
+            due = state.task(event.task).retry_at
+            if due is not None and envelope.at < due:
+                raise Broken(f"record {envelope.seq}: {event.task} starts {due - envelope.at} before its wait is over")
+        state.apply(event, envelope.at)
+
+
+_ALLOWS = (e.TaskRetryScheduled, e.TaskReset)
+
+
+def _nothing_silently_twice(world: World, spec: PipelineSpec, envelopes: list[e.Envelope]) -> None:
+    """A task that is not idempotent begins once, and again only by its own retry or a person's word."""
+    guarded = {task.name for task in spec.tasks if not task.idempotent}
+    started: dict[str, set[int]] = {name: set() for name in guarded}
+    allowed = dict.fromkeys(guarded, True)
+    for envelope in envelopes:
+        event = envelope.event
+        name = getattr(event, "task", None)
+        if name not in guarded:
+            continue
+        if isinstance(event, e.TaskStarted):
+            if not allowed[name]:
+                raise Broken(f"record {envelope.seq}: {name} is not idempotent and starts again by itself")
+            started[name].add(event.attempt)
+            allowed[name] = False
+        elif isinstance(event, _ALLOWS) or (isinstance(event, e.TaskResolved) and event.verdict == "rerun"):
+            allowed[name] = True
+    began = Counter((did.task, did.attempt) for did in world.ledger if did.what == "began" and did.task in guarded)
+    for (name, attempt), times in began.items():
+        if times > 1:
+            raise Broken(f"attempt {attempt} of {name} began {times} times, and it is not idempotent")
+        if attempt not in started[name]:
+            raise Broken(f"attempt {attempt} of {name} began before its start was durable, and it is not idempotent")
+
+
+def _limits_held(world: World, spec: PipelineSpec) -> None:
+    bounds = {**spec.limits, "": spec.max_concurrency}
+    for limit, most in world.most.items():
+        bound = bounds[limit]
+        if bound is not None and most > bound:
+            raise Broken(f"{most} of {limit or 'max_concurrency'} were used at once, and there are {bound:g}")
+
+
+def _attempts_are_counted(spec: PipelineSpec, run: str, envelopes: list[e.Envelope]) -> None:
+    """Failures between two words of a person are as many as the policy allows; an interruption counts for nothing."""
+    allowed = {task.name: task.retry.attempts if task.retry else 1 for task in spec.tasks}
+    failures: Counter[str] = Counter()
+    state = RunState(run, spec)
+    for envelope in envelopes:
+        event, cancelling = envelope.event, state.state == s.RUN_CANCELLING
+        state.apply(event, envelope.at)
+        if isinstance(event, e.TaskReset | e.TaskResolved):
+            failures[event.task] = 0
+        elif isinstance(event, e.TaskRetryScheduled | e.TaskFailed | e.TaskTimedOut):
+            failures[event.task] += 1
+            known, most = failures[event.task], allowed[event.task]
+            if known > most:
+                raise Broken(f"{event.task} failed {known} times; its policy allows {most}")
+            if known < most and not isinstance(event, e.TaskRetryScheduled) and not cancelling:
+                raise Broken(f"{event.task} was given up after {known} of {most} attempts")

@@ -1,0 +1,38 @@
+"""Whole histories in virtual time: what is promised holds whoever is killed when, and each seed is one history."""
+
+from __future__ import annotations
+
+import pytest
+
+from flowd.engine.stream import Stream
+from flowd.testing.simulation import Broken, simulate
+
+
+@pytest.mark.parametrize("first", range(0, 400, 50))
+def test_promises_hold_in_every_history(first: int) -> None:
+    """Fifty seeds: killed at any step, resumed, answered, cancelled, retried, to the end."""
+    deaths = sum(simulate(seed).deaths for seed in range(first, first + 50))
+    assert deaths > 20  # it would be no test if nobody died
+
+
+@pytest.mark.parametrize("seed", [3, 98, 440])
+def test_a_seed_is_one_history(seed: int) -> None:
+    """The same seed gives the same records at the same moments, so that what it found can be found again."""
+    first, second = simulate(seed), simulate(seed)
+    assert first.world.envelopes("run") == second.world.envelopes("run")
+    assert first.world.ledger == second.world.ledger
+
+
+def test_a_broken_promise_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that does not wait for the disk before a guarded start is found out, with the seed."""
+
+    async def at_once(_stream: Stream) -> None:
+        return
+
+    def lead() -> None:
+        for seed in range(200):
+            simulate(seed)
+
+    monkeypatch.setattr(Stream, "durable", at_once)
+    with pytest.raises(Broken, match=r"seed \d+: .*began before its start was durable"):
+        lead()
