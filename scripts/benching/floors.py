@@ -10,7 +10,9 @@
 | L4    | L3, where each task writes and syncs by itself |
 
 None of them retries, logs, times out, recovers or can be cancelled: what flowd costs above L2 is
-the price of all that. They share flowd's rule that a child exists only once its task may start.
+the price of all that. A child exists only once its task may start. A worker gives the loop a turn
+before each task, as an executor in a host's loop must: otherwise nothing else would run meanwhile,
+and the whole journal would be one commit at the end.
 """
 
 from __future__ import annotations
@@ -75,7 +77,7 @@ async def l3w(graph: Graph, work: Work, width: int, folder: Path) -> FloorJourna
 
 async def l4(graph: Graph, work: Work, width: int, folder: Path) -> FloorJournal:
     """The same, with a sync for each task."""
-    return await _children(graph, work, width, folder, FloorJournal.commit_alone)
+    return await _children(graph, work, width, folder, FloorJournal.commit_alone, grouped=False)
 
 
 FLOORS: dict[str, Floor] = {"L0": l0, "L1": l1, "L2": l2, "L3": l3, "L3w": l3w, "L4": l4}
@@ -89,6 +91,7 @@ async def _workers(graph: Graph, work: Work, width: int, journal: FloorJournal |
     async def worker() -> None:
         nonlocal left
         while True:
+            await asyncio.sleep(0)
             number = await ready.get()
             if journal is not None:
                 journal.append(number, STARTED)
@@ -119,6 +122,8 @@ async def _children(
     width: int,
     folder: Path,
     settle: Callable[[FloorJournal], Awaitable[None]] | None,
+    *,
+    grouped: bool = True,
 ) -> FloorJournal:
     missing, successors = graph.missing, graph.successors
     limiter = anyio.CapacityLimiter(width)
@@ -135,7 +140,7 @@ async def _children(
             if not missing[below]:
                 group.start_soon(child, below)
 
-    async with FloorJournal(folder / JOURNAL) as journal, anyio.create_task_group() as group:
+    async with FloorJournal(folder / JOURNAL, grouped=grouped) as journal, anyio.create_task_group() as group:
         for number, needs in enumerate(graph.needs):
             if not needs:
                 group.start_soon(child, number)

@@ -19,10 +19,11 @@ class FloorJournal:
     """One file of lines, each with its number, the checksum of the line before it and its own.
 
     `append` returns at once. One flusher writes and syncs, in a thread, all lines that have come
-    meanwhile; it does not linger where somebody waits in `durable`. `lines` and `syncs` count.
+    meanwhile; it does not linger where somebody waits in `durable`. Without `grouped` there is no
+    flusher, and every task commits alone. `lines` and `syncs` count.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, grouped: bool = True) -> None:
         self.lines = 0
         self.syncs = 0
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -34,10 +35,12 @@ class FloorJournal:
         self._progress = asyncio.Event()
         self._closing = False
         self._lock = asyncio.Lock()
+        self._grouped = grouped
         self._flusher: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._flusher = asyncio.create_task(self._flush(), name="floor journal")
+        if self._grouped:
+            self._flusher = asyncio.create_task(self._flush(), name="floor journal")
         return self
 
     async def __aexit__(
@@ -47,8 +50,8 @@ class FloorJournal:
         self._closing = True
         self._news.set()
         self._hurry.set()
-        assert self._flusher is not None
-        await self._flusher
+        if self._flusher is not None:
+            await self._flusher
         os.close(self._file)
 
     def append(self, task: int, event: bytes) -> None:
