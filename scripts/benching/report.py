@@ -78,7 +78,7 @@ def show(measured: Sequence[Measured], sync_us: float) -> None:
         )
         before = row.case
     console = Console()
-    console.width = max(console.width, 130)  # a figure cut short is no figure
+    console.width = max(console.width, 160)  # a figure cut short is no figure
     console.print(table)
 
 
