@@ -8,7 +8,7 @@ task's current one yields nothing. An unknown stimulus is a defect and raises.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -80,7 +80,7 @@ def settle(decision: _Decision) -> None:
         if state not in s.BAD and state != s.SKIPPED:
             continue
         for successor in run.shape.successors[number]:
-            if run.tasks[successor].state != s.PENDING:
+            if run.tasks[successor].state not in s.STARTABLE:
                 continue
             below = run.shape.specs[successor].name
             if state == s.CANCELLED:
@@ -91,22 +91,27 @@ def settle(decision: _Decision) -> None:
                 decision.say(e.TaskUpstreamFailed(task=below, cause=name))
     if run.state == s.RUN_CANCELLING:
         for number, task in enumerate(run.tasks):
-            if task.state in {s.PENDING, s.RETRYING}:
+            if task.state in s.STARTABLE:
                 decision.say(e.TaskCancelled(task=run.shape.specs[number].name, reason=run.cancelling))
     if run.state in {s.RUN_RUNNING, s.RUN_CANCELLING} and run.unended == 0:
         decision.say(_finish(run))
 
 
 def _finish(run: RunState) -> e.RunFinished:
-    broken = [run.shape.specs[n].name for n, task in enumerate(run.tasks) if task.state in s.BROKEN]
     if run.state == s.RUN_CANCELLING and run.cancelling is not None:
         if run.cancelling.code == "deadline":
             return e.RunFinished(state=s.RUN_FAILED, reason=run.cancelling)
         return e.RunFinished(state=s.RUN_CANCELLED, reason=run.cancelling)
-    if broken:
-        named = ", ".join(broken[:5]) + (f" and {len(broken) - 5} more" if len(broken) > 5 else "")
-        return e.RunFinished(state=s.RUN_FAILED, reason=e.Reason("task_failed", f"{named} did not end well"))
+    if broken := _named(run, s.BROKEN) or _named(run, {s.UPSTREAM_FAILED}):
+        return e.RunFinished(state=s.RUN_FAILED, reason=e.Reason("task_failed", f"{broken} did not end well"))
+    if cancelled := _named(run, {s.CANCELLED}):  # before, and it was not asked for again
+        return e.RunFinished(state=s.RUN_CANCELLED, reason=e.Reason("cancelled", f"{cancelled} had been cancelled"))
     return e.RunFinished(state=s.RUN_SUCCEEDED)
+
+
+def _named(run: RunState, states: Collection[str]) -> str:
+    names = [run.shape.specs[n].name for n, task in enumerate(run.tasks) if task.state in states]
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 # --- one handler for each stimulus -----------------------------------------------------------------
@@ -224,7 +229,7 @@ def _found_fresh(decision: _Decision, found: st.FoundFresh) -> None:
 
 def _could_not_begin(decision: _Decision, report: st.CouldNotBegin) -> None:
     task = decision.run.task(report.task)
-    if task.state in {s.PENDING, s.RETRYING}:
+    if task.state in s.STARTABLE:
         reason = e.Reason("could_not_begin", f"it could not be begun: {report.error.message}")
         decision.say(e.TaskFailed(task=report.task, attempt=task.attempt, error=report.error, reason=reason))
 
@@ -271,18 +276,22 @@ def _retry_asked(decision: _Decision, asked: st.RetryAsked) -> None:
     again = {
         number
         for number, task in enumerate(run.tasks)
-        if (task.state in s.ENDED or (task.state == s.UNCERTAIN and number in chosen))
+        if task.state in s.ENDED
         and (
             number in chosen
             or (number in below and (asked.downstream or task.state not in s.OK))
             or (number in above and task.state not in s.OK)
         )
     }
+    uncertain = sorted(n for n in chosen if run.tasks[n].state == s.UNCERTAIN)  # to name one is to answer for it
+    for number in uncertain:
+        decision.say(e.TaskResolved(task=run.shape.specs[number].name, verdict="rerun", by=asked.by))
     if not again:
         return
     if run.state in s.RUN_ENDED:
         decision.say(e.RunReopened(by=asked.by))
-    for number in sorted(again):
+    # What lies below first: cut off anywhere, no task waits for ever behind one that is done.
+    for number in (number for number in reversed(run.shape.order()) if number in again):
         decision.say(e.TaskReset(task=run.shape.specs[number].name, by=asked.by))
     run.find_ready()
 

@@ -75,6 +75,9 @@ class RunState:
         self.params: dict[str, Any] = {}
         self.trigger: dict[str, Any] = {}
         self.started_at: datetime | None = None
+        self.opened_at: datetime | None = (
+            None  # its start, or when it was last asked for again: a deadline counts from it
+        )
         self.ended_at: datetime | None = None
         self.reason: e.Reason | None = None
         self.cancelling: e.Reason | None = None
@@ -92,21 +95,33 @@ class RunState:
             target = s.TASK_TRANSITIONS[type(event)].get(task.state)
             if target is None:
                 raise IllegalTransition(f"{type(event).__name__} of {event.task!r}, which is {task.state}")
-            self._enter(number, task, target or s.RESOLUTIONS[event.verdict])  # type: ignore[union-attr]  # only TaskResolved
+            if not target:
+                target = s.RESOLUTIONS.get(event.verdict)  # type: ignore[union-attr]  # only TaskResolved
+                if target is None:
+                    raise IllegalTransition(f"{event.task!r} resolved as {event.verdict!r}")  # type: ignore[union-attr]
+            self._enter(number, task, target)
             _TASK_EFFECTS[type(event)](task, event, at)
             return
         target = s.RUN_TRANSITIONS[type(event)].get(self.state)
         if target is None:
             raise IllegalTransition(f"{type(event).__name__} of run {self.id}, which is {self.state}")
-        self.state = target or event.state  # type: ignore[union-attr]  # only RunFinished
+        if not target:
+            target = event.state  # type: ignore[union-attr]  # only RunFinished
+            if target not in s.RUN_ENDED:
+                raise IllegalTransition(f"run {self.id} finished as {target!r}")
+        self.state = target
         effect = _RUN_EFFECTS.get(type(event))
         if effect is not None:
             effect(self, event, at)
 
     def take_ready(self) -> list[int]:
-        """The tasks that have become startable since the last call."""
+        """The tasks that have become startable since the last call; one that is retrying, not before `retry_at`."""
         ready, self.ready = self.ready, []
-        return [number for number in ready if self.tasks[number].state == s.PENDING and not self.missing[number]]
+        return [number for number in ready if self.tasks[number].state in s.STARTABLE and not self.missing[number]]
+
+    def may_start(self, number: int) -> bool:
+        """Whether an attempt may begin now: a need may have been asked for again since the task became startable."""
+        return self.state == s.RUN_RUNNING and self.tasks[number].state in s.STARTABLE and not self.missing[number]
 
     def find_ready(self) -> None:
         """Look for startable tasks anew, after a replay or a reset."""
@@ -148,7 +163,9 @@ class RunState:
                     missing[successor] -= 1
                     if not missing[successor]:
                         self.ready.append(successor)
-        elif target == s.PENDING and not self.missing[number]:
+        elif self.missing[number]:  # a need was asked for again while it ran: it may have ended otherwise by now
+            self.unmet.extend(need for need in self.shape.needs[number] if self.tasks[need].state in s.ENDED - s.OK)
+        elif target == s.PENDING:
             self.ready.append(number)
 
     def begin(self, event: e.RunStarted, at: datetime) -> None:
@@ -159,7 +176,8 @@ class RunState:
         self.missing = [len(needs) for needs in self.shape.needs]
         self.unended = len(self.tasks)
         self.force, self.forced = event.force, set(event.force_tasks)
-        self.params, self.trigger, self.owner, self.started_at = event.params, event.trigger, event.owner, at
+        self.params, self.trigger, self.owner = event.params, event.trigger, event.owner
+        self.started_at = self.opened_at = at
         self.find_ready()
 
 
@@ -194,7 +212,7 @@ def _succeeded(task: TaskState, event: e.TaskSucceeded, at: datetime) -> None:
 
 
 def _fresh(task: TaskState, event: e.TaskFresh, at: datetime) -> None:
-    task.ended_at = at
+    task.ended_at, task.error = at, None
     task.result, task.outputs, task.metrics = event.result, event.outputs, event.metrics
     task.parts, task.reason, task.source = event.parts, event.reason, event.source
 
@@ -234,6 +252,7 @@ def _resolved(task: TaskState, event: e.TaskResolved, at: datetime) -> None:
         task.tries = 0
         return
     task.ended_at = at
+    task.error = None
     if event.verdict == "failed":
         task.error = e.Error(type="Resolved", message=f"{event.by or 'a person'} said that it failed")
     else:
@@ -242,7 +261,8 @@ def _resolved(task: TaskState, event: e.TaskResolved, at: datetime) -> None:
 
 def _reset(task: TaskState, event: e.TaskReset, _at: datetime) -> None:
     task.tries, task.tried_at, task.ended_at, task.error, task.source = 0, None, None, None, None
-    task.result, task.outputs, task.metrics = None, (), {}
+    task.result, task.outputs, task.metrics, task.parts, task.warnings = None, (), {}, {}, ()
+    task.waited = None
     task.reason = e.Reason("retried", "a person asked for it again" + (f": {event.by}" if event.by else ""))
 
 
@@ -250,7 +270,8 @@ def _finished(run: RunState, event: e.RunFinished, at: datetime) -> None:
     run.ended_at, run.reason = at, event.reason
 
 
-def _reopened(run: RunState, _event: e.RunReopened, _at: datetime) -> None:
+def _reopened(run: RunState, _event: e.RunReopened, at: datetime) -> None:
+    run.opened_at = at
     run.ended_at = run.reason = run.cancelling = None
 
 

@@ -1,7 +1,7 @@
 """The states of a run and of a task, and every legal transition between them.
 
 House rules of this room. All that is known about transitions stands here, as tables from which
-`scripts/state_diagram` draws and a test visits every pair; no other module compares a state
+`scripts/states` draws and a test visits every pair; no other module compares a state
 with an event. A state is a plain string: it is what a journal, a JSON document and a person read.
 An event that its state does not list is refused by `IllegalTransition`, and nothing happens.
 """
@@ -55,7 +55,7 @@ BROKEN: Final = frozenset({FAILED, TIMED_OUT, ABANDONED})
 ENDED: Final = OK | BAD | {SKIPPED}
 """States that only a person's request leaves."""
 
-_RESET = dict.fromkeys(sorted(ENDED | {UNCERTAIN}), PENDING)
+_RESET = dict.fromkeys(sorted(ENDED), PENDING)
 
 TASK_TRANSITIONS: Final[Mapping[type[e.Event], Mapping[str, str]]] = {
     e.TaskStarted: {PENDING: RUNNING, RETRYING: RUNNING},
@@ -68,11 +68,14 @@ TASK_TRANSITIONS: Final[Mapping[type[e.Event], Mapping[str, str]]] = {
     e.TaskInterrupted: {RUNNING: PENDING},
     e.TaskUncertain: {RUNNING: UNCERTAIN},
     e.TaskResolved: {UNCERTAIN: ""},  # to where the verdict says: RESOLUTIONS
-    e.TaskSkipped: {PENDING: SKIPPED},
-    e.TaskUpstreamFailed: {PENDING: UPSTREAM_FAILED},
+    e.TaskSkipped: {PENDING: SKIPPED, RETRYING: SKIPPED},
+    e.TaskUpstreamFailed: {PENDING: UPSTREAM_FAILED, RETRYING: UPSTREAM_FAILED},
     e.TaskCancelled: {PENDING: CANCELLED, RUNNING: CANCELLED, RETRYING: CANCELLED},
     e.TaskReset: _RESET,
 }
+
+STARTABLE: Final = frozenset(TASK_TRANSITIONS[e.TaskStarted])
+"""States in which a task waits for its next attempt."""
 
 RESOLUTIONS: Final[Mapping[str, str]] = {"succeeded": SUCCEEDED, "failed": FAILED, "rerun": PENDING}
 """A person's verdict on an uncertain task, and the state it leads to."""

@@ -114,7 +114,7 @@ class Attempt:
         except (ExpressionError, OSError, FlowdError) as error:
             driver.tell(CouldNotBegin(self._spec.name, Error(type=type(error).__name__, message=str(error))))
             return None
-        if work is None:
+        if work is None or not driver.run.may_start(self._number):  # much may have happened while it was prepared
             return None
         driver.started(self._number, reason, self._parts)
         self._work = work

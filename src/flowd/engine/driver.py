@@ -115,8 +115,8 @@ class Driver:
                 self._wait_for_retry(number, task.retry_at)
 
     def _set_deadline(self) -> None:
-        if self.run.spec.deadline is not None and self.run.started_at is not None:
-            left = self.run.started_at + self.run.spec.deadline - self.now()
+        if self.run.spec.deadline is not None and self.run.opened_at is not None:
+            left = self.run.opened_at + self.run.spec.deadline - self.now()
             self.services.timers.after(left.total_seconds(), partial(self.tell, DeadlineReached()))
 
     # --- what the driver is told -------------------------------------------------------------------
@@ -170,8 +170,7 @@ class Driver:
     async def perform(self, number: int) -> None:
         """Carry out one attempt of a task that was admitted, if it may still start."""
         self._offered.discard(number)
-        may = self.run.state == s.RUN_RUNNING and self.failure is None
-        if may and self.run.tasks[number].state in {s.PENDING, s.RETRYING}:
+        if self.failure is None and self.run.may_start(number):
             attempt = self.attempts[number] = Attempt(self, number)
             try:
                 await attempt.perform()
@@ -212,7 +211,10 @@ class Driver:
         if run.state == s.RUN_RUNNING and self.failure is None:
             ready = run.take_ready()
             for number in ready:
-                self._offer(number)
+                if (retry_at := run.tasks[number].retry_at) is None:
+                    self._offer(number)
+                else:
+                    self._wait_for_retry(number, retry_at)
             if ready:
                 self.services.wake(len(ready))
         if self.attempts:
@@ -236,7 +238,7 @@ class Driver:
         self.services.timers.after(left, partial(self._retry, number))
 
     def _retry(self, number: int) -> None:
-        if self.run.tasks[number].state == s.RETRYING and self.run.state == s.RUN_RUNNING:
+        if self.run.tasks[number].state == s.RETRYING and self.run.may_start(number):
             self._offer(number)
             self.services.wake(1)
 
