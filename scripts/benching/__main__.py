@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"\n{case.name} {case.title}, {tasks:,}", file=sys.stderr, flush=True)
                 in_a_process(folder, TOP)(case, tasks, FLOWD)
             return 0
+        busy = os.getloadavg()[0]
+        if busy > 1:
+            print(f"others work here too (load {busy:.1f}): ratios will spread", file=sys.stderr, flush=True)
         sync = sync_us(folder)
         measured: list[Measured] = []
         for case, tasks in _chosen(options):
