@@ -45,7 +45,7 @@ SYNTAX = [
     bad("a quote that is not closed", 'name: p\ndescription: "x\n‹', ("bad_yaml", "", "not YAML", "not closed")),
     bad("a bracket that is not closed", "name: p\ntasks: {a: {run: x}\n‹", ("bad_yaml", "", "not YAML", "brackets")),
     bad("a value that begins with @", "name: ‹@p\ntasks: {}\n", ("bad_yaml", "", "cannot start", "quotes")),
-    bad("twenty thousand brackets", "x: " + "[" * 999 + "‹" + "[" * 19_001, ("too_deep", "", "nested too deep", "")),
+    bad("many brackets", "x: " + "[" * 63 + "‹" + "[" * 300, ("too_deep", "", "nested more than 64 levels", "")),
     bad("an expression without quotes", task("run: x, env: {‹A: {‹{x}}}"),
         ("wrong_type", "tasks.a.env.A", "a text is expected, and this is a mapping", ""),
         ("bad_key", "", "a key is a mapping", "quotes")),

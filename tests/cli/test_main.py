@@ -44,7 +44,7 @@ def test_every_command_has_help(name, capsys):
     ("arguments", "said"),
     [
         (["rnu"], "no command rnu; did you mean run?"),
-        (["run", "--forse"], "No such option '--forse'"),
+        (["run", "--forse"], "--forse"),
         (["run", "--max-concurrency", "0", "x.yaml"], "0 is not in the range"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -19,11 +19,11 @@ from flowd.core.durations import parse_duration
 from flowd.core.errors import BadRequest, FlowdError, NoSuchRun, StateLocked
 from flowd.core.limits import Admission
 from flowd.core.shape import select
-from flowd.core.stimuli import CancelAsked, RetryAsked
+from flowd.core.stimuli import CancelAsked, FoundFresh, RetryAsked
 from flowd.engine import admitting, checkpointing, resolving
 from flowd.engine.capacity import capacity_document
 from flowd.engine.driver import Driver
-from flowd.engine.entering import adoption, beginning, read
+from flowd.engine.entering import NeverBegan, adoption, beginning, check_same, read
 from flowd.engine.fleet import Fleet
 from flowd.engine.handle import Result, Run
 from flowd.engine.host import Host
@@ -163,15 +163,12 @@ class Engine:
             owner=adapters.owner,
         )
         admitting.check_inputs(program, first, adapters.clock.now())
-        try:
-            run_id, digest = await self._create(run_id, program)
-            first = msgspec.structs.replace(first, spec=digest)
-            return await self._here.launch(run_id, beginning(program, run_id, first, checkpoints, lent))
-        except FileExistsError:  # another process was quicker with the same id
-            known = await self._known(str(run_id), program, resolved)
-            if known is None:
-                raise BadRequest(f"run {run_id} exists with another pipeline; take another --run-id, or none") from None
-            return known
+        if run_id is not None:
+            return await self._begin_or_find(run_id, program, first, checkpoints, lent)
+        while True:
+            candidate = new_run_id(adapters.clock.now())
+            with suppress(FileExistsError):  # another process drew the same id in the same millisecond
+                return await self._begin(candidate, program, first, checkpoints, lent)
 
     async def run(self, pipeline: Pipeline, *tasks: str, **options: Any) -> Result:
         """`start`, then wait for the end."""
@@ -329,26 +326,41 @@ class Engine:
         state, _, _ = await read(self._adapters(), run_id, uncalled=True)
         if state.state == s.RUN_NEW:
             return None
-        if state.spec.name != program.spec.name or dict(state.params) != dict(params):
-            raise BadRequest(
-                f"run {run_id} exists with another pipeline or other parameters; take another --run-id, or none"
-            )
+        check_same(state, program, params)
         if run_id in self._here or state.state in s.RUN_ENDED:
             return self._here.handle(run_id)
-        return await self._here.launch(run_id, adoption(self._adapters(), run_id, given=program))
+        return await self._here.launch(run_id, adoption(self._adapters(), run_id, given=program, params=params))
 
     async def _has_ended(self, run_id: str) -> bool:
         state, _, _ = await read(self._adapters(), run_id, uncalled=True)
         return state.state in s.RUN_ENDED
 
-    async def _create(self, run_id: str | None, program: Program) -> tuple[str, str]:
-        """Make the run's folder; its id and the digest of its definition. FileExistsError for a known `run_id`."""
-        journal = self._adapters().journal
-        if run_id is not None:
-            return run_id, await journal.create(run_id, program.definition)
-        while True:
-            candidate = new_run_id(self._adapters().clock.now())
-            try:
-                return candidate, await journal.create(candidate, program.definition)
-            except FileExistsError:
-                continue  # another process drew the same id in the same millisecond
+    async def _begin(
+        self,
+        run_id: str,
+        program: Program,
+        first: e.RunStarted,
+        checkpoints: Mapping[str, Any],
+        lent: Sequence[FoundFresh],
+    ) -> Run:
+        """Make the run and begin it. FileExistsError where its id is taken."""
+        digest = await self._adapters().journal.create(run_id, program.definition)
+        first = msgspec.structs.replace(first, spec=digest)
+        return await self._here.launch(run_id, beginning(program, run_id, first, checkpoints, lent))
+
+    async def _begin_or_find(
+        self,
+        run_id: str,
+        program: Program,
+        first: e.RunStarted,
+        checkpoints: Mapping[str, Any],
+        lent: Sequence[FoundFresh],
+    ) -> Run:
+        """Begin a run of this id, or go on with what another process has begun of it, perhaps in part, since."""
+        for _ in range(2):
+            with suppress(FileExistsError):
+                return await self._begin(run_id, program, first, checkpoints, lent)
+            with suppress(NeverBegan):  # a death has left a piece of its first record; who locks it sets that aside
+                enter = adoption(self._adapters(), run_id, given=program, params=first.params)
+                return await self._here.launch(run_id, enter)
+        raise BadRequest(f"run {run_id} exists with another pipeline; take another --run-id, or none")

@@ -7,7 +7,7 @@ another owner wrote until then is part of what is gone on with.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -45,6 +45,18 @@ class Entry(msgspec.Struct, kw_only=True, eq=False):
     go_on: bool = True
 
 
+class NeverBegan(BadRequest):
+    """A run was made, and whoever made it died before anything was on record."""
+
+
+def check_same(run: RunState, program: Program, params: Mapping[str, Any]) -> None:
+    """BadRequest unless the run is one of this pipeline with these parameters."""
+    if run.spec.name != program.spec.name or dict(run.params) != dict(params):
+        raise BadRequest(
+            f"run {run.id} exists with another pipeline or other parameters; take another --run-id, or none"
+        )
+
+
 Enter = Callable[[Writer], Awaitable[Entry]]
 """Called once the run is locked."""
 
@@ -74,6 +86,7 @@ def adoption(
     *,
     pipeline: Pipeline | None = None,
     given: Program | None = None,
+    params: Mapping[str, Any] | None = None,
     uncalled: bool = False,
     ask: Callable[[Driver], Awaitable[None]] | None = None,
     go_on: bool = True,
@@ -81,7 +94,8 @@ def adoption(
     """A run that exists: adopted, and then told `stimuli`.
 
     Its functions are those of `pipeline` or `given`, else they are imported again; `uncalled`: none
-    will be called.
+    will be called. With `params`, it has to be a run of `given` with these. Raises NeverBegan where
+    nothing of it is on record.
     """
     if pipeline is not None:
         given = from_pipeline(pipeline)
@@ -89,7 +103,9 @@ def adoption(
     async def enter(_writer: Writer) -> Entry:
         state, last, program = await read(adapters, run_id, given, uncalled=uncalled)
         if state.state == s.RUN_NEW:
-            raise BadRequest(f"run {run_id} was cut off before its first record: nothing of it has begun; run it anew")
+            raise NeverBegan(f"run {run_id} was cut off before its first record: nothing of it has begun; run it anew")
+        if params is not None and given is not None:
+            check_same(state, given, params)
         checkpoints = {} if uncalled else await checkpointing.load(adapters, program)
         first = [Adopted(adapters.owner), *stimuli]
         return Entry(

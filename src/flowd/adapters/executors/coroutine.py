@@ -33,7 +33,7 @@ class CoroutineExecutor:
             arguments["ctx"] = Context(work, channel, stopping.is_set)
         try:
             started = context.run(work.function, **arguments)
-            return await _within(context, _coroutine(work, started), stopping)
+            return await _Within(context, _coroutine(work, started), stopping)
         except SystemExit as error:
             raise of_user_code(error, work.folder) from error
 
@@ -67,24 +67,28 @@ async def _awaiting(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 
 
-@types.coroutine
-def _within(
-    context: contextvars.Context, coroutine: Coroutine[Any, Any, Any], stopping: _Flag
-) -> Generator[Any, Any, Any]:
-    """Drive `coroutine` inside `context`, passing on whatever its caller's task sends or throws."""
-    run = context.run
-    try:
-        wanted = run(coroutine.send, None)
-        while True:
-            try:
-                answer = yield wanted
-            except GeneratorExit:
-                run(coroutine.close)
-                raise
-            except BaseException as error:  # noqa: BLE001  # it belongs to the coroutine, whatever it is
-                stopping.up = stopping.up or isinstance(error, asyncio.CancelledError)
-                wanted = run(coroutine.throw, error)
-            else:
-                wanted = run(coroutine.send, answer)
-    except StopIteration as end:
-        return end.value
+class _Within:
+    """Awaits `coroutine` inside `context`, passing on whatever its caller's task sends or throws."""
+
+    def __init__(self, context: contextvars.Context, coroutine: Coroutine[Any, Any, Any], stopping: _Flag) -> None:
+        self._run = context.run
+        self._coroutine = coroutine
+        self._stopping = stopping
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        run, coroutine = self._run, self._coroutine
+        try:
+            wanted = run(coroutine.send, None)
+            while True:
+                try:
+                    answer = yield wanted
+                except GeneratorExit:
+                    run(coroutine.close)
+                    raise
+                except BaseException as error:  # noqa: BLE001  # it belongs to the coroutine, whatever it is
+                    self._stopping.up = self._stopping.up or isinstance(error, asyncio.CancelledError)
+                    wanted = run(coroutine.throw, error)
+                else:
+                    wanted = run(coroutine.send, answer)
+        except StopIteration as end:
+            return end.value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from random import Random
 from typing import Any
@@ -173,6 +172,4 @@ def simulate(seed: int) -> History:
         history.lead()
     except Exception as error:
         raise promises.Broken(f"seed {seed}: {type(error).__name__}: {error}") from error
-    finally:
-        asyncio.set_event_loop(None)
     return history
