@@ -1,6 +1,6 @@
 """The project's environments: made once, and used again while what they are made from is the same.
 
-`scripts/run`, `scripts/test` and `scripts/lock` share this room. It needs nothing but Python's
+`scripts/run`, `scripts/test`, `scripts/lock` and `scripts/bench` share this room. It needs nothing but Python's
 own library, and is written so that an older Python can read it and say what is missing.
 """
 
@@ -71,10 +71,10 @@ def python_of(folder: Path) -> Path:
     return folder / "Scripts" / "python.exe" if os.name == "nt" else folder / "bin" / "python"
 
 
-def call(command: list[str]) -> int:
-    """Run `command` at the project's root with the terminal's signals left to it; its exit code."""
+def call(command: list[str], folder: Path = ROOT) -> int:
+    """Run `command` in `folder` with the terminal's signals left to it; its exit code."""
     signal.signal(signal.SIGINT, lambda _number, _frame: None)  # Ctrl-C reaches the command itself
-    with subprocess.Popen(command, cwd=ROOT, env=surroundings()) as process:
+    with subprocess.Popen(command, cwd=folder, env=surroundings()) as process:
         signal.signal(signal.SIGTERM, lambda number, _frame: process.send_signal(number))
         code = process.wait()
     return 128 - code if code < 0 else code

@@ -137,17 +137,26 @@ def _checkpoint(
 class FileCheckpoints:
     """The checkpoints below `state_dir`; `journal` holds the runs they are made from.
 
-    `reports` gains a sentence for each thing found damaged.
+    `reports` gains a sentence for each thing found damaged, which `report` is told, too. Where
+    nothing is `kept`, `load` heals in memory alone and leaves the damaged file as it is.
     """
 
     def __init__(
-        self, state_dir: Path, journal: Runs, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        state_dir: Path,
+        journal: Runs,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        report: Callable[[str], None] = lambda _said: None,
+        kept: bool = True,
     ) -> None:
         self.reports: list[str] = []
         self._state_dir = state_dir.absolute()
         self._journal = journal
         self._now = now
         self._threads = disk.FileThreads(2, "flowd-checkpoints")
+        self._report = report
+        self._kept = kept
 
     async def load(self, key: str) -> dict[str, Checkpoint]:
         """The newest checkpoint by task, those of unmerged (crashed, living) runs included."""
@@ -179,16 +188,19 @@ class FileCheckpoints:
 
     async def rebuild(self, key: str, forgotten: Mapping[str, datetime] | None = None) -> None:
         """Make the file anew from the journals of all runs of the pipeline, but for what was forgotten."""
+        await self._threads.run(self._write, key, await self._from_journals(key, forgotten))
+
+    async def _from_journals(self, key: str, forgotten: Mapping[str, datetime] | None) -> Summary:
         summary = Summary(checkpoints={}, forgotten=dict(forgotten or {}))
         for run in await self._threads.run(self._journal.runs):
             try:
                 definition = await self._journal.definition(run)
             except (NoSuchRun, StateDamaged) as error:
-                self.reports.append(f"checkpoints of run {run} are left out: {error}")
+                self._tell(f"checkpoints of run {run} are left out: {error}")
                 continue
             if pipeline_key(definition.spec.name, Path(definition.folder), self._state_dir) == key:
                 summary.take(await self._successes(run))
-        await self._threads.run(self._write, key, summary)
+        return summary
 
     def close(self) -> None:
         """Let the threads go."""
@@ -201,8 +213,7 @@ class FileCheckpoints:
         try:
             summary = await self._threads.run(self._read, key)
         except _Corrupt as corrupt:
-            await self._heal(key, corrupt)
-            summary = await self._threads.run(self._read, key)
+            summary = await self._heal(key, corrupt)
         for run in announced:
             summary.take(await self._successes(run))
         return summary
@@ -210,7 +221,7 @@ class FileCheckpoints:
     async def _successes(self, run: str) -> dict[str, Checkpoint]:
         found, damage = await successes(self._journal, run)
         if damage is not None:
-            self.reports.append(f"checkpoints of run {run} are known in part: {damage}")
+            self._tell(f"checkpoints of run {run} are known in part: {damage}")
         return found
 
     async def _change(self, key: str, change: Callable[[Summary], bool]) -> None:
@@ -220,13 +231,18 @@ class FileCheckpoints:
             await self._heal(key, corrupt)
             await self._threads.run(self._read_change_write, key, change)
 
-    async def _heal(self, key: str, corrupt: _Corrupt) -> None:
-        kept = await self._threads.run(self._set_aside, key)
+    async def _heal(self, key: str, corrupt: _Corrupt) -> Summary:
+        aside = f"kept as {await self._threads.run(self._set_aside, key)} and " if self._kept else ""
         lost = "" if corrupt.forgotten is not None else "; what was forgotten before may be fresh again"
-        self.reports.append(
-            f"{self._path(key)}: damaged ({corrupt}); kept as {kept} and made anew from the journals{lost}"
-        )
-        await self.rebuild(key, corrupt.forgotten)
+        self._tell(f"{self._path(key)}: damaged ({corrupt}); {aside}made anew from the journals{lost}")
+        summary = await self._from_journals(key, corrupt.forgotten)
+        if self._kept:
+            await self._threads.run(self._write, key, summary)
+        return summary
+
+    def _tell(self, said: str) -> None:
+        self.reports.append(said)
+        self._report(said)
 
     # --- what blocks ---------------------------------------------------------------------------------
 

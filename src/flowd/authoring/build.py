@@ -66,6 +66,8 @@ class Built(msgspec.Struct, eq=False):
     functions: dict[str, Function]
     bindings: dict[str, Binding]
     drafts: dict[str, Draft]
+    top: dict[str, Any]
+    defaults: dict[str, Any]
     implied: dict[str, tuple[tuple[str, str], ...]]
 
 
@@ -90,11 +92,14 @@ def build(raw: Mapping[str, Any], findings: Findings, *, folder: str, resolve: R
     for task in tasks:
         draft = drafts[task.name]
         if draft.function is not None:
-            for code, message, hint in mismatches(draft.function, task.needs, task.with_, drafts):
+            passed = draft.raw.get("with", {})  # as written: a value that was refused is passed none the less
+            if not isinstance(passed, Mapping):
+                continue
+            misfits = list(mismatches(draft.function, task.needs, passed, drafts))
+            for code, message, hint in misfits:
                 findings.add(code, (*draft.path, "call"), message, hint)
-                break
-            else:
-                bindings[task.name] = bind(draft.function, task.needs, task.with_)
+            if not misfits:
+                bindings[task.name] = bind(draft.function, task.needs, passed)
     spec = PipelineSpec(
         name=top.get("name", ""),
         tasks=tuple(tasks),
@@ -110,7 +115,7 @@ def build(raw: Mapping[str, Any], findings: Findings, *, folder: str, resolve: R
     for task in tasks:
         if task.reconcile is not None:
             _add_reconcile(task, task.reconcile, resolve, findings, functions, bindings)
-    return Built(spec, functions, bindings, drafts, implied)
+    return Built(spec, functions, bindings, drafts, top, defaults, implied)
 
 
 def _add_reconcile(
@@ -136,7 +141,8 @@ def _pipeline(raw: Mapping[str, Any], findings: Findings) -> dict[str, Any]:
     """The pipeline's own values, but for those that have a reader here."""
     plain = {name: key for name, key in PIPELINE.items() if key.kind not in {"params", "defaults", "tasks"}}
     own = {name: value for name, value in raw.items() if name in plain or name not in PIPELINE}
-    read = records.record(findings, (), own, plain, "a pipeline")
+    others = [name for name in PIPELINE if name not in plain]
+    read = records.record(findings, (), own, plain, "a pipeline", others)
     return {name: value for name, value in read.items() if value is not NONE}
 
 
@@ -324,10 +330,11 @@ def _with_needs(task: TaskSpec, implied: tuple[tuple[str, str], ...]) -> TaskSpe
     return msgspec.structs.replace(task, needs=(*task.needs, *more)) if more else task
 
 
-def item_path(draft: Draft, key: str, wanted: str, folder: str) -> KeyPath:
-    """Where a path stands in a task's `inputs` or `outputs`."""
+def item_path(draft: Draft, key: str, wanted: str, folder: str, *, last: bool = False) -> KeyPath:
+    """Where a path stands, first or last, in a task's `inputs` or `outputs`."""
     written = draft.raw.get(key)
-    for number, item in enumerate(written if isinstance(written, list | tuple) else ()):
+    numbered = list(enumerate(written if isinstance(written, list | tuple) else ()))
+    for number, item in reversed(numbered) if last else numbered:
         path = item.get("path") if isinstance(item, Mapping) else item
         if isinstance(path, str) and normal_path(path, folder) == wanted:
             return (*draft.path, key, number)

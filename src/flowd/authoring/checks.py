@@ -6,7 +6,7 @@ not there, limits that are not declared.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -36,6 +36,8 @@ _ENOUGH = 200  # problems, after which expressions are not looked at any more
 def check(built: Built, findings: Findings, folder: str) -> None:
     """Report everything that is wrong between the parts of a pipeline."""
     spec = built.spec
+    _check_literal(built.top, (), findings)
+    _check_literal(built.defaults, ("defaults",), findings)
     for task in spec.tasks:
         draft = built.drafts[task.name]
         _check_needs(draft, built, findings)
@@ -63,18 +65,22 @@ def _check_paths(task: TaskSpec, draft: Draft, findings: Findings, folder: str) 
         if escapes(output.path):
             hint = "write into the pipeline's folder, or give an absolute path"
             findings.add("outside_folder", place, f"{quoted(output.path)} lies outside the pipeline's folder", hint)
-        elif path == "." or path == folder.rstrip("/"):
-            findings.add("bad_path", place, "this is the pipeline's folder itself", "name a file in it")
+        elif path in {".", "/", folder.rstrip("/")}:
+            what = "the whole file system" if path == "/" else "the pipeline's folder itself"
+            findings.add("bad_path", place, f"this is {what}", "name a file in it")
         if path in seen:
-            findings.add(
-                "duplicate_output", (*draft.path, "outputs"), f"{quoted(output.path)} is given twice", "keep one"
-            )
+            again = item_path(draft, "outputs", path, folder, last=True)
+            findings.add("duplicate_output", again, f"{quoted(output.path)} is given twice", "keep one")
         seen.add(path)
-    for key in ("cwd", "code"):
-        if "{{" in str(draft.values.get(key, "")):
-            findings.add(
-                "bad_placement", (*draft.path, key), f"`{{{{ }}}}` cannot stand in `{key}`", "write the path itself"
-            )
+    _check_literal(draft.values, draft.path, findings)
+
+
+def _check_literal(values: Mapping[str, Any], base: KeyPath, findings: Findings) -> None:
+    """Report `{{ }}` where it would be taken as it stands."""
+    for key in ("workdir", "cwd", "code"):
+        if "{{" in str(values.get(key, "")):
+            message = f"`{{{{ }}}}` cannot stand in `{key}`"
+            findings.add("bad_placement", (*base, key), message, "write the path itself")
 
 
 def _check_uses(task: TaskSpec, draft: Draft, spec: PipelineSpec, findings: Findings) -> None:

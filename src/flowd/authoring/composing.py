@@ -24,6 +24,12 @@ _CORE_TAG = "tag:yaml.org,2002:"
 _MERGE = "<<"
 
 
+class _Refused(Scalar):
+    """Stands in for a key that is none, until its value has been read."""
+
+    __slots__ = ()
+
+
 class Composer:
     """Builds the nodes of one document from YAML's events."""
 
@@ -46,12 +52,11 @@ class Composer:
             self._findings.add("bad_yaml", (), f"this is not YAML: {error}".split("\n", maxsplit=1)[0])
             raise Broken from None
         if root is None or (isinstance(root, Scalar) and root.plain and resolve(root.value) is None):
-            self._findings.add("empty_file", (), "the file is empty", "a pipeline has a `name` and `tasks`")
+            self._refuse("empty_file", "the file is empty", "a pipeline has a `name` and `tasks`", root or Node(1, 1))
             raise Broken
         if not isinstance(root, Mapping):
-            self._findings.add(
-                "not_a_mapping", (), "the file is not a mapping of keys", "begin with `name: my_pipeline`"
-            )
+            hint = "begin with `name: my_pipeline`"
+            self._refuse("not_a_mapping", "the file is not a mapping of keys", hint, root)
             raise Broken
         if root.weight > self._own * _WEIGHT_FACTOR + _FREE_WEIGHT:
             node = self._heaviest[1] if self._heaviest else root
@@ -119,6 +124,7 @@ class Composer:
         node: Node = (Mapping if is_mapping else Listing)(mark.line + 1, mark.column + 1, [])
         if isinstance(node, Mapping):
             node.merged = []
+            node.index = None
         if depth >= MOST_DEPTH:
             self._refuse("too_deep", f"this is nested more than {MOST_DEPTH} levels deep", "", node)
             raise Broken
@@ -162,10 +168,7 @@ class Composer:
         self._refuse(
             "bad_key", "a key is a mapping or a list", "write a text; an expression `{{ }}` needs quotes", node
         )
-        stand_in = Scalar(node.line, node.column, "")
-        stand_in.plain = False
-        stand_in.done = True
-        return stand_in
+        return _Refused(node.line, node.column)
 
     def _close(self, node: Node) -> None:
         node.done = True
@@ -177,6 +180,8 @@ class Composer:
         first: dict[str, Scalar] = {}
         kept: list[tuple[Scalar, Node]] = []
         for key, value in node.value:
+            if isinstance(key, _Refused):
+                continue
             known = first.setdefault(key.value, key)
             if known is not key:
                 where = f"lines {known.line} and {key.line}" if known.line != key.line else f"line {key.line}"

@@ -18,7 +18,7 @@ from flowd.authoring.nodes import Broken, Listing, Mapping, Node, Scalar, at
 from flowd.authoring.scalars import resolve
 
 MOST_BYTES = 16 * 1024 * 1024
-_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
 
 
 class Document:
@@ -89,7 +89,7 @@ def _bytes_of(path: Path, findings: Findings) -> bytes:
         raise refuse("no_file", "there is no such file") from None
     except (OSError, ValueError) as error:
         raise refuse("unreadable", f"it cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    with open(number, "rb") as file:  # by descriptor
+    try:
         found = os.fstat(number)
         if stat.S_ISDIR(found.st_mode):
             raise refuse("not_a_file", "this is a folder", "name the pipeline's file in it")
@@ -97,10 +97,12 @@ def _bytes_of(path: Path, findings: Findings) -> bytes:
             raise refuse("not_a_file", "this is not a regular file")
         if found.st_size > MOST_BYTES:
             raise refuse("too_large", f"it has {found.st_size} bytes; a pipeline's file has at most {MOST_BYTES}")
-        try:
+        with open(number, "rb", closefd=False) as file:  # only now: a folder's descriptor cannot be opened so
             data = file.read(MOST_BYTES + 1)
-        except OSError as error:
-            raise refuse("unreadable", f"it cannot be read: {error.strerror}") from None
+    except OSError as error:
+        raise refuse("unreadable", f"it cannot be read: {error.strerror}") from None
+    finally:
+        os.close(number)
     if len(data) > MOST_BYTES:
         raise refuse("too_large", f"it grows while it is read; a pipeline's file has at most {MOST_BYTES} bytes")
     return data

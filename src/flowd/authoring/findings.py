@@ -13,6 +13,7 @@ KeyPath = tuple[str | int, ...]
 """Keys and list positions from the top of a pipeline down to a value."""
 
 _LONG = 60
+_LONGEST = 600
 _MOST_NAMES = 2000
 _MOST_GUESSES = 20
 
@@ -56,7 +57,11 @@ class Findings:
         self._guesses = 0
 
     def add(self, code: str, path: KeyPath, message: str, hint: str = "", *, at_key: bool = False) -> None:
-        """Something is wrong with the value at `path`, or with the key itself."""
+        """Something is wrong with the value at `path`, or with the key itself.
+
+        Whatever texts of the user's the message holds, it is printed as one line.
+        """
+        message, hint = plain(message, _LONGEST), plain(hint, _LONGEST)
         if (code, path, message) in self._seen:
             return
         self._seen.add((code, path, message))
@@ -106,7 +111,12 @@ def quoted(value: object) -> str:
         return "`null`"
     if isinstance(value, bool):
         return "`true`" if value else "`false`"
-    return f"`{plain(value if isinstance(value, str) else repr(value))}`"
+    if isinstance(value, str):
+        return f"`{plain(value)}`"
+    try:
+        return f"`{plain(repr(value))}`"
+    except Exception:  # noqa: BLE001  # an object of the user's without a text, or an int too long for one
+        return f"`{type(value).__name__}`"
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -32,6 +32,7 @@ Reader = Callable[[Findings, KeyPath, Any, Key], Any]
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _INT64 = 2**63
+_MOST_COUNTED = 2**31
 _DEEP = 64
 
 
@@ -102,8 +103,8 @@ def number(findings: Findings, path: KeyPath, value: Any, _key: Key) -> Any:
     """A finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return wrong(findings, path, "a number", value)
-    if not math.isfinite(value) or abs(value) >= _INT64:
-        findings.add("bad_value", path, f"{quoted(value)} is too large a number")
+    if not -_INT64 < value < _INT64:  # nan and the infinite ones are not
+        findings.add("bad_value", path, f"{quoted(value)} is no number that can be kept")
         return WRONG
     return float(value)
 
@@ -121,8 +122,9 @@ def count(findings: Findings, path: KeyPath, value: Any, _key: Key) -> Any:
     """A whole number from 1."""
     if isinstance(value, bool) or not isinstance(value, int):
         return wrong(findings, path, "a whole number", value)
-    if not 1 <= value < 2**31:
-        findings.add("bad_value", path, f"this has to be at least 1, and is {quoted(value)}")
+    if not 1 <= value < _MOST_COUNTED:
+        bound = f"at least 1, and is {quoted(value)}" if value < 1 else f"less than {_MOST_COUNTED}"
+        findings.add("bad_value", path, f"this has to be {bound}")
         return WRONG
     return value
 
@@ -163,7 +165,8 @@ def span(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
 def choice(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
     """One of the key's words."""
     if isinstance(value, str) and value in key.choices:
-        return value
+        # The table's own object: a default is left out of the record where it is the very same one.
+        return key.choices[key.choices.index(value)]
     if isinstance(value, str) and value in key.later_choices:
         findings.add("not_yet", path, f"{quoted(value)} is not supported yet", f"use {listed(key.choices)}")
         return WRONG
@@ -243,7 +246,7 @@ def plain_data(findings: Findings, path: KeyPath, value: Any) -> Any:
     if isinstance(value, str):
         return value if sound(findings, path, value) else WRONG
     if isinstance(value, int | float):
-        if math.isfinite(value) and (isinstance(value, float) or -_INT64 <= value < _INT64):
+        if math.isfinite(value) if isinstance(value, float) else -_INT64 <= value < _INT64:
             return value
         findings.add("bad_value", path, f"{quoted(value)} cannot be kept as a number", "write it as a text, in quotes")
         return WRONG

@@ -22,7 +22,7 @@ _LOOKED_INTO = 64 * 1024
 _PASSED_OVER = frozenset({"node_modules", "__pycache__", "site-packages", "venv", "env", "build", "dist"})
 _IS_YAML = (re.compile(rb"^name\s*:", re.MULTILINE), re.compile(rb"^tasks\s*:", re.MULTILINE))
 _IS_PYTHON = (
-    re.compile(rb"^\w+(?:\s*:[^=\n]+)?\s*=\s*(?:flowd\.)?Pipeline\(", re.MULTILINE),
+    re.compile(rb"^\w+[ \t]*(?::[^=\n]*)?=\s*(?:flowd\.)?Pipeline\(", re.MULTILINE),  # in linear time
     re.compile(rb"\bflowd\b"),
 )
 
@@ -32,7 +32,7 @@ def load(named: str) -> Pipeline:
     path, _, name = named.partition(":")
     if path.endswith(".py"):
         return _from_python(Path(path), name)
-    if name and not Path(named).exists() and _DOTTED.fullmatch(path):
+    if name and _DOTTED.fullmatch(path) and Path(path).suffix not in _YAML and not os.path.exists(named):
         return _from_module(path, name, named)
     return _from_yaml(Path(named), named)
 
@@ -54,13 +54,23 @@ def _from_yaml(path: Path, named: str) -> Pipeline:
 
 
 def _from_python(path: Path, name: str) -> Pipeline:
-    if not path.is_file():
-        raise _refused(str(path), "no_file", "there is no such file" if not path.exists() else "this is not a file")
-    if not _DOTTED.fullmatch(path.stem):
+    if not os.path.isfile(path):  # which, unlike a Path's, says so of a name that is too long
+        raise _refused(str(path), "no_file", "this is not a file" if os.path.exists(path) else "there is no such file")
+    if not path.stem.isidentifier():
         hint = "rename it: letters, digits and `_`, not beginning with a digit"
         raise _refused(str(path), "bad_module_name", f"`{path.stem}` is no name of a module", hint)
     module = _imported(path.absolute().parent, path.stem, str(path))
+    if not _is_from(module, path):
+        hint = "rename it: another module has this name"
+        raise _refused(str(path), "bad_module_name", f"`{path.stem}` is a module of Python's or of flowd's", hint)
     return _chosen(module, name, str(path)).loaded_as(f"{path.absolute()}:{name}" if name else str(path.absolute()))
+
+
+def _is_from(module: ModuleType, path: Path) -> bool:
+    try:
+        return os.path.samefile(module.__file__ or "", path)
+    except (AttributeError, OSError):
+        return False
 
 
 def _from_module(module: str, name: str, named: str) -> Pipeline:

@@ -40,15 +40,17 @@ class Listing(Node):
 class Mapping(Node):
     """A mapping: its `value` is a list of (key, value); `merged` are those that `<<` brings in."""
 
-    __slots__ = ("merged",)
+    __slots__ = ("index", "merged")
     value: list[tuple[Scalar, Node]]
     merged: list[Mapping]
+    index: dict[str, tuple[Scalar, Node]] | None
 
     def find(self, key: str) -> tuple[Scalar, Node] | None:
         """The pair of a key, its own before those that are merged."""
-        for pair in self.value:
-            if pair[0].value == key:
-                return pair
+        if self.index is None:
+            self.index = {pair[0].value: pair for pair in self.value}
+        if (own := self.index.get(key)) is not None:
+            return own
         for other in self.merged:
             if (found := other.find(key)) is not None:
                 return found

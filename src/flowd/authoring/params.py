@@ -42,6 +42,10 @@ def _str(value: Any, *, text: bool) -> str:  # noqa: ARG001  # the converters' c
         raise _Wrong("a text is expected; put it in quotes")
     if "\0" in value:
         raise _Wrong("a text without NUL characters is expected")
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # a command line's bytes that are not UTF-8 come so
+        raise _Wrong("a text in UTF-8 is expected") from None
     return value
 
 
@@ -59,9 +63,15 @@ def _float(value: Any, *, text: bool) -> float:
             value = float(value) if "_" not in value else value
         except ValueError:
             raise _Wrong("a number is expected") from None
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+    if not isinstance(value, int | float) or isinstance(value, bool):
         raise _Wrong("a number is expected")
-    return float(value)
+    try:
+        found = float(value)
+    except OverflowError:
+        found = math.inf
+    if not math.isfinite(found):
+        raise _Wrong("a finite number is expected")
+    return found
 
 
 def _bool(value: Any, *, text: bool) -> bool:
@@ -104,7 +114,10 @@ def _datetime(value: Any, *, text: bool) -> str:  # noqa: ARG001
         raise _Wrong("a time such as 2026-11-22T09:14:00Z is expected") from None
     if found.tzinfo is None:
         found = found.replace(tzinfo=UTC)  # as everywhere in flowd: a time without a zone is UTC
-    return found.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    try:
+        return found.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    except OverflowError:
+        raise _Wrong("a time within the years 1 to 9999, in UTC, is expected") from None
 
 
 def _duration(value: Any, *, text: bool) -> str:  # noqa: ARG001
@@ -171,8 +184,11 @@ def check_param(name: str, written: Any, findings: Findings, path: KeyPath) -> P
     """
     before = len(findings.problems)
     if not isinstance(written, Mapping):
-        default = plain_data(findings, path, _bare(written))
+        default = plain_data(findings, path, _as_text(written))
         return Param(type=_type_of(written), default=default) if len(findings.problems) == before else None
+    written = {key: _as_text(value) if key == "default" else value for key, value in written.items()}
+    if isinstance(written.get("choices"), list | tuple):
+        written["choices"] = [_as_text(choice) for choice in written["choices"]]
     read = record(findings, path, written, PARAM, f"parameter {quoted(name)}")
     kind = read.get("type", "str")
     if len(findings.problems) > before:
@@ -198,10 +214,13 @@ def check_param(name: str, written: Any, findings: Findings, path: KeyPath) -> P
     return msgspec.structs.replace(param, default=default) if len(findings.problems) == before else None
 
 
-def _bare(written: Any) -> Any:
-    """Python's own dates and durations as the text that stands for them."""
+def _as_text(written: Any) -> Any:
+    """Python's own dates and durations as the text that stands for them; anything else as it is."""
     kind = _type_of(written)
-    return _CONVERTERS[kind](written, text=False) if kind in {"date", "datetime", "duration"} else written
+    try:
+        return _CONVERTERS[kind](written, text=False) if kind in {"date", "datetime", "duration"} else written
+    except _Wrong:
+        return written  # no such text stands for it: refused where it is read
 
 
 def _type_of(value: Any) -> str:
@@ -218,7 +237,7 @@ def _check_bounds(read: Mapping[str, Any], findings: Findings, path: KeyPath) ->
     if "pattern" in read:
         try:
             re.compile(read["pattern"])
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             findings.add(
                 "bad_value", (*path, "pattern"), f"{quoted(read['pattern'])} is no regular expression: {error}"
             )

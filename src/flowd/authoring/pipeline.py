@@ -48,6 +48,8 @@ class Pipeline:
         schedule: Mapping[str, Any] | Sequence[Any] | None = None,
         **more: Any,
     ) -> None:
+        if "tasks" in more:
+            raise TypeError("Pipeline() takes no tasks: add them with `task` and `shell`")
         made_in = _file_of(sys._getframe(1).f_globals)  # noqa: SLF001  # whoever makes the pipeline
         self.name = name
         self._folder = Path(folder if folder is not None else made_in.parent if made_in else Path.cwd()).absolute()
@@ -136,8 +138,6 @@ class Pipeline:
         replace: bool,
         function: Callable[..., Any] | None = None,
     ) -> None:
-        if callable(asked := plain_function(raw.get("reconcile"))):
-            self._own[reconcile_key(name)], raw["reconcile"] = asked, _call_of(asked)
         tasks = self._raw["tasks"]
         if name in tasks and not replace:
             hint = "give it another `name`, or say `replace=True`"
@@ -146,14 +146,21 @@ class Pipeline:
         with_ = raw.get("with")
         passed = with_ if isinstance(with_, Mapping) else {}
         if function is not None:
+            if isinstance(self._source, _Lines):
+                self._source.note(name, function)
             taken = parameters_of(function)
             wanted += [one for one in taken if one in tasks and one != name and one not in (*wanted, *passed, "ctx")]
             later = {"item", "index"} if "foreach" in raw else set()
-            for code, message, hint in mismatches(function, [*wanted, *later], passed, tasks):
-                raise BadPipeline([self._problem(("tasks", name), code, message, hint)])
+            misfits = mismatches(function, [*wanted, *later], passed, tasks)
+            problems = [self._problem(("tasks", name), code, message, hint) for code, message, hint in misfits]
+            if problems:
+                raise BadPipeline(problems)
             self._own[name] = function
-            if isinstance(self._source, _Lines):
-                self._source.note(name, function)
+        else:
+            self._own.pop(name, None)
+        self._own.pop(reconcile_key(name), None)
+        if callable(asked := plain_function(raw.get("reconcile"))):
+            self._own[reconcile_key(name)], raw["reconcile"] = asked, _call_of(asked)
         if wanted:
             raw["needs"] = wanted
         tasks[name] = raw

@@ -6,7 +6,7 @@ House rules of this room: those of `kinds`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -22,16 +22,21 @@ from flowd.core.spec import Input, LogSpec, Output, Retry
 _GLOB = re.compile(r"[*?]")
 
 
-def record(findings: Findings, path: KeyPath, value: Any, keys: Mapping[str, Key], what: str) -> dict[str, Any]:
-    """The typed values of a mapping with fixed keys; what is unknown, missing or wrong is reported."""
+def record(
+    findings: Findings, path: KeyPath, value: Any, keys: Mapping[str, Key], what: str, others: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The typed values of a mapping with fixed keys; what is unknown, missing or wrong is reported.
+
+    `others` are keys that are read elsewhere, and may be meant by one that is misspelt.
+    """
     found: dict[str, Any] = {}
     for place, given, item in pairs(
         findings, path, value, "{" + ", ".join(f"{name}: …" for name in list(keys)[:2]) + "}"
     ):
         key = keys.get(given)
         if key is None:
-            known = [name for name, one in keys.items() if not one.later]
-            hint = findings.suggest(given, keys, f"{what} has the keys {listed(known, 30)}")
+            known = [name for name, one in keys.items() if not one.later] + [*others]
+            hint = findings.suggest(given, [*keys, *others], f"{what} has the keys {listed(known, 30)}")
             findings.add("unknown_key", place, f"{quoted(given)} is no key of {what}", hint, at_key=True)
         elif key.later:
             findings.add("not_yet", place, f"{quoted(given)} is not supported yet", "leave it out", at_key=True)
@@ -107,6 +112,9 @@ def retry(findings: Findings, path: KeyPath, value: Any, _key: Key) -> Any:
     keys, given = table.RETRY, value
     if isinstance(value, OwnRetry):
         given = value.written()
+        for name, strategy in zip(("stop", "wait", "retry"), value.strategies() or (), strict=False):
+            if strategy is not None and not callable(strategy):
+                wrong(findings, (*path, name), "one of tenacity's objects", strategy, "such as stop_after_attempt(3)")
         if value.stop is not None:
             keys = keys | {"attempts": msgspec.structs.replace(keys["attempts"], required=False)}
     before = len(findings.problems)

@@ -52,6 +52,9 @@ def resolve_call(folder: Path, module: str, function: str) -> Callable[..., Any]
             known = [name for name in dir(owner) if not name.startswith("_") and callable(getattr(owner, name, None))]
             hint = did_you_mean(part, known, f"it has {listed(known)}" if known else f"define it in `{plain(module)}`")
             raise CallError("missing_function", f"`{plain(module)}` has no function `{plain(part)}`", hint) from None
+        except Exception as error:  # whatever a user's own `__getattr__` raises is said, not passed on
+            message = f"looking up `{plain(part)}` in `{plain(module)}` failed: {type(error).__name__}: {error}"
+            raise CallError("missing_function", message) from error
     if not callable(found):
         kind = type(found).__name__
         raise CallError(

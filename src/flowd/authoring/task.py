@@ -17,9 +17,9 @@ class Task(Generic[P, R]):
     """
 
     def __init__(self, name: str, function: Callable[P, R]) -> None:
+        functools.update_wrapper(self, function)  # first: a function may have attributes of these names
         self.name = name
         self.function = function
-        functools.update_wrapper(self, function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """What the function gives."""

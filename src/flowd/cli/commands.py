@@ -30,6 +30,7 @@ TABLE = {
     "show": Entry("reads", "show", "Show a run: its tasks, attempts, errors and outputs."),
     "events": Entry("reads", "events", "Print what happened in a run, event by event."),
     "logs": Entry("reads", "logs", "Print what a run's tasks wrote."),
+    "crashtest": Entry("crash", "crashtest", "Kill a pipeline at every durable boundary and compare the ends."),
     "limits": Entry("capacity", "limits", "Show each limit: its use, its holders and who waits."),
     "touch": Entry("change", "touch", "Mark tasks as fresh, as their outputs stand now."),
     "forget": Entry("change", "forget", "Drop tasks' checkpoints, so that they run again."),

@@ -29,7 +29,12 @@ def load(file: str | None) -> Pipeline:
     given = click.get_current_context().find_root().obj
     if isinstance(given, Pipeline):
         return given  # a script that runs its own pipeline
-    return Pipeline.load(file if file is not None else _default())
+    return Pipeline.load(named(file))
+
+
+def named(file: str | None) -> str:
+    """What names the pipeline that is meant. BadRequest where none can be."""
+    return file if file is not None else _default()
 
 
 def _default() -> str:
@@ -40,5 +45,5 @@ def _default() -> str:
     found = [str(path) for path in discover(Path.cwd())]
     if not found:
         raise BadRequest(f"there is no {DEFAULT_FILE} here, and no other pipeline below; name one: flowd run FILE")
-    named = "".join(f"\n  flowd run {path}" for path in found[:20])
-    raise BadRequest(f"there is no {DEFAULT_FILE} here; these pipelines are:{named}")
+    listed = "".join(f"\n  flowd run {path}" for path in found[:20])
+    raise BadRequest(f"there is no {DEFAULT_FILE} here; these pipelines are:{listed}")

@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from flowd.core.expressions import Expression, ExpressionError, in_text, parse_template, spans
@@ -107,7 +108,7 @@ def render_argv(items: Sequence[str], scope: Mapping[str, Any]) -> tuple[str, ..
 
 @lru_cache(maxsize=4_096)
 def words_of(text: str) -> tuple[str, ...]:
-    """The literal words of a command, as far as they can be told without running it."""
+    """The literal words of a command, as far as they can be told without running it; what `>` writes is none."""
     plain = re.sub(r"\{\{.*?\}\}", "{{}}", text, flags=re.DOTALL)
     lexer = shlex.shlex(plain, posix=True, punctuation_chars=";&|()<>\n")
     lexer.whitespace_split = True
@@ -116,4 +117,10 @@ def words_of(text: str) -> tuple[str, ...]:
         words = list(lexer)
     except ValueError:
         words = plain.split()  # quotes that only a shell can sort out
-    return tuple(word for word in words if "{{" not in word)
+    return tuple(
+        word for before, word in pairwise(["", *words]) if "{{" not in word and not (">" in before and _is_sign(before))
+    )
+
+
+def _is_sign(word: str) -> bool:
+    return all(character in ";&|()<>\n" for character in word)

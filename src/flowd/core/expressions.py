@@ -94,13 +94,15 @@ def compile_expression(text: str) -> Expression:
     try:
         tree = ast.parse(text.strip(), mode="eval").body
         expression = Expression(text.strip(), tree)
+        _check_calls(expression)
+    except ExpressionError:
+        raise
     except SyntaxError as error:
         raise ExpressionError("bad_expression", f"`{text.strip()}` is no expression: {error.msg}") from error
     except (RecursionError, MemoryError, ValueError) as error:
         raise ExpressionError(
             "bad_expression", f"`{text.strip()[:60]}…` is nested too deeply or holds a NUL"
         ) from error
-    _check_calls(expression)
     return expression
 
 

@@ -18,3 +18,8 @@ def warn(event: str, **fields: Any) -> None:
         logging.getLogger("flowd"), processors=[structlog.processors.KeyValueRenderer(key_order=["event"])]
     )
     logger.warning(event, **fields)
+
+
+def say_damage(said: str) -> None:
+    """Something in the state directory is not what was written there, and what was done about it."""
+    warn("state_damaged", what=said)

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from flowd.testing.clock import FakeClock
 from flowd.testing.memory import MemoryEngine
+from flowd.testing.replay import replay
 
-__all__ = ["FakeClock", "MemoryEngine"]
+__all__ = ["FakeClock", "MemoryEngine", "replay"]

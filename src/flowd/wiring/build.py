@@ -26,6 +26,7 @@ from flowd.authoring.pipeline import Pipeline
 from flowd.engine import engine
 from flowd.engine.blocking import run_blocking
 from flowd.engine.handle import Result
+from flowd.engine.saying import say_damage
 from flowd.engine.services import Adapters, FollowerFactory
 from flowd.ports.clock import Clock
 
@@ -41,7 +42,10 @@ async def file_adapters(
 ) -> AsyncIterator[Adapters]:
     """The adapters of a state directory, open."""
     incarnation = new_incarnation()
-    async with FileJournal(state_dir, incarnation=incarnation) as journal, Guardian(incarnation) as guardian:
+    async with (
+        FileJournal(state_dir, incarnation=incarnation, report=say_damage) as journal,
+        Guardian(incarnation) as guardian,
+    ):
 
         def all_followers(run: str, folder: Path) -> Sequence[Any]:
             return (AttemptLog(folder), *followers(run, folder))
@@ -49,7 +53,7 @@ async def file_adapters(
         yield Adapters(
             clock=clock or SystemClock(),
             journal=journal,
-            checkpoints=FileCheckpoints(state_dir, journal),
+            checkpoints=FileCheckpoints(state_dir, journal, report=say_damage),
             results=FileResults(state_dir),
             inbox=FileInbox(state_dir),
             executors={

@@ -13,6 +13,7 @@ from flowd.adapters.executors.failure import describe
 from flowd.adapters.inbox import FileInbox
 from flowd.adapters.results import FileResults
 from flowd.engine import engine
+from flowd.engine.saying import say_damage
 from flowd.engine.services import Adapters
 from flowd.wiring.reading import reading
 
@@ -26,7 +27,7 @@ def planning_engine(state_dir: Path) -> engine.Engine:
 async def _adapters(state_dir: Path) -> AsyncIterator[Adapters]:
     with (
         reading(state_dir) as journal,
-        closing(FileCheckpoints(state_dir, journal)) as checkpoints,
+        closing(FileCheckpoints(state_dir, journal, report=say_damage, kept=False)) as checkpoints,
         closing(FileResults(state_dir)) as results,
     ):
         yield Adapters(

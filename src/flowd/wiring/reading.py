@@ -8,6 +8,7 @@ from pathlib import Path
 
 from flowd.adapters.checkpoints import FileCheckpoints, pipeline_key
 from flowd.adapters.journal.file import FileJournal
+from flowd.engine.saying import say_damage
 
 
 @contextmanager
@@ -20,5 +21,5 @@ def reading(state_dir: Path) -> Iterator[FileJournal]:
 @contextmanager
 def checkpoints_of(state_dir: Path, name: str, folder: Path) -> Iterator[tuple[FileCheckpoints, str]]:
     """The checkpoints of a state directory, and the key of one pipeline among them."""
-    with reading(state_dir) as journal, closing(FileCheckpoints(state_dir, journal)) as checkpoints:
+    with reading(state_dir) as journal, closing(FileCheckpoints(state_dir, journal, report=say_damage)) as checkpoints:
         yield checkpoints, pipeline_key(name, folder, state_dir)

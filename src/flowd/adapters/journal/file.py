@@ -5,7 +5,7 @@ runs/<run id>/  spec.json  journal.0001.jsonl …  mark  owner.json  inbox/  log
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,11 +31,20 @@ _REMEMBERED = 256
 
 
 class FileJournal:
-    """All runs of one state directory. `incarnation` and `now` are what an owner says of itself."""
+    """All runs of one state directory. `incarnation` and `now` are what an owner says of itself.
+
+    `report` is told what was set aside of a run that is opened.
+    """
 
     def __init__(
-        self, state_dir: Path, *, incarnation: str = "", now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        state_dir: Path,
+        *,
+        incarnation: str = "",
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        report: Callable[[str], None] = lambda _said: None,
     ) -> None:
+        self._report = report
         self._incarnation = incarnation
         self.state_dir = state_dir.absolute()
         self._layout = Layout(self.state_dir)
@@ -55,7 +64,7 @@ class FileJournal:
         Raises StateLocked with the holder, NoSuchRun, StateDamaged with file, offset and line.
         """
         segment = OpenSegment(self._layout.folder(run), run, self._incarnation)
-        return _Opened(self._layout, run, segment, self._threads, self._now)
+        return _Opened(self._layout, run, segment, self._threads, self._now, self._report)
 
     async def read(self, run: str, after: int = 0) -> AsyncIterator[Envelope]:
         """The durable records with `seq > after`, in order; safe beside a writer.
@@ -101,6 +110,15 @@ class FileJournal:
     def run_folder(self, run: str) -> Path:
         """Where a run is kept. NoSuchRun where there is none."""
         return self._layout.existing(run)
+
+    def defined(self, run: str) -> Definition:
+        """As `definition`, at once."""
+        return self._definition(run)
+
+    def records(self, run: str) -> Iterator[Envelope]:
+        """As `read`, at once."""
+        for piece in self._pieces(run, 0, ()):
+            yield from piece
 
     def is_owned(self, run: str) -> Owner | None:
         """The living owner of a run; None where nobody holds it."""
@@ -177,7 +195,9 @@ class _Opened:
         segment: OpenSegment,
         threads: disk.FileThreads,
         now: Callable[[], datetime],
+        report: Callable[[str], None],
     ) -> None:
+        self._report = report
         self._layout = layout
         self._run = run
         self._threads = threads
@@ -189,6 +209,8 @@ class _Opened:
         segment = self._segment
         try:
             await self._threads.run(self._open, segment)
+            for repair in segment.repairs:
+                self._report(str(repair))
             mark = segment.mark
             writer = GroupWriter(
                 self._run, mark.seq, mark.checksum, self._commit, segment.repairs, left_by=segment.left_by

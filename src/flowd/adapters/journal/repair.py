@@ -30,6 +30,10 @@ class Repair(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     kept: str
 
+    def __str__(self) -> str:
+        """What was dropped, why, and where it is kept, in a sentence."""
+        return f"{self.file}: {self.bytes} bytes at offset {self.offset} are set aside in {self.kept}: {self.reason}"
+
 
 def inspect(folder: Path, run: str) -> Repair | None:
     """Check a whole journal and change nothing; what a new owner would set aside. Raises StateDamaged."""

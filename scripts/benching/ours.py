@@ -1,0 +1,42 @@
+"""flowd's side, as its users have it: defaults, durable, logs on, and a retry policy on every task."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benching.graphs import Graph
+from flowd import Engine, Pipeline, Retry
+from flowd.adapters.followers.log import LogFollower, Sink, append_to
+
+
+def pipeline(graph: Graph, work: Callable[[], Awaitable[None]], folder: Path, *, idempotent: bool = True) -> Pipeline:
+    """The graph as a checked pipeline."""
+    made = Pipeline("bench", folder=folder)
+    for number, needs in enumerate(graph.needs):
+        policies: dict[str, Any] = {"retry": Retry(attempts=3), "idempotent": idempotent}
+        made.task(name=f"t{number}", needs=[f"t{need}" for need in needs], **policies)(work)
+    made.definition()
+    return made
+
+
+def engine(folder: Path, names: Sequence[str], width: int | None) -> Engine:
+    """An engine whose state is in `folder`; a run's log lines go to its `run.log`, as the command line's do."""
+
+    def followers(_run: str, place: Path) -> Sequence[LogFollower]:
+        sink = Sink(write=append_to(str(place / "run.log"), private=True), level="debug")
+        return (LogFollower([sink], order=names),)
+
+    return Engine(folder / ".flowd", max_concurrency=width, followers=followers)
+
+
+async def timed_run(opened: Engine, made: Pipeline) -> float:
+    """The seconds from asking for a run to having its result."""
+    began = time.perf_counter()
+    result = await opened.run(made)
+    taken = time.perf_counter() - began
+    if not result.ok:
+        raise RuntimeError(f"the measured run ended {result.state}: {result.error}")
+    return taken
