@@ -121,6 +121,9 @@ REFUSED = {
         "((echo a); b) {{ v }}",
         "echo $'\\{{ v }}'",
         "cat <\\\n<E\n{{ v }}\nE\n",
+        "cat <<E\n$(echo '\nE\n) {{ v }}'",
+        "cat <<E\n${x:-'\nE\n{{ v }}",
+        "cat <<E\n`echo\nE\n{{ v }}`",
     ],
 }
 
@@ -158,6 +161,7 @@ ACCEPTED = [
     "echo $(( 1 << 2 )) {{ v }}",
     "cat <<< hello\necho {{ v }}",
     "cat <<E\nit's\nE\necho {{ v }}",
+    'cat <<E\n{"at": "$(date +\'%F\')", "by": "${USER}", "on": "`hostname`"}\nE\necho {{ v }}',
     "x=$(cat <<E\nit's )\nE\n)\necho {{ v }}",
     'echo "$(cat <<\'E\'\n"\nE\n)" {{ v }}',
     "echo a#b ${#x} $# {{ v }} # it's",

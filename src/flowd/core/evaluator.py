@@ -10,12 +10,37 @@ import simpleeval
 
 from flowd.core.expressions import FUNCTIONS, ExpressionError, unknown
 
+_MOST_BITS = 65_536
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    if isinstance(base, int) and isinstance(exponent, int) and base.bit_length() * abs(exponent) > _MOST_BITS:
+        raise ValueError(f"a power of more than {_MOST_BITS} bits")
+    return simpleeval.safe_power(base, exponent)
+
+
+def _product(left: Any, right: Any) -> Any:
+    if isinstance(left, list | tuple) or isinstance(right, list | tuple):  # repeated lists of repeated lists explode
+        raise TypeError("a list cannot be repeated")
+    if isinstance(left, int) and isinstance(right, int) and left.bit_length() + right.bit_length() > _MOST_BITS:
+        raise ValueError(f"a product of more than {_MOST_BITS} bits")
+    return simpleeval.safe_mult(left, right)
+
+
+def _remainder(left: Any, right: Any) -> Any:
+    if isinstance(left, str | bytes):  # it would be formatting, with a width of any size
+        raise TypeError("`%` is for numbers; put each value into the text by a {{ }} of its own")
+    return left % right
+
+
+_OPERATORS = simpleeval.DEFAULT_OPERATORS | {ast.Pow: _power, ast.Mult: _product, ast.Mod: _remainder}
+
 
 class Evaluator(simpleeval.EvalWithCompoundTypes):  # type: ignore[misc]  # it is untyped
     """Computes one expression over plain data."""
 
     def __init__(self, scope: Mapping[str, Any], text: str) -> None:
-        super().__init__(functions=dict(FUNCTIONS), names={})
+        super().__init__(operators=_OPERATORS, functions=dict(FUNCTIONS), names={})
         self.names = scope
         self._text = text
         self.nodes[ast.Attribute] = self._eval_attribute

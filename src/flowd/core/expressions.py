@@ -39,11 +39,18 @@ def _defined(_value: Any) -> bool:
     return True  # the evaluator answers False itself where the name is not there
 
 
+def _sum(values: Iterable[Any], start: float = 0) -> Any:
+    numbers = list(values)
+    if not all(isinstance(number, int | float) for number in (*numbers, start)):
+        raise TypeError("`sum` adds numbers only")
+    return sum(numbers, start)
+
+
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "len": len,
     "min": min,
     "max": max,
-    "sum": sum,
+    "sum": _sum,
     "any": any,
     "all": all,
     "abs": abs,

@@ -131,7 +131,7 @@ def find_cycle(needs: Needs) -> list[str] | None:
 
 
 def find_cycles(needs: Needs, most: int = 5) -> list[list[str]]:
-    """Up to `most` cycles that share no task, in written order."""
+    """Up to `most` cycles that share no task, a shorter one first."""
     found: list[list[str]] = []
     left = dict(needs)
     while len(found) < most and (cycle := find_cycle(left)) is not None:

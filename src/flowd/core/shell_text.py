@@ -21,6 +21,9 @@ _BLANKS = frozenset(" \t;|&<>")
 _JOINED = frozenset("$<(){")  # a line that is continued right after one of these may go on as another sign
 _HERE = re.compile(r"""<<(-?)[ \t]*(?:'([^'\n]+)'|"([^"\n$`\\]+)"|\\([\w.+-]+)|([\w.+-]+))(?=[\s;|&<>()]|$)""")
 
+_SUBSTITUTED = re.compile(r"""\$\((?:[^()'"\\`#$]|'[^']*'|"[^"$`\\]*")*\)|\$\{[^{}'"\\`$]*\}|`[^`'"\\$#]*`""")
+_OPENS = re.compile(r"\$[({]|`")
+
 
 def places(text: str, ends: Mapping[int, int]) -> dict[int, str]:
     """What each value stands inside of; an empty text where nothing, as it should be.
@@ -212,6 +215,9 @@ class _Reader:
             self.found |= dict.fromkeys((value for value in self.ends if start <= value < end), "a here-document")
             line = self.text[start:end]
             self.at = end
+            if not document.quoted and _OPENS.search(_SUBSTITUTED.sub("", line)):
+                self.unclear = True  # one shell looks for the last line inside a substitution, too, the other does not
+                return
             if not continued and (line.lstrip("\t") if document.tabs else line) == document.word:
                 return
             continued = not document.quoted and (len(line) - len(line.rstrip("\\"))) % 2 == 1

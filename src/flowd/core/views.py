@@ -30,10 +30,7 @@ def run_status(run: RunState, *, owned: bool) -> str:
 
 
 def _could_go_on(run: RunState) -> bool:
-    return any(
-        task.state == s.RETRYING or (task.state == s.PENDING and not run.missing[number])
-        for number, task in enumerate(run.tasks)
-    )
+    return any(task.state in s.STARTABLE and not run.missing[number] for number, task in enumerate(run.tasks))
 
 
 def exit_code(status: str) -> int:
