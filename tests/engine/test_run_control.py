@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import anyio
+import anyio.lowlevel
 import pytest
 
 from flowd import BadRequest, Pipeline, Retry
@@ -256,6 +259,27 @@ async def test_a_limit_is_shared_by_all_runs_of_an_engine():
         results = [await run.wait() for run in runs]
     assert all(result.ok for result in results)
     assert peak == 4
+
+
+async def test_a_fan_out_that_never_waits_lets_others_in():
+    """However many tasks there are that do not await, the host's own tasks have their turns, and a cancel gets in."""
+    pipeline, turns, ran = Pipeline("busy"), [], []
+
+    async def body():
+        ran.append(1)
+
+    for number in range(3000):
+        pipeline.task(body, name=f"t{number}")
+
+    async def host():
+        while len(ran) < 3000:
+            turns.append(len(ran))
+            await anyio.lowlevel.checkpoint()
+
+    async with MemoryEngine() as engine, anyio.create_task_group() as group:
+        group.start_soon(host)
+        assert (await engine.run(pipeline)).ok
+    assert max(later - sooner for sooner, later in pairwise(turns)) < 1500
 
 
 async def test_limits_can_be_looked_at():

@@ -30,6 +30,7 @@ from flowd.engine.resolving import reconcile
 from flowd.engine.services import Services
 from flowd.engine.stream import Stream
 from flowd.engine.survey import Standing, Survey
+from flowd.engine.timers import Timer
 
 RUN_LIMIT = "max_concurrency"
 
@@ -48,6 +49,7 @@ class Driver:
         self._entry = entry
         self._checkpoints = entry.checkpoints
         self._queued: list[Stimulus] | None = []  # until the run is entered, and during the survey: nothing is decided
+        self._deadline: Timer | None = None
         self._going = False  # until what is fresh is known, nothing starts
         self._offered: set[int] = set()
         self._ranks: list[float] = []
@@ -85,6 +87,8 @@ class Driver:
             self._going = True
             self._go_on()
             await self._still.wait()
+        if self._deadline is not None:
+            self._deadline.cancel()
         if self.failure is not None:
             raise self.failure
         await self.stream.told()
@@ -115,9 +119,14 @@ class Driver:
                 self._wait_for_retry(number, task.retry_at)
 
     def _set_deadline(self) -> None:
-        if self.run.spec.deadline is not None and self.run.opened_at is not None:
-            left = self.run.opened_at + self.run.spec.deadline - self.now()
-            self.services.timers.after(left.total_seconds(), partial(self.tell, DeadlineReached()))
+        """Stop the run at its deadline, which counts anew from when it was last asked for again."""
+        if self.run.spec.deadline is None or self.run.opened_at is None:
+            return
+        left = (self.run.opened_at + self.run.spec.deadline - self.now()).total_seconds()
+        if left > 0:
+            self._deadline = self.services.timers.after(left, self._set_deadline)
+        else:
+            self.tell(DeadlineReached())
 
     # --- what the driver is told -------------------------------------------------------------------
 
@@ -238,7 +247,12 @@ class Driver:
         self.services.timers.after(left, partial(self._retry, number))
 
     def _retry(self, number: int) -> None:
-        if self.run.tasks[number].state == s.RETRYING and self.run.may_start(number):
+        """A wait is over; not this task's, perhaps, if it was asked for again meanwhile."""
+        task = self.run.tasks[number]
+        if task.state == s.RETRYING and task.retry_at is not None and self.run.may_start(number):
+            if task.retry_at > self.now():
+                self._wait_for_retry(number, task.retry_at)
+                return
             self._offer(number)
             self.services.wake(1)
 

@@ -102,7 +102,7 @@ class Engine:
                 admission: Admission[Any] = Admission()
                 for name, capacity in self._limits.items():
                     admission.resize(name, capacity)
-                workers = Workers(group, admission, self._most)
+                workers = Workers(group, admission, self._most, adapters.clock.monotonic)
                 services = self._services = Services(
                     adapters=adapters,
                     timers=Timers(adapters.clock),

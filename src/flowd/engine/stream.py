@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import anyio
+import anyio.lowlevel
 
 from flowd.core.events import AnyEvent, Envelope
 from flowd.engine.saying import warn
 from flowd.ports.follower import Follower, Signal
 from flowd.ports.journal import Writer
+
+MOST_AT_ONCE = 256
+"""Events told in one go: what followers do with more would hold the loop."""
 
 
 class Stream:
@@ -81,13 +85,17 @@ class Stream:
                     await self._tell(follower, batch)
                 self.published = batch[-1].seq
                 self._say_what_followed()
+                await anyio.lowlevel.checkpoint()  # after a long batch others have a turn
             told, self._told = self._told, anyio.Event()
             told.set()
 
     def _take(self, durable: int) -> list[Envelope]:
         """The events at the head of the queue, up to one that is not on disk or to something said in passing."""
         pending, batch = self._pending, list[Envelope]()
-        while pending and isinstance(head := pending[0], Envelope) and head.seq <= durable:
+        while pending and len(batch) < MOST_AT_ONCE:
+            head = pending[0]
+            if not isinstance(head, Envelope) or head.seq > durable:
+                break
             batch.append(head)
             pending.popleft()
         return batch

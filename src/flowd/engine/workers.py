@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextvars
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from flowd.core.limits import Admission
@@ -21,10 +22,18 @@ if TYPE_CHECKING:
     from flowd.engine.driver import Driver
 
 
+TURN_S = 0.005
+"""How long attempts that never wait may hold the loop before others have a turn, in seconds."""
+
+
 class Workers:
     """At most `most` concurrent attempts of all runs of an engine, in `group`."""
 
-    def __init__(self, group: TaskGroup, admission: Admission[Hashable], most: int) -> None:
+    def __init__(
+        self, group: TaskGroup, admission: Admission[Hashable], most: int, monotonic: Callable[[], float]
+    ) -> None:
+        self._monotonic = monotonic
+        self._turn_began = monotonic()
         self._group = group
         self._admission = admission
         self._most = most
@@ -63,3 +72,7 @@ class Workers:
                 if candidate.uses:
                     self._admission.release(candidate.key, candidate.uses)
                     self.wake(1)
+            # Attempts that never wait would hold the loop for a whole fan-out: nothing else could get in.
+            if self._monotonic() - self._turn_began > TURN_S:
+                await anyio.lowlevel.checkpoint()
+                self._turn_began = self._monotonic()
