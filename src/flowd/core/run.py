@@ -32,7 +32,7 @@ class AttemptState(msgspec.Struct, gc=False):
     ending: e.Ending | None = None
 
 
-class TaskState(msgspec.Struct):
+class TaskState(msgspec.Struct, gc=False):
     """What is known of one task of the run."""
 
     state: str = s.PENDING

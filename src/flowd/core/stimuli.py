@@ -14,7 +14,7 @@ from flowd.core.events import Artifact, Ending, Error, Reason, Stored
 # --- how an attempt ended ----------------------------------------------------------------------
 
 
-class Succeeded(msgspec.Struct, frozen=True, kw_only=True):
+class Succeeded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The action did what it declared; everything is on disk but the record of it."""
 
     result: Stored | None = None
@@ -25,7 +25,7 @@ class Succeeded(msgspec.Struct, frozen=True, kw_only=True):
     ending: Ending | None = None
 
 
-class Failed(msgspec.Struct, frozen=True, kw_only=True):
+class Failed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The action raised, ended badly, or broke its own declaration."""
 
     error: Error
@@ -33,7 +33,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
     ending: Ending | None = None
 
 
-class TimedOut(msgspec.Struct, frozen=True, kw_only=True):
+class TimedOut(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The attempt's `timeout` ended it."""
 
     error: Error
@@ -41,7 +41,7 @@ class TimedOut(msgspec.Struct, frozen=True, kw_only=True):
     ending: Ending | None = None
 
 
-class Stopped(msgspec.Struct, frozen=True, kw_only=True):
+class Stopped(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """flowd ended it for another cause: `cancelled`, `deadline` or `interrupted`."""
 
     cause: str
@@ -66,7 +66,7 @@ class Again(msgspec.Struct, frozen=True):
     retry_at: datetime
 
 
-class AttemptEnded(msgspec.Struct, frozen=True):
+class AttemptEnded(msgspec.Struct, frozen=True, gc=False):
     """An attempt reports its end; `again` is None where no further attempt is allowed."""
 
     task: str

@@ -24,10 +24,11 @@ from flowd.ports.executor import Work
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _SHELLS = {"sh": ("sh", "-e", "-c"), "bash": ("bash", "-e", "-o", "pipefail", "-c")}
 
+_NO_PARAMS: dict[str, Any] = {}
 NO_BINDING = Binding(wants_ctx=False, result_parameters=())
 
 
-class Prepared(msgspec.Struct, kw_only=True, eq=False):
+class Prepared(msgspec.Struct, kw_only=True, eq=False, gc=False):
     """A task with its expressions resolved, paths as written (for the fingerprint) and absolute."""
 
     inputs: tuple[str, ...]
@@ -102,7 +103,7 @@ class Resolver:
             cwd=self._files.path(task.cwd) if task.cwd else self._files.folder,
             run_folder=run_folder,
             env=env,
-            params=ReadParams(self._params(place)),
+            params=ReadParams(self._params(place)) if binding.wants_ctx else _NO_PARAMS,
             inputs=tuple(inputs),
             outputs=tuple(outputs),
             grace=task.grace,
@@ -133,6 +134,7 @@ class Resolver:
         work = self.work(task, prepared, values, attempt=attempt, run_folder=run_folder, function=None)
         taken = parameters_of(function)
         work.argv, work.function, work.wants_ctx = (), function, binding.wants_ctx
+        work.params = ReadParams(self._params(self._absolute))
         arguments = render_value(task.with_, self._scope(values, self._absolute))
         work.arguments = {name: value for name, value in arguments.items() if name in taken}
         work.arguments |= {name: values.get(name) for name in binding.result_parameters}

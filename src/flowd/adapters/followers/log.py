@@ -11,7 +11,8 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -37,6 +38,7 @@ _WARNINGS: Final = (
 )
 _ERRORS: Final = (e.RunDeadlinePassed, e.TaskFailed, e.TaskTimedOut, e.TaskAbandoned)
 _TASK_IN_PATH: Final = re.compile(r"\{\{\s*task\s*\}\}")
+_PLAIN: Final = frozenset({str, int, float, bool, dict})
 _QUIET: Final = frozenset({"event", "task", "parts", "spec", "owner"})  # for programs, or said in another way
 
 
@@ -90,6 +92,7 @@ class LogFollower:
         self._now = now
         self._started: dict[str, datetime] = {}
         self._run_started: datetime | None = None
+        self._stamped: tuple[datetime | None, str] = (None, "")
 
     async def record(self, envelopes: Sequence[e.Envelope]) -> None:
         """Write durable events down, in order."""
@@ -121,48 +124,72 @@ class LogFollower:
     @staticmethod
     def _level(event: e.Event) -> str:
         failed = isinstance(event, e.RunFinished) and event.state == "failed"
-        if failed or isinstance(event, _ERRORS):
-            return "error"
-        return "warning" if isinstance(event, _WARNINGS) else "info"
+        return "error" if failed else _said_of(type(event)).level
 
     def _facts(self, envelope: e.Envelope) -> dict[str, Any]:
         event = envelope.event
+        said = _said_of(type(event))
         fields: dict[str, Any] = {
-            "timestamp": _moment(envelope.at),
+            "timestamp": self._stamp(envelope.at),
             "level": self._level(event),
-            "event": str(type(event).__struct_config__.tag),
+            "event": said.name,
             "run": envelope.run,
         }
-        if isinstance(event, e.TaskEvent):
-            fields["task"] = event.task
-        for name in event.__struct_fields__:
-            if name not in _QUIET:
-                _put(fields, name, getattr(event, name))
-        self._put_duration(fields, envelope)
+        task = getattr(event, "task", None)
+        if task is not None:
+            fields["task"] = task
+        for name in said.fields:
+            value = getattr(event, name)
+            if value or isinstance(value, timedelta):  # what says nothing is left out
+                _put(fields, name, value)
+        since = self._since(event, task, envelope.at)
+        if since is not None:
+            fields["duration_s"] = round((envelope.at - since).total_seconds(), 6)
         if isinstance(event, e.RunStarted):
             chosen = set(event.tasks)
             fields["order"] = [name for name in self._order if not chosen or name in chosen]
         return fields
 
-    def _put_duration(self, fields: dict[str, Any], envelope: e.Envelope) -> None:
-        event, since = envelope.event, None
-        if isinstance(event, e.RunStarted | e.RunAdopted):
-            self._run_started = envelope.at
-        elif isinstance(event, e.RunFinished):
-            since = self._run_started
-        elif isinstance(event, e.TaskStarted):
-            self._started[event.task] = envelope.at
-        elif isinstance(event, e.TaskEvent):
-            since = self._started.pop(event.task, None)
-        if since is not None:
-            fields["duration_s"] = round((envelope.at - since).total_seconds(), 6)
+    def _stamp(self, at: datetime) -> str:
+        """The text of a moment; many events in a row share theirs."""
+        if at != self._stamped[0]:
+            self._stamped = (at, _moment(at))
+        return self._stamped[1]
+
+    def _since(self, event: e.Event, task: str | None, at: datetime) -> datetime | None:
+        """When what this event ends had begun."""
+        kind = type(event)
+        if kind is e.TaskStarted:
+            self._started[str(task)] = at
+        elif task is not None:
+            return self._started.pop(task, None)
+        elif kind is e.RunFinished:
+            return self._run_started
+        elif kind in {e.RunStarted, e.RunAdopted}:
+            self._run_started = at
+        return None
+
+
+class _Said(msgspec.Struct, frozen=True):
+    """What a line about one kind of event always says: its level and name, and which fields follow."""
+
+    level: str
+    name: str
+    fields: tuple[str, ...]
+
+
+@cache
+def _said_of(kind: type[e.Event]) -> _Said:
+    level = "error" if kind in _ERRORS else "warning" if kind in _WARNINGS else "info"
+    fields = tuple(name for name in kind.__struct_fields__ if name not in _QUIET)
+    return _Said(level, str(kind.__struct_config__.tag), fields)
 
 
 def _put(fields: dict[str, Any], name: str, value: Any) -> None:
-    """Add one of an event's own fields as people search for it; what says nothing is left out."""
-    if value is None or value in ("", (), {}, False):
-        return
-    if isinstance(value, e.Error):
+    """Add one of an event's own fields as people search for it."""
+    if type(value) in _PLAIN:
+        fields[name] = value
+    elif isinstance(value, e.Error):
         fields |= _of_error(value)
     elif isinstance(value, e.Ending):
         fields |= _of_ending(value)
