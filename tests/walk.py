@@ -108,7 +108,7 @@ class Walk:
     def end(self, number: int, how: st.Outcome, *, again: bool = False) -> None:
         """The current attempt of a task ends."""
         delay = timedelta(seconds=2)
-        more = st.Again(delay, self.now + delay) if again and self.run.shape.specs[number].retry else None
+        more = st.Again(delay) if again and self.run.shape.specs[number].retry else None
         self.tell(st.AttemptEnded(self.run.shape.specs[number].name, self.run.tasks[number].attempt, how, more))
 
     def _unusual(self, what: int, number: int) -> st.Stimulus:

@@ -5,6 +5,7 @@ Whatever goes wrong inside, a person gets a message and a script gets an exit co
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
@@ -17,12 +18,18 @@ DEBUG = "FLOWD_DEBUG"
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 """As a shell says it of a program that SIGPIPE ended: nobody read what it had to say."""
+STORAGE_FAILING = 4
+"""Where what was asked for could not be written."""
 DEFECT = 70
 """The exit code of an error that flowd did not foresee (`EX_SOFTWARE`)."""
 
 
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
+
+
 def main(argv: Sequence[str] | None = None, pipeline: Any = None) -> int:
     """Carry out one command and return its exit code; `pipeline` stands for any FILE where it is given."""
+    _open_what_is_closed()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["--version"]:
         from flowd import __version__
@@ -35,6 +42,8 @@ def main(argv: Sequence[str] | None = None, pipeline: Any = None) -> int:
     except BrokenPipeError:
         _silence(sys.stdout)
         return BROKEN_PIPE
+    except OSError as error:  # only what a stream still held is written outside of the frame
+        return _cannot_write(error)
     return code
 
 
@@ -54,18 +63,35 @@ def _carry_out(arguments: list[str], pipeline: Any) -> int:
         mistake.show()
         return mistake.exit_code
     except (KeyboardInterrupt, click.Abort):
-        sys.stderr.write("interrupted\n")
+        _complain("interrupted")
         return INTERRUPTED
     except FlowdError as error:
         return _refuse(error)
     except Exception as error:  # noqa: BLE001  # the frame around all of it
         known = _only(error)
+        if isinstance(known, BrokenPipeError):
+            raise known from None
+        if isinstance(known, OSError) and known.errno in _FULL and known.filename is None:
+            return _cannot_write(known)
         return _refuse(known) if isinstance(known, FlowdError) else _report_defect(known)
 
 
 def _refuse(error: Any) -> int:
-    sys.stderr.write(f"{error}\n")
+    _complain(str(error))
     return int(error.exit_code)
+
+
+def _complain(text: str) -> None:
+    """Tell the person, where that is possible."""
+    with suppress(OSError):
+        sys.stderr.write(f"{text}\n")
+
+
+def _cannot_write(error: OSError) -> int:
+    """What was asked for could not be written to stdout."""
+    _silence(sys.stdout)
+    _complain(f"cannot write to stdout: {error.strerror or error}")
+    return STORAGE_FAILING
 
 
 def _only(error: BaseException) -> BaseException:
@@ -82,15 +108,27 @@ def _report_defect(error: BaseException) -> int:
     text = "".join(traceback.format_exception(error))
     line = f"flowd met an error of its own: {type(error).__name__}: {error}"
     if os.environ.get(DEBUG):
-        sys.stderr.write(f"{text}{line}\n")
+        _complain(f"{text}{line}")
         return DEFECT
     try:
         with tempfile.NamedTemporaryFile("w", prefix="flowd-", suffix=".txt", delete=False, encoding="utf-8") as file:
             file.write(text)
-        sys.stderr.write(f"{line}; its traceback is in {Path(file.name)}\n")
+        _complain(f"{line}; its traceback is in {Path(file.name)}")
     except OSError:
-        sys.stderr.write(f"{line}; set {DEBUG}=1 to see its traceback\n")
+        _complain(f"{line}; set {DEBUG}=1 to see its traceback")
     return DEFECT
+
+
+def _open_what_is_closed() -> None:
+    """A standard stream that is closed leads nowhere, lest a file that is opened later takes its number."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # for as long as the program runs
 
 
 def _silence(stream: Any) -> None:

@@ -67,7 +67,7 @@ class ScriptedRun:
         self.start(task)
         self.wait(seconds)
         error = e.Error(type=kind or "ConnectionError", message=message, where="steps/clean.py:44")
-        again = None if delay is None else st.Again(timedelta(seconds=delay), self.now + timedelta(seconds=delay))
+        again = None if delay is None else st.Again(timedelta(seconds=delay))
         self.end(task, st.Failed(error=error), again)
         self.wait(delay or 0)
 

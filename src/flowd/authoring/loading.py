@@ -20,7 +20,8 @@ _MOST_FOUND = 1_000
 _MOST_LOOKED_AT = 20_000
 _LOOKED_INTO = 64 * 1024
 _PASSED_OVER = frozenset({"node_modules", "__pycache__", "site-packages", "venv", "env", "build", "dist"})
-_IS_YAML = (re.compile(rb"^name\s*:", re.MULTILINE), re.compile(rb"^tasks\s*:", re.MULTILINE))
+# in YAML's block style, or written as JSON
+_IS_YAML = tuple(re.compile(rb'(?:^|[{,]\s*)"?%b"?\s*:' % key, re.MULTILINE) for key in (b"name", b"tasks"))
 _IS_PYTHON = (
     re.compile(rb"^\w+[ \t]*(?::[^=\n]*)?=\s*(?:flowd\.)?Pipeline\(", re.MULTILINE),  # in linear time
     re.compile(rb"\bflowd\b"),

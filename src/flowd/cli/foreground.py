@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import anyio
 
 from flowd.cli.outlets import Outlets, Wishes, document_text
+from flowd.cli.prints import routed
 from flowd.cli.screen import Line
 from flowd.cli.state_dir import VARIABLE
 from flowd.cli.streams import tell
@@ -61,7 +62,7 @@ class Foreground:
     def carry_out(self, begin: Begin) -> int:
         """Begin (or go on), wait, print, and return the exit code. Raises what refused the run."""
         owned = self._wishes.as_json or self._wishes.events
-        with redirect_stdout(sys.stderr) if owned else nullcontext():
+        with routed(aside=owned):
             return anyio.run(self._main, begin)
 
     async def _main(self, begin: Begin) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -82,8 +83,9 @@ class Outlets:
         if self.region is not None and is_terminal(stream):
             self.region.write(text)
         else:
-            stream.write(f"{text}\n")
-            stream.flush()
+            with suppress(OSError) if stream is not self.results else nullcontext():  # stderr: as `tell` does
+                stream.write(f"{text}\n")
+                stream.flush()
 
     def _write_result(self, text: str) -> None:
         self.results.write(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import IO, TextIO
 
 from flowd.cli.screen import Style
@@ -15,8 +16,9 @@ def say(text: str) -> None:
 
 
 def tell(text: str) -> None:
-    """One line about how it goes, on stderr."""
-    sys.stderr.write(f"{text}\n")
+    """One line about how it goes, on stderr; where nobody can be told, that keeps nothing from going on."""
+    with suppress(OSError):
+        sys.stderr.write(f"{text}\n")
 
 
 def is_terminal(stream: IO[str]) -> bool:

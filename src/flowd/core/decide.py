@@ -9,7 +9,7 @@ task's current one yields nothing. An unknown stimulus is a defect and raises.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from flowd.core import events as e
@@ -123,7 +123,25 @@ def _attempt_ended(decision: _Decision, report: st.AttemptEnded) -> None:
     task = run.tasks[number]
     if task.state != s.RUNNING or task.attempt != report.attempt:
         return
-    decision.say(_END[type(report.outcome)](run, run.shape.specs[number], task, report))
+    failed = isinstance(report.outcome, st.Failed | st.TimedOut)
+    if failed and report.again is not None and run.state in {s.RUN_RUNNING, s.RUN_PAUSED}:
+        decision.say(_once_more(task, report, report.again.delay, decision.now))
+    else:
+        decision.say(_END[type(report.outcome)](run, run.shape.specs[number], task, report))
+
+
+def _once_more(task: TaskState, report: st.AttemptEnded, delay: timedelta, now: datetime) -> e.TaskRetryScheduled:
+    outcome = report.outcome
+    assert isinstance(outcome, st.Failed | st.TimedOut)
+    return e.TaskRetryScheduled(
+        task=report.task,
+        attempt=task.attempt,
+        error=outcome.error,
+        delay=delay,
+        retry_at=now + delay,  # from the end as it is recorded, so that the journal shows the whole wait
+        metrics=outcome.metrics,
+        ending=outcome.ending,
+    )
 
 
 def _success(_run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptEnded) -> e.AnyEvent:
@@ -141,19 +159,9 @@ def _success(_run: RunState, spec: TaskSpec, task: TaskState, report: st.Attempt
     )
 
 
-def _failure(run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptEnded) -> e.AnyEvent:
+def _failure(_run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptEnded) -> e.AnyEvent:
     outcome = report.outcome
     assert isinstance(outcome, st.Failed | st.TimedOut)
-    if report.again is not None and run.state in {s.RUN_RUNNING, s.RUN_PAUSED}:
-        return e.TaskRetryScheduled(
-            task=spec.name,
-            attempt=task.attempt,
-            error=outcome.error,
-            delay=report.again.delay,
-            retry_at=report.again.retry_at,
-            metrics=outcome.metrics,
-            ending=outcome.ending,
-        )
     allowed = spec.retry.attempts if spec.retry else 1
     kind, code, verb = (
         (e.TaskTimedOut, "timed_out", "timed out in")

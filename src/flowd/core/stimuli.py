@@ -5,7 +5,7 @@ An outcome that is none of these cannot be said; unknown means an error, never s
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 
@@ -63,7 +63,6 @@ class Again(msgspec.Struct, frozen=True):
     """The retry strategies' answer to a failure: once more, so long after it."""
 
     delay: timedelta
-    retry_at: datetime
 
 
 class AttemptEnded(msgspec.Struct, frozen=True, gc=False):

@@ -257,7 +257,6 @@ class Attempt:
                 failure=failure,
                 error=error,
                 timed_out=timed_out,
-                now=now,
             )
         kind = TimedOut if timed_out else Failed
         return kind(error=error, metrics=self.channel.metrics, ending=self._ending()), again

@@ -7,7 +7,7 @@ tenacity's own loop is not used: its answer goes into the stimulus, and the jour
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from flowd.core.events import Error
@@ -32,7 +32,6 @@ def answer(
     failure: BaseException,
     error: Error,
     timed_out: bool,
-    now: datetime,
 ) -> Again | None:
     """Whether and when an attempt that failed just now is followed by another.
 
@@ -52,7 +51,7 @@ def answer(
     delay = timedelta(seconds=float((wait or _wait(policy))(state)))
     if policy.max_elapsed is not None and elapsed + delay > policy.max_elapsed:
         return None
-    return Again(delay=delay, retry_at=now + delay)
+    return Again(delay=delay)
 
 
 def _call_state(tries: int, elapsed: timedelta, failure: BaseException) -> RetryCallState:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -44,6 +45,10 @@ class Work(msgspec.Struct, kw_only=True, eq=False):
     def log(self) -> Path:
         """The attempt's own file. Made when it is asked for: most coroutines never have one."""
         return log_path(self.run_folder, self.task.name, self.attempt)
+
+
+attempt_at_work: ContextVar[Work | None] = ContextVar("flowd attempt", default=None)
+"""The attempt whose function runs in this context, where one does; executors set it in the function's own context."""
 
 
 def log_path(run_folder: Path, task: str, attempt: int) -> Path:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from flowd.adapters.executors.context import Context
 from flowd.adapters.executors.failure import of_user_code
-from flowd.ports.executor import Channel, Work
+from flowd.ports.executor import Channel, Work, attempt_at_work
 
 
 class CoroutineExecutor:
@@ -27,6 +27,7 @@ class CoroutineExecutor:
         """Await the function's result; TypeError where it gives nothing to await."""
         assert work.function is not None
         context = contextvars.copy_context()
+        context.run(attempt_at_work.set, work)
         stopping = _Flag()
         arguments: dict[str, Any] = dict(work.arguments)
         if work.wants_ctx:

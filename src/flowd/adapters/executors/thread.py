@@ -14,7 +14,7 @@ import anyio
 
 from flowd.adapters.executors.context import Context
 from flowd.adapters.executors.failure import of_user_code
-from flowd.ports.executor import Abandoned, Channel, NotStarted, Work
+from flowd.ports.executor import Abandoned, Channel, NotStarted, Work, attempt_at_work
 
 
 class ThreadExecutor:
@@ -73,6 +73,7 @@ class _ThreadCall:
 
     def start(self) -> None:
         context = contextvars.copy_context()
+        context.run(attempt_at_work.set, self._work)
         thread = threading.Thread(
             target=context.run, args=(self._perform,), name=f"flowd {self._work.task.name}", daemon=True
         )

@@ -1,0 +1,63 @@
+"""Where `print` goes while this process runs tasks: into the file of the attempt that prints.
+
+Only a command does so; the library leaves its host's streams alone.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from flowd.ports.executor import attempt_at_work
+
+
+class Routed:
+    """A stream that is `stream` for everyone but for attempts; those write into their own files."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write where it belongs; a file is opened for each piece, so that it can be read at once."""
+        work = attempt_at_work.get()
+        if work is None:
+            return self._stream.write(text)
+        _append(work.log, text)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write several pieces."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Nothing of an attempt waits here."""
+        if attempt_at_work.get() is None:
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else a stream has is the stream's."""
+        return getattr(self._stream, name)
+
+
+def _append(path: Path, text: str) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "ab") as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
+
+
+@contextmanager
+def routed(*, aside: bool) -> Iterator[None]:
+    """Route both streams for a while; `aside`: what no attempt writes to stdout goes to stderr."""
+    before = sys.stdout, sys.stderr
+    sys.stdout = Routed(before[1] if aside else before[0])
+    sys.stderr = Routed(before[1])
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
