@@ -91,19 +91,3 @@ def within(seconds: float, condition: Callable[[], bool]) -> bool:
             return False
         time.sleep(0.01)
     return True
-
-
-NASTY = {
-    "ignores SIGTERM": "trap '' TERM; echo ready; while :; do sleep {token}; done",
-    "has background children": "sleep {token} & sleep {token} & echo ready; wait",
-    "has a child in its own session": "setsid sleep {token} & echo ready; wait",
-    "has a child behind nohup": "nohup sh -c 'trap \"\" TERM; sleep {token}; sleep {token}' & echo ready; wait",
-    "has double-forked": "(setsid sh -c 'sleep {token} & sleep {token} &' &); echo ready; sleep {token}",
-    "has wiped an environment": "(env -i setsid sh -c 'env -i sleep {token} & sleep {token}' &); echo ready; sleep {token}",  # noqa: E501
-    "has a stubborn stray": "(env -i setsid sh -c 'trap \"\" TERM; while :; do sleep {token}; done' &); echo ready; wait",  # noqa: E501
-    "has stopped itself": "sleep {token} & echo ready; kill -STOP $$",
-    "has a stopped stray": "(setsid sh -c 'kill -STOP $$; sleep {token}' &); echo ready; sleep {token}",
-    "forks on SIGTERM": "trap 'setsid sleep {token} & sleep {token} &' TERM; echo ready; while :; do sleep 0.01; done; : {token}",  # noqa: E501
-    "keeps forking": "f() {{ sleep 0.002; f & }}; f; echo ready; sleep {token}",
-}
-"""Shell texts whose processes are hard to end; each says `ready` once they are all there."""

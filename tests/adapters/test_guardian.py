@@ -13,8 +13,9 @@ from pathlib import Path
 
 import anyio
 import pytest
+from faulting.shapes import NASTY
 
-from attempts import NASTY, is_running, living, within
+from attempts import is_running, living, within
 from flowd.adapters.executors.guardian import Command, Guardian, GuardianLost, ProcessReport
 from flowd.guardian import processes
 from flowd.ports.executor import Abandoned, CommandFailed, NotStarted
@@ -143,7 +144,7 @@ ENGINE = """
 import os, signal, sys
 from pathlib import Path
 import anyio
-from attempts import NASTY
+from faulting.shapes import NASTY
 from flowd.adapters.executors.guardian import Command, Guardian
 
 async def main(folder, token, mark):
@@ -167,7 +168,7 @@ anyio.run(main, Path(folder), token, mark)
 
 def test_nothing_outlives_an_engine_that_was_killed(tmp_path: Path, token: str) -> None:
     """After SIGKILL of the engine every process of every attempt is gone within two seconds, the guardian too."""
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "scripts")}
     with subprocess.Popen(
         [sys.executable, "-c", ENGINE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, text=True
     ) as engine:

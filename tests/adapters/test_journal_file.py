@@ -345,6 +345,23 @@ async def test_a_child_does_not_inherit_the_lock(place: Place) -> None:
         child.wait()
 
 
+async def test_owners_whose_left_overs_were_not_ended_are_named_until_they_are(place: Place) -> None:
+    """One that dies before it wrote anything passes on who was before it; one that has written need not."""
+
+    async def before(owner: str, *, writes: bool = False) -> list[str]:
+        async with FileJournal(place.state_dir, incarnation=owner).open(RUN) as writer:
+            if writes:
+                writer.append(RECORDS[:1])
+                await writer.durable(1)
+            return list(writer.left_by)
+
+    assert await before("first") == []
+    assert await before("second") == ["first"]
+    assert await before("third") == ["first", "second"]
+    assert await before("third", writes=True) == ["first", "second", "third"]
+    assert await before("fourth") == ["third"]
+
+
 async def test_looking_does_not_keep_an_owner_out(place: Place) -> None:
     """Whoever asks who owns a run never makes an opening fail."""
     stop = threading.Event()

@@ -27,8 +27,8 @@ class Adapters(msgspec.Struct, kw_only=True, eq=False):
 
     `describe(failure, folder)` puts an exception of the user's code into words;
     `key(name, folder)` names a pipeline among the checkpoints; `run_folder(run)` is where a
-    run's logs go; `runs` names all runs, newest first; `end_leftovers` ends what processes an
-    earlier owner of this incarnation has left.
+    run's logs go; `runs` names all runs, newest first; `end_leftovers` ends what processes
+    earlier owners of these incarnations have left.
     """
 
     clock: Clock
@@ -42,7 +42,7 @@ class Adapters(msgspec.Struct, kw_only=True, eq=False):
     run_folder: Callable[[str], Path]
     followers: FollowerFactory
     runs: Callable[[], list[str]]
-    end_leftovers: Callable[[str], Awaitable[None]]
+    end_leftovers: Callable[[Sequence[str]], Awaitable[None]]
     state_dir: str
     owner: str
 

@@ -19,8 +19,11 @@ class Writer(Protocol):
         ...
 
     @property
-    def left_by(self) -> str:
-        """The incarnation of the run's last owner, whose processes may live still; empty where none can."""
+    def left_by(self) -> Sequence[str]:
+        """The incarnations of the run's last owners whose processes may live still; empty where none can.
+
+        They are to be ended before the first append: after that nobody is told of them again.
+        """
         ...
 
     def append(self, batch: Sequence[Envelope]) -> None:

@@ -76,7 +76,7 @@ class DyingWriter:
         return self._writer.durable_seq
 
     @property
-    def left_by(self) -> str:
+    def left_by(self) -> Sequence[str]:
         """Who had the run before."""
         return self._writer.left_by
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -84,5 +84,5 @@ class MemoryEngine(engine.Engine):
             )
 
 
-async def _nothing_left(_incarnation: str) -> None:
+async def _nothing_left(_incarnations: Sequence[str]) -> None:
     """No process comes of a run in memory."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
@@ -48,5 +48,5 @@ async def _adapters(state_dir: Path) -> AsyncIterator[Adapters]:
         )
 
 
-async def _nothing_left(_incarnation: str) -> None:
+async def _nothing_left(_incarnations: Sequence[str]) -> None:
     """Who only plans enters no run."""

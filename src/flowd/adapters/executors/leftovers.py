@@ -1,8 +1,9 @@
-"""Ends the task processes of an owner that is dead, where its guardian has died with it."""
+"""Ends the task processes of owners that are dead, where their guardians have died with them."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
@@ -15,16 +16,16 @@ _PATIENCE = 2.0
 _MOST = 10.0
 
 
-async def end_leftovers(incarnation: str) -> None:
-    """Return when no process lives that an engine of this incarnation began, or SIGKILL does not end it."""
-    await anyio.to_thread.run_sync(_end, incarnation)
+async def end_leftovers(incarnations: Sequence[str]) -> None:
+    """Return when no process lives that an engine of these incarnations began, or SIGKILL does not end it."""
+    await anyio.to_thread.run_sync(_end, incarnations)
 
 
-def _end(incarnation: str) -> None:
-    if _lives(incarnation):
-        return  # it let go of this run in order, and has others
+def _end(incarnations: Sequence[str]) -> None:
+    # one that lives let go of this run in order, and has others
+    dead = [incarnation for incarnation in incarnations if not _lives(incarnation)]
     began = time.monotonic()
-    while left := processes.left_by(incarnation):
+    while left := set[int]().union(*map(processes.left_by, dead)):
         waited = time.monotonic() - began
         if waited > _MOST:
             return

@@ -28,13 +28,17 @@ _PAUSE_S = 0.01
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
-    """Who holds a run, as it wrote of itself; `pid` 0 where it has not written yet."""
+    """Who holds a run, as it wrote of itself; `pid` 0 where it has not written yet.
+
+    `before` are the incarnations of earlier owners whose processes it has not ended yet.
+    """
 
     pid: int = 0
     host: str = ""
     boot_id: str = ""
     started_at: datetime | None = None
     incarnation: str = ""
+    before: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         since = f" since {self.started_at:%Y-%m-%dT%H:%M:%SZ}" if self.started_at else ""
@@ -61,10 +65,14 @@ def new_incarnation() -> str:
     return f"{os.getpid()}-{started}-{disk.boot_id()[:8]}-{secrets.token_hex(4)}"
 
 
-def last_here(folder: Path) -> str:
-    """The incarnation of the last owner, if it was in this start of this machine: no other has processes here."""
+def last_here(folder: Path) -> tuple[str, ...]:
+    """The incarnations of the owners before, if in this start of this machine: no other has processes here.
+
+    More than one where owners died before they had ended what those before them left.
+    """
     last = read_owner(folder)
-    return last.incarnation if last.boot_id == disk.boot_id() else ""
+    named = (*last.before, last.incarnation) if last.boot_id == disk.boot_id() else ()
+    return tuple(dict.fromkeys(filter(None, named)))
 
 
 def take(folder: Path) -> int:

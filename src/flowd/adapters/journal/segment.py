@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+
+import msgspec
 
 from flowd.adapters import disk
 from flowd.adapters.journal import lock
@@ -24,7 +27,8 @@ class OpenSegment:
 
     def __init__(self, folder: Path, run: str, incarnation: str = "") -> None:
         self.repairs: list[Repair] = []
-        self.left_by = ""
+        self.left_by: tuple[str, ...] = ()
+        self._owner = lock.Owner()
         self._incarnation = incarnation
         self.mark = Mark(segment=1, seq=0, offset=0, checksum=0, boot="")
         self._folder = folder
@@ -51,7 +55,9 @@ class OpenSegment:
                     self._mark_file = disk.open_regular(self._folder / "mark", os.O_WRONLY | os.O_CREAT)
                     os.pwrite(self._mark_file, self.mark.encoded(), 0)
                     self.left_by = lock.last_here(self._folder)
-                    lock.write_owner(self._folder, lock.this_process(now, self._incarnation))
+                    me = lock.this_process(now, self._incarnation)
+                    self._owner = msgspec.structs.replace(me, before=self.left_by)
+                    lock.write_owner(self._folder, self._owner)
             except BaseException:
                 self._release()
                 raise
@@ -72,6 +78,10 @@ class OpenSegment:
             )
             with disk.failing(self._folder / "mark", "write"):
                 os.pwrite(self._mark_file, self.mark.encoded(), 0)
+            if self._owner.before:  # who writes has ended what those before it left
+                self._owner = msgspec.structs.replace(self._owner, before=())
+                with suppress(OSError, StorageFailing):  # it only informs: the next owner looks for them once more
+                    lock.write_owner(self._folder, self._owner)
 
     def close(self) -> None:
         """Let the run go; the lock goes last."""

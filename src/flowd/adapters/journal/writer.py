@@ -40,7 +40,7 @@ class GroupWriter:
         checksum: int,
         commit: Commit,
         repairs: Sequence[Repair] = (),
-        left_by: str = "",
+        left_by: tuple[str, ...] = (),
     ) -> None:
         self.repairs = list(repairs)
         self.left_by = left_by
