@@ -21,39 +21,45 @@ T = TypeVar("T")
 
 BEGIN = ("run", "pipeline.yaml", "--run-id", RUN, "--events", "--no-input")
 RESUME = ("resume", RUN, "--events")
+RETRY = ("retry", RUN, "--events")
 MOST_COMMANDS = 12
 KEPT = 5
 
 
 class Afterlife:
-    """A run gone on with after a fault, to its end, as a person would; what was promised is asked for again."""
+    """A run gone on with after a fault, to its end, as a person would; what was promised is asked for again.
 
-    def __init__(self, place: DiskPlace, boot: str = "") -> None:
+    `may_fail`: a task may have failed of the same fault, and is then asked for again.
+    """
+
+    def __init__(self, place: DiskPlace, boot: str = "", *, may_fail: bool = False) -> None:
         self.place = place
-        self.commands = 0
+        self._may_fail = may_fail
+        self._commands = 0
         self._plan = {"log": str(place.log)} | ({"boot": boot} if boot else {})
         self._reruns = 0
 
-    def go_on(self) -> None:
-        """Resume and resolve until the run has succeeded. Raises Broken."""
+    def go_on(self, words: tuple[str, ...] = RESUME, most: int = MOST_COMMANDS) -> None:
+        """Type `words`, and what they lead to, until the run has succeeded. Raises Broken.
+
+        It may take `most` commands, answers of a person not counted.
+        """
         place = self.place
         place.check_kept()
         done = {name: place.ledger().count(name) for name in place.succeeded}
-        words: tuple[str, ...] = RESUME
-        for _ in range(MOST_COMMANDS):
-            ended = place.flowd(*words, plan=self._plan)
-            self.commands += 1
-            if ended.code == 0:
-                break
+        while (ended := place.flowd(*words, plan=self._plan)).code != 0:
             words = self._next(ended)
-        else:
-            raise Broken(f"{MOST_COMMANDS} commands did not finish it; the last: {ended}")
+            self._commands += words[0] != "resolve"
+            if self._commands >= most:
+                raise Broken(f"{most} commands did not finish it; the last: {ended}")
         self._check(done)
 
     def _next(self, ended: Ended) -> tuple[str, ...]:
         """What a person types after this end."""
         if ended.code == 2 and not self.place.told:
             return BEGIN  # it never began, and nobody was told that it had
+        if ended.code == 1 and self._may_fail and ended.words != RETRY:
+            return RETRY
         if ended.code != 3:
             raise Broken(f"it does not go on: {ended}")
         uncertain = [name for name, task in self.document()["tasks"].items() if task["state"] == "uncertain"]

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
-from faulting import powercuts
+from faulting import disks, powercuts
 
 Family = Callable[[int, Random, Path, Callable[[str], None]], str]
 
 FAMILIES: list[tuple[str, int, int, Family]] = [
     ("powercuts", 250, 2_500, powercuts.run),
+    ("full_disk", 24, 300, disks.full_disk),
+    ("failing_disk", 60, 1_000, disks.failing_disk),
 ]

@@ -126,3 +126,13 @@ def once() -> dict[str, str]:
 PIPELINES = {"chain": chain, "python": python, "once": once}
 ONCE = frozenset({"charge", "post", "send", "once0", "once1", "once2", "once3"})
 """The tasks, of all of them, that are not idempotent."""
+
+
+def moving(happens: str) -> dict[str, str]:
+    """Tasks of which the second does something to the place that the run is kept in."""
+    tasks: dict[str, dict[str, Any]] = {
+        "first": {"run": "echo first > first.txt", "outputs": ["first.txt"]},
+        "moves": {"run": f"test -e moved || {{ touch moved; {happens}; }}", "needs": ["first"]},
+        "last": {"run": "echo last > last.txt", "needs": ["moves"], "outputs": ["last.txt"]},
+    }
+    return {"pipeline.yaml": _yaml("moving", tasks)}

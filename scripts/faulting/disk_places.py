@@ -69,32 +69,29 @@ class DiskPlace:
         *words: str,
         plan: Mapping[str, Any] | None = None,
         before: tuple[str, ...] = (),
-        env: Mapping[str, str] | None = None,
-        **options: Any,
     ) -> Ended:
-        """Run a command to its end and to the end of all that it began; what it told counts as told."""
-        with (self.folder / "out").open("wb+") as out, (self.folder / "err").open("wb+") as err:
-            process = subprocess.Popen(
-                [*before, sys.executable, "-m", "flowd", *words],
-                cwd=self.root,
-                env=self.environment(plan) | dict(env or {}),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                start_new_session=True,
-                **options,
-            )
-            try:
-                code = process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                raise Broken(f"flowd {' '.join(words)} took longer than {PATIENCE:g}s") from None
-            finally:
-                self.end_all()
-            out.seek(0)
-            err.seek(0)
-            ended = Ended(words, code, out.read(), err.read().decode(errors="replace"))
+        """Run a command to its end and to the end of all that it began; what it told counts as told.
+
+        `before` are words that come before the interpreter.
+        """
+        process = subprocess.Popen(
+            [*before, sys.executable, "-m", "flowd", *words],
+            cwd=self.root,
+            env=self.environment(plan),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            out, err = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise Broken(f"flowd {' '.join(words)} took longer than {PATIENCE:g}s") from None
+        finally:
+            self.end_all()
+        ended = Ended(words, process.returncode, out, err.decode(errors="replace"))
         for event in ended.events:
             self.told[event["seq"]] = event
         if any(text in ended.err for text in TRACEBACK):
