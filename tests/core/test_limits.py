@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as hs
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from flowd.core.limits import Admission
+from flowd.core.limits import Admission, Candidate
 
 LIMITS = ("cpu", "gpu", "db")
 USES = hs.dictionaries(hs.sampled_from(LIMITS), hs.sampled_from([1.0, 2.0, 3.0]))
@@ -22,6 +22,7 @@ class Model(RuleBasedStateMachine):
         self.capacity: dict[str, float] = {}
         self.waiting: list[tuple[tuple[float, float, int], dict[str, float]]] = []
         self.holding: dict[int, dict[str, float]] = {}
+        self.taken: dict[int, Candidate[int]] = {}
         self.arrivals = 0
 
     def held(self, limit: str) -> float:
@@ -46,7 +47,11 @@ class Model(RuleBasedStateMachine):
     def end(self, which: int) -> None:
         if self.holding:
             key = sorted(self.holding)[which % len(self.holding)]
-            self.real.release(key, self.holding.pop(key))
+            self.release(key)
+
+    def release(self, key: int) -> None:
+        del self.holding[key]
+        self.real.release(self.taken.pop(key))
 
     @rule()
     def take_all(self) -> None:
@@ -60,6 +65,7 @@ class Model(RuleBasedStateMachine):
                 before = [key for key, _ in self.real.waiters(limit)] if bound is not None else []
                 ahead = [item for item in self.waiting if item[0][2] in before and item[0] < urgency]
                 assert not ahead, f"{taken.key} passed {ahead} on {limit}"
+            self.taken[taken.key] = taken
             self.holding[taken.key] = {
                 limit: min(weight, self.capacity.get(limit, weight)) for limit, weight in uses.items()
             }
@@ -81,14 +87,15 @@ class Model(RuleBasedStateMachine):
     def what_is_held_is_the_sum_over_holders(self) -> None:
         for limit in LIMITS:
             assert self.real.in_use(limit) == self.held(limit)
-            assert self.real.holders(limit) == {key: uses[limit] for key, uses in self.holding.items() if limit in uses}
+            held = {key: uses[limit] for key, uses in self.holding.items() if limit in uses}
+            assert dict(self.real.holders(limit)) == held
 
     def teardown(self) -> None:
         """Once all have ended, all have started, and nothing is held."""
         for _ in range(len(self.waiting) + 1):
             self.take_all()
             for key in list(self.holding):
-                self.real.release(key, self.holding.pop(key))
+                self.release(key)
         assert not self.waiting
         assert self.real.take() is None
         assert [self.real.in_use(limit) for limit in LIMITS] == [0, 0, 0]
@@ -105,12 +112,17 @@ def offered(admission: Admission[str], **uses: float) -> None:
         admission.offer(name, priority=0, rank=-number, uses={"cpu": weight})
 
 
-def taken(admission: Admission[str]) -> list[str]:
-    """All that may start now."""
-    keys = []
+def started(admission: Admission[str]) -> dict[str, Candidate[str]]:
+    """All that may start now, by name, in order."""
+    candidates = {}
     while (candidate := admission.take()) is not None:
-        keys.append(candidate.key)
-    return keys
+        candidates[candidate.key] = candidate
+    return candidates
+
+
+def taken(admission: Admission[str]) -> list[str]:
+    """The names of all that may start now, in order."""
+    return list(started(admission))
 
 
 def test_priority_then_rank_then_arrival() -> None:
@@ -126,16 +138,17 @@ def test_a_heavy_waiter_is_not_starved_by_lighter_ones() -> None:
     admission: Admission[str] = Admission()
     admission.resize("cpu", 2)
     offered(admission, light=1, heavy=2)
-    assert taken(admission) == ["light"]
+    light = started(admission)["light"]
     admission.offer("later", priority=0, rank=-9, uses={"cpu": 1})
     assert taken(admission) == []
     assert admission.waiters("cpu") == [("heavy", 2), ("later", 1)]
     admission.offer("urgent", priority=1, rank=0, uses={"cpu": 1})
-    assert taken(admission) == ["urgent"]
-    admission.release("light", {"cpu": 1})
-    admission.release("urgent", {"cpu": 1})
-    assert taken(admission) == ["heavy"]
-    admission.release("heavy", {"cpu": 2})
+    urgent = started(admission)["urgent"]
+    admission.release(light)
+    admission.release(urgent)
+    heavy = started(admission)["heavy"]
+    assert taken(admission) == []
+    admission.release(heavy)
     assert taken(admission) == ["later"]
 
 
@@ -156,8 +169,9 @@ def test_a_weight_over_the_capacity_takes_all_of_it() -> None:
     admission.resize("cpu", 4)
     offered(admission, light=1, heavy=3)
     admission.resize("cpu", 2)
-    assert taken(admission) == ["light"]
-    admission.release("light", {"cpu": 1})
+    light = started(admission)["light"]
+    assert taken(admission) == []
+    admission.release(light)
     assert taken(admission) == ["heavy"]
     assert admission.in_use("cpu") == 2
 
@@ -188,4 +202,19 @@ def test_a_forgotten_limit_holds_nothing() -> None:
     assert taken(admission) == ["a"]
     admission.drop("cpu")
     assert admission.limits() == []
-    assert (admission.holders("cpu"), admission.waiters("cpu"), taken(admission)) == ({}, [], [])
+    assert (admission.holders("cpu"), admission.waiters("cpu"), taken(admission)) == ([], [], [])
+
+
+def test_a_name_that_is_taken_twice_holds_twice() -> None:
+    """An attempt that was abandoned, still alive, and its successor: the one's end frees only its own."""
+    admission: Admission[str] = Admission()
+    admission.resize("cpu", 2)
+    offered(admission, again=1)
+    first = started(admission)["again"]
+    offered(admission, again=1)
+    second = started(admission)["again"]
+    assert admission.holders("cpu") == [("again", 1), ("again", 1)]
+    admission.release(first)
+    assert admission.in_use("cpu") == 1
+    admission.release(second)
+    assert admission.in_use("cpu") == 0

@@ -283,7 +283,7 @@ async def test_a_fan_out_that_never_waits_lets_others_in():
 
 
 async def test_limits_can_be_looked_at():
-    """Use, holders with since when, and waiters in the order in which they will go."""
+    """Use, holders with since when, and waiters in the order in which they will go; a pipeline's go with it."""
     pipeline, hold = Pipeline("looked", limits={"db": 2}), anyio.Event()
 
     async def body():
@@ -303,7 +303,7 @@ async def test_limits_can_be_looked_at():
         assert [(who["task"], who["weight"]) for who in seen["db"]["waiters"]] == [("sooner", 2), ("later", 1)]
         hold.set()
         await run.wait()
-        assert engine.limits()["db"] == {"capacity": 2, "used": 0, "holders": [], "waiters": []}
+        assert engine.limits() == {"gpu": {"capacity": 1, "used": 0, "holders": [], "waiters": []}}
 
 
 async def test_priority_then_the_longer_path_goes_first():

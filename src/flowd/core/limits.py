@@ -47,7 +47,7 @@ class Admission(Generic[Key]):
         self._open: list[Candidate[Key]] = []
         self._parked: dict[Hashable, list[Candidate[Key]]] = {}
         self._stirred: set[Hashable] = set()
-        self._holders: dict[Hashable, dict[Key, float]] = {}
+        self._holders: dict[Hashable, dict[Candidate[Key], float]] = {}
         self._arrivals = 0
 
     def offer(self, key: Key, *, priority: float, rank: float, uses: Mapping[Hashable, float]) -> None:
@@ -62,17 +62,17 @@ class Admission(Generic[Key]):
             blocking = self._blocking(candidate)
             if blocking is None:
                 for limit, weight in candidate.uses.items():
-                    self._holders.setdefault(limit, {})[candidate.key] = min(weight, self.capacity.get(limit, weight))
+                    self._holders.setdefault(limit, {})[candidate] = min(weight, self.capacity.get(limit, weight))
                 return candidate
             heappush(self._parked.setdefault(blocking, []), candidate)
             if heap is self._parked[blocking]:
                 self._stirred.discard(blocking)
         return None
 
-    def release(self, key: Key, uses: Mapping[Hashable, float]) -> None:
-        """`key` has ended and holds nothing any more."""
-        for limit in uses:
-            self._holders.get(limit, {}).pop(key, None)
+    def release(self, candidate: Candidate[Key]) -> None:
+        """What was taken has ended and holds nothing any more."""
+        for limit in candidate.uses:
+            self._holders.get(limit, {}).pop(candidate, None)
             if self._parked.get(limit):
                 self._stirred.add(limit)
 
@@ -96,9 +96,9 @@ class Admission(Generic[Key]):
         """How much of `limit` is held: the sum over its holders."""
         return sum(self._holders.get(limit, {}).values())
 
-    def holders(self, limit: Hashable) -> dict[Key, float]:
-        """Who holds how much of `limit`."""
-        return dict(self._holders.get(limit, {}))
+    def holders(self, limit: Hashable) -> list[tuple[Key, float]]:
+        """Who holds how much of `limit`; one that was abandoned and begun again holds it twice."""
+        return [(candidate.key, weight) for candidate, weight in self._holders.get(limit, {}).items()]
 
     def waiters(self, limit: Hashable) -> list[tuple[Key, float]]:
         """Who waits for how much of `limit`, the next one first."""

@@ -14,7 +14,7 @@ from flowd.core.run import RunState
 from flowd.core.spec import PipelineSpec, TaskSpec, task_map
 from flowd.core.stimuli import FoundFresh
 from flowd.engine.files import Files
-from flowd.engine.prepare import Resolver
+from flowd.engine.prepare import Resolver, referenced_tasks
 from flowd.engine.program import Program
 from flowd.ports.stores import Checkpoint
 
@@ -42,18 +42,23 @@ def check_request(
                 )
 
 
-def open_limits(admission: Admission[Hashable], limits: Mapping[str, float], spec: PipelineSpec) -> None:
-    """Make a pipeline's limits known; the engine's own win, and the tightest of several declared."""
-    for name, capacity in spec.limits.items():
-        if name not in limits:
-            known = admission.capacity.get(name)
-            admission.resize(name, capacity if known is None else min(known, capacity))
+def open_limits(
+    admission: Admission[Hashable], limits: Mapping[str, float], living: Collection[PipelineSpec], ended: PipelineSpec
+) -> None:
+    """Make the limits of the living runs' pipelines known, those of one that `ended` no more.
+
+    The engine's own win; of several declared the tightest holds.
+    """
+    for name in {*ended.limits, *(name for spec in living for name in spec.limits)} - limits.keys():
+        declared = [spec.limits[name] for spec in living if name in spec.limits]
+        admission.resize(name, min(declared, default=None))
 
 
 def with_direct_needs(spec: PipelineSpec, tasks: Sequence[str]) -> tuple[str, ...]:
-    """The named tasks and what they need directly, in written order."""
+    """The named tasks with what they need directly or refer to, in written order."""
     known = task_map(spec)
     chosen = {*tasks, *(need for name in tasks for need in known[name].needs)}
+    chosen |= {above for name in tasks for above in referenced_tasks(known[name])}
     return tuple(name for name in known if name in chosen)
 
 

@@ -16,7 +16,7 @@ import anyio.to_thread
 
 from flowd.core.errors import FlowdError, StorageFailing
 from flowd.core.events import Artifact, Ending, Error, Reason
-from flowd.core.expressions import ExpressionError, references_of
+from flowd.core.expressions import ExpressionError
 from flowd.core.spec import Call
 from flowd.core.stimuli import (
     Again,
@@ -31,7 +31,7 @@ from flowd.core.stimuli import (
 )
 from flowd.engine import results, retrying
 from flowd.engine.channel import AttemptChannel
-from flowd.engine.files import Look, MissingOutput, collect
+from flowd.engine.files import Look, MissingOutput, collect, make_folders
 from flowd.engine.prepare import NO_BINDING, Prepared, ReadParams, referenced_results
 from flowd.ports.executor import Abandoned, Work
 
@@ -160,7 +160,7 @@ class Attempt:
                 if path not in own and not path.exists():
                     raise FileNotFoundError(f"its input {written} is not there")
         for _, written in prepared.outputs:
-            files.path(written).parent.mkdir(parents=True, exist_ok=True)
+            make_folders(files.path(written).parent)
         self._before = [files.look(files.path(path)) for _, path in prepared.outputs]
         if self._spec.cache:
             self._parts = survey.parts(self._number, prepared, ())
@@ -269,4 +269,4 @@ def references(spec: Any) -> set[str]:
     """The tasks whose results a task's expressions refer to."""
     if isinstance(spec.action, Call) and not (spec.with_ or spec.env or spec.inputs or spec.outputs):
         return set()
-    return referenced_results(spec, references_of)
+    return referenced_results(spec)

@@ -25,9 +25,7 @@ def _limit_document(admission: Admission[Any], limit: Hashable) -> dict[str, Any
     return {
         "capacity": admission.capacity.get(limit),
         "used": admission.in_use(limit),
-        "holders": [
-            {**_who(key), "weight": weight, "since": _since(*key)} for key, weight in admission.holders(limit).items()
-        ],
+        "holders": [{**_who(key), "weight": weight, "since": _since(*key)} for key, weight in admission.holders(limit)],
         "waiters": [{**_who(key), "weight": weight} for key, weight in admission.waiters(limit)],
     }
 

@@ -9,7 +9,8 @@ from functools import partial
 import anyio
 from anyio.abc import TaskGroup
 
-from flowd.core.errors import StorageFailing
+from flowd.core.errors import BadRequest, StorageFailing
+from flowd.core.spec import PipelineSpec
 from flowd.core.stimuli import Stimulus
 from flowd.engine import admitting, checkpointing
 from flowd.engine.driver import RUN_LIMIT, Driver
@@ -30,6 +31,7 @@ class Fleet:
         self._owned: dict[str, anyio.Event] = {}
         self._ended: dict[str, anyio.Event] = {}
         self._failures: dict[str, Exception] = {}
+        self._closing = False
 
     def __contains__(self, run_id: str) -> bool:
         """Whether the run is being opened or goes on here."""
@@ -52,9 +54,11 @@ class Fleet:
         if run_id not in self:
             return await self.launch(run_id, otherwise)
         driver = await self.living(run_id)
+        handle = self.handle(run_id)
         if driver is not None:
             driver.tell(asked)
-        return self.handle(run_id)
+            await driver.recorded()
+        return handle
 
     async def launch(self, run_id: str, enter: Enter) -> Run:
         """Start the run's driver and return when it owns the run; raise what kept it from that.
@@ -64,6 +68,8 @@ class Fleet:
         if run_id in self:
             await self.living(run_id)
             return self.handle(run_id)
+        if self._closing:
+            raise BadRequest("the engine is closing: it begins no run")
         self._ended[run_id] = anyio.Event()
         self._failures.pop(run_id, None)
         owned = self._owned[run_id] = anyio.Event()
@@ -75,7 +81,11 @@ class Fleet:
         return self.handle(run_id)
 
     async def end(self, on_exit: str, grace: timedelta) -> None:
-        """Do to all runs what `on_exit` says (cancel, drain, detach), and return when none is left."""
+        """Do to all runs what `on_exit` says (cancel, drain, detach), and return when none is left; open no more."""
+        self._closing = True
+        for opening in list(self._owned.values()):
+            with anyio.CancelScope(shield=True):
+                await opening.wait()
         for driver in list(self.drivers.values()):
             if on_exit == "cancel":
                 driver.cancel("the engine was closed", "engine", within=grace)
@@ -84,6 +94,10 @@ class Fleet:
         with anyio.CancelScope(shield=True):
             while self._ended:
                 await next(iter(self._ended.values())).wait()
+
+    def _open_limits(self, changed: PipelineSpec) -> None:
+        living = [driver.run.spec for driver in self.drivers.values()]
+        admitting.open_limits(self._services.admission, self._limits, living, changed)
 
     async def _drive(self, run_id: str, enter: Enter) -> None:
         """Own a run from here to its end; its failure is the run's, never the engine's."""
@@ -96,7 +110,7 @@ class Fleet:
                 followers = adapters.followers(run_id, adapters.run_folder(run_id))
                 stream = Stream(run_id, writer, entry.last, followers)
                 driver = self.drivers[run_id] = Driver(services, entry, stream)
-                admitting.open_limits(services.admission, self._limits, entry.program.spec)
+                self._open_limits(entry.program.spec)
                 await checkpointing.announce(adapters, entry.program, run_id)
                 group.start_soon(_publish, driver, name="flowd publish")
                 await driver.enter()
@@ -108,7 +122,8 @@ class Fleet:
             self._failures[run_id] = single(error)
         finally:
             services.admission.drop((run_id, RUN_LIMIT))
-            self.drivers.pop(run_id, None)
+            if (ended := self.drivers.pop(run_id, None)) is not None:
+                self._open_limits(ended.run.spec)
             self._owned.pop(run_id).set()
             self._ended.pop(run_id).set()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import msgspec
 from flowd.authoring.resolve import Binding, parameters_of
 from flowd.core import states as s
 from flowd.core.commands import parse_command, render_argv
-from flowd.core.expressions import render_value
+from flowd.core.expressions import references_of, render_value
 from flowd.core.run import RunState
 from flowd.core.spec import Call, Output, Param, TaskSpec
 from flowd.core.views import moment
@@ -203,7 +203,10 @@ class Resolver:
 
 
 class ReadParams(dict[str, Any]):
-    """A run's parameters as an attempt sees them; remembers which of them it has read."""
+    """A run's parameters as an attempt sees them; remembers which of them it has read.
+
+    Whoever looks at them all (a loop, `items()`, `dict(…)`) has read them all.
+    """
 
     def __init__(self, params: Mapping[str, Any]) -> None:
         super().__init__(params)
@@ -217,6 +220,25 @@ class ReadParams(dict[str, Any]):
         """The parameter, or `default`."""
         self.read.add(name)
         return super().get(name, default)
+
+    def __iter__(self) -> Iterator[str]:
+        self.read.update(super().keys())
+        return super().__iter__()
+
+    def keys(self) -> Any:
+        """All names; all are read."""
+        self.read.update(super().keys())
+        return super().keys()
+
+    def items(self) -> Any:
+        """All of them; all are read."""
+        self.read.update(super().keys())
+        return super().items()
+
+    def values(self) -> Any:
+        """All values; all are read."""
+        self.read.update(super().keys())
+        return super().values()
 
 
 class _Tasks(dict[str, Any]):
@@ -262,15 +284,23 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else str(value)
 
 
-def referenced_results(task: TaskSpec, of: Callable[[Any], Iterable[Sequence[str]]]) -> set[str]:
+def referenced_results(task: TaskSpec) -> set[str]:
     """The tasks whose results the expressions of `task` refer to."""
+    return {name for name, *fields in _references(task) if fields[:1] in ([], ["result"])}
+
+
+def referenced_tasks(task: TaskSpec) -> set[str]:
+    """The tasks of which the expressions of `task` refer to anything at all."""
+    return {name for name, *_ in _references(task)}
+
+
+def _references(task: TaskSpec) -> Iterator[Sequence[str]]:
+    """What follows `tasks.` in each reference of the task's expressions."""
     action = task.action
     texts: list[Any] = [task.with_, task.env, [ref.path for ref in task.inputs], [ref.path for ref in task.outputs]]
     if not isinstance(action, Call):
         texts.append(action.text if action.text is not None else list(action.argv or ()))
-    return {
-        access[1]
-        for text in texts
-        for access in of(text)
-        if len(access) > 1 and access[0] == "tasks" and (len(access) == 2 or access[2] == "result")
-    }
+    for text in texts:
+        for place, *fields in references_of(text):
+            if place == "tasks" and fields:
+                yield fields

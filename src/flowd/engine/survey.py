@@ -20,7 +20,7 @@ import msgspec
 from flowd.core import states as s
 from flowd.core.decide import decide
 from flowd.core.events import AnyEvent, Artifact, Reason, RunStarted
-from flowd.core.expressions import ExpressionError, references_of
+from flowd.core.expressions import ExpressionError
 from flowd.core.freshness import Evidence, Known, Verdict, judge, product
 from flowd.core.run import RunState
 from flowd.core.stimuli import FoundFresh
@@ -162,7 +162,7 @@ class Survey:
         if undecided and waiting:
             first = run.shape.specs[waiting[0]].name
             return Standing(IF_NEEDED, Reason("upstream_may_change", f"{first} comes first, and may change"))
-        values = self._inline_values(referenced_results(spec, references_of)) if undecided else {}
+        values = self._inline_values(referenced_results(spec)) if undecided else {}
         if values is None:
             return Standing(IF_NEEDED, Reason("large_result", "it depends on a large result, read when its turn comes"))
         verdict = self.judge_one(number, values, now)

@@ -70,7 +70,7 @@ class Workers:
                 await driver.perform(key[1])
             finally:
                 if candidate.uses:
-                    self._admission.release(candidate.key, candidate.uses)
+                    self._admission.release(candidate)
                     self.wake(1)
             # Attempts that never wait would hold the loop for a whole fan-out: nothing else could get in.
             if self._monotonic() - self._turn_began > TURN_S:
