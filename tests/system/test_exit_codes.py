@@ -48,14 +48,15 @@ def test_an_interruption_uses_up_no_retry(here: Place) -> None:
 
 
 def test_an_interrupted_task_that_is_not_idempotent_is_uncertain(here: Place) -> None:
-    """Exit 3, never run again by itself; a person says what became of it, and then the rest goes on."""
+    """Never run again by itself: 130, then 3 until a person says what became of it; then the rest goes on."""
     process = held(here, idempotent=False, grace="200ms")
     ended = interrupt(process, signal.SIGTERM)
-    assert ended.code == 3, ended.said
-    assert "flowd resolve r hold --as" in ended.out
+    assert ended.code == 130, ended.said
+    assert "hold is uncertain" in ended.out
     here.write("go", "")
     again = here.run("resume", "r")
     assert again.code == 3, again.said
+    assert "flowd resolve r hold --as" in again.out
     assert states(here.json("show", "r")) == {"hold": "uncertain", "after": "pending"}
     assert here.run("retry", "r").code == 3
     assert here.lines("effects") == ["began"]

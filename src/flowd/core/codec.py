@@ -20,7 +20,7 @@ from zlib import crc32
 
 import msgspec
 
-from flowd.core.events import AnyEvent, Envelope, TaskRetryScheduled
+from flowd.core.events import AnyEvent, Envelope, TaskEvent, TaskRetryScheduled
 
 JOURNAL_FORMAT = 1
 """The number of this format; it stands in the state directory and in each run's `spec.json`."""
@@ -86,7 +86,7 @@ def decode(line: bytes, previous: int, run: str, seq: int) -> tuple[Envelope, in
 
 
 def public(envelope: Envelope) -> bytes:
-    """The event as users see it: `seq, at, run, event` and the event's own fields, one JSON line without newline.
+    """The event as users see it, one JSON line without newline: `seq, at, run, event, task, attempt` and its fields.
 
     What lasts is told in seconds, too, as everywhere else that users look.
     """
@@ -94,7 +94,15 @@ def public(envelope: Envelope) -> bytes:
     fields = _encode(event)
     if isinstance(event, TaskRetryScheduled):
         fields = b'%b,"delay_s":%b}' % (fields[:-1], _encode(event.delay.total_seconds()))
-    return b'{"seq":%d,"at":%b,"run":%b,%b' % (envelope.seq, _encode(envelope.at), _encode(envelope.run), fields[1:])
+    absent = b"" if isinstance(event, TaskEvent) else b',"task":null'
+    absent += b"" if hasattr(event, "attempt") else b',"attempt":null'
+    return b'{"seq":%d,"at":%b,"run":%b,%b%b}' % (
+        envelope.seq,
+        _encode(envelope.at),
+        _encode(envelope.run),
+        fields[1:-1],
+        absent,
+    )
 
 
 def scan(

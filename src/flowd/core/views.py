@@ -22,6 +22,8 @@ def run_status(run: RunState, *, owned: bool) -> str:
     """The run's state as shown: an unowned unfinished run is interrupted, waiting or paused."""
     if run.state in s.RUN_ENDED:
         return run.state
+    if run.state == s.RUN_PAUSED and run.reason is not None and run.reason.code == INTERRUPTED and not owned:
+        return INTERRUPTED
     if not run.live and any(task.state == s.UNCERTAIN for task in run.tasks) and not _could_go_on(run):
         return WAITING
     if run.state == s.RUN_PAUSED and run.reason is not None and run.reason.code != INTERRUPTED:
