@@ -6,7 +6,6 @@ request by removing it; the owner takes it by renaming it, so it is done once or
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 import anyio
 import msgspec
 
+from flowd.adapters import disk
 from flowd.ports.inbox import Answer, Request
 
 _REQUEST, _TAKEN, _ANSWER = ".json", ".taken", ".answer"
@@ -26,14 +26,20 @@ class FileInbox:
 
     def __init__(self, state_dir: Path) -> None:
         self._runs = state_dir / "runs"
+        self._threads = disk.FileThreads(1, "flowd-inbox")
 
     async def take(self, runs: Collection[str]) -> list[tuple[str, Request]]:
         """The requests that wait, oldest first; an unreadable one is answered with what is wrong."""
-        return await asyncio.to_thread(self._take, runs) if runs else []
+        return await self._threads.run(self._take, runs) if runs else []
 
     async def answer(self, run: str, request: str, answer: Answer) -> None:
         """Tell whoever asked; nobody may be there any more."""
-        _put(self._runs / run / "inbox" / f"{request}{_ANSWER}", msgspec.json.encode(answer))
+        path = self._runs / run / "inbox" / f"{request}{_ANSWER}"
+        await self._threads.run(_put, path, msgspec.json.encode(answer))
+
+    def close(self) -> None:
+        """Let the thread go."""
+        self._threads.close()
 
     def _take(self, runs: Collection[str]) -> list[tuple[str, Request]]:
         found = []

@@ -55,6 +55,8 @@ class Driver:
         self._ranks: list[float] = []
         self.folder = services.adapters.run_folder(self.run.id)
         self._still = anyio.Event()
+        self._heard = anyio.Event()
+        self._waits: dict[int, Timer] = {}
         self._references: dict[str, list[str]] = {}
         self.survey = Survey(
             self.run, Files(self.program.folder), self._checkpoints, function_file=self.program.function_file
@@ -87,8 +89,9 @@ class Driver:
             self._going = True
             self._go_on()
             await self._still.wait()
-        if self._deadline is not None:
-            self._deadline.cancel()
+        for timer in (self._deadline, *self._waits.values()):
+            if timer is not None:
+                timer.cancel()
         if self.failure is not None:
             raise self.failure
         await self.stream.told()
@@ -98,14 +101,23 @@ class Driver:
         self._queued = []
         if any(task.cache for task in self.run.shape.specs):
             limiter = self.services.threads
-            self.standings, events = await anyio.to_thread.run_sync(self.survey.pass_over, self.now(), limiter=limiter)
-            self.stream.emit(events, self.now())
+            now = self.now()
+            self.standings, events = await anyio.to_thread.run_sync(self.survey.pass_over, now, limiter=limiter)
+            self.stream.emit(events, now)
         self._hear_queued()
 
     def _hear_queued(self) -> None:
         queued, self._queued = self._queued or (), None
         for stimulus in queued:
             self.tell(stimulus)
+        heard, self._heard = self._heard, anyio.Event()
+        heard.set()
+
+    async def recorded(self) -> None:
+        """Return when all that was told until now is decided and on disk. Raises StorageFailing."""
+        while self._queued is not None:
+            await self._heard.wait()
+        await self.stream.durable()
 
     def _rank(self) -> None:
         shape, known = self.run.shape, self._checkpoints
@@ -248,7 +260,9 @@ class Driver:
 
     def _wait_for_retry(self, number: int, retry_at: datetime) -> None:
         left = (retry_at - self.now()).total_seconds()
-        self.services.timers.after(left, partial(self._retry, number))
+        if number in self._waits:
+            self._waits[number].cancel()
+        self._waits[number] = self.services.timers.after(left, partial(self._retry, number))
 
     def _retry(self, number: int) -> None:
         """A wait is over; not this task's, perhaps, if it was asked for again meanwhile."""

@@ -241,8 +241,10 @@ class Engine:
         driver = await self._here.living(run_id)
         if driver is None:
             raise BadRequest(f"run {run_id} has just ended")
+        handle = self._here.handle(run_id)
         await ask(driver)
-        return self._here.handle(run_id)
+        await driver.recorded()
+        return handle
 
     # --- reading -----------------------------------------------------------------------------------------
 
@@ -323,10 +325,10 @@ class Engine:
                 await self._adapters().journal.definition(run_id)
             except NoSuchRun:
                 return None
-        state, _, _ = await read(self._adapters(), run_id, uncalled=True)
+        state, _, recorded = await read(self._adapters(), run_id, uncalled=True)
         if state.state == s.RUN_NEW:
             return None
-        check_same(state, program, params)
+        check_same(state, recorded.definition.folder, program, params)
         if run_id in self._here or state.state in s.RUN_ENDED:
             return self._here.handle(run_id)
         return await self._here.launch(run_id, adoption(self._adapters(), run_id, given=program, params=params))

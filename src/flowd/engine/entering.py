@@ -49,9 +49,9 @@ class NeverBegan(BadRequest):
     """A run was made, and whoever made it died before anything was on record."""
 
 
-def check_same(run: RunState, program: Program, params: Mapping[str, Any]) -> None:
-    """BadRequest unless the run is one of this pipeline with these parameters."""
-    if run.spec.name != program.spec.name or dict(run.params) != dict(params):
+def check_same(run: RunState, folder: str, program: Program, params: Mapping[str, Any]) -> None:
+    """BadRequest unless the run is one of this pipeline (its name and folder) with these parameters."""
+    if (run.spec.name, folder) != (program.spec.name, program.definition.folder) or dict(run.params) != dict(params):
         raise BadRequest(
             f"run {run.id} exists with another pipeline or other parameters; take another --run-id, or none"
         )
@@ -105,7 +105,7 @@ def adoption(
         if state.state == s.RUN_NEW:
             raise NeverBegan(f"run {run_id} was cut off before its first record: nothing of it has begun; run it anew")
         if params is not None and given is not None:
-            check_same(state, given, params)
+            check_same(state, program.definition.folder, given, params)
         checkpoints = {} if uncalled else await checkpointing.load(adapters, program)
         first = [Adopted(adapters.owner), *stimuli]
         return Entry(

@@ -150,8 +150,21 @@ def sync(path: Path, top: Path) -> None:
         _sync_one(folder)
 
 
+def make_folders(folder: Path) -> None:
+    """Make a folder and those above it that are missing, their names synced."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for below in reversed(missing):
+        below.mkdir(exist_ok=True)
+        _sync_one(below.parent)
+
+
 def _sync_one(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    if not stat.S_ISREG(mode := os.lstat(path).st_mode) and not stat.S_ISDIR(mode):
+        return  # a pipe would block, and a link's target is synced under its own name if it is an output
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     except OSError as error:

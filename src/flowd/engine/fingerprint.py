@@ -112,7 +112,8 @@ def plain_parts(
 
     `products` are those of the direct needs; an empty one only orders and does not count.
     """
-    parts = {"action": digest_of([task.executor, action])}
+    where = [part for part in (task.cwd, task.shell if task.shell != "sh" else None) if part is not None]
+    parts = {"action": digest_of([task.executor, action, *where])}
     if with_:
         parts["with"] = digest_of(with_)
     if env:

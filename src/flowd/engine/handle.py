@@ -154,13 +154,13 @@ class Run:
         """Ask for the run to stop, and return when that is durable; it ends as cancelled."""
         driver = self._living()
         driver.cancel(reason or "", "host")
-        await driver.stream.durable()
+        await driver.recorded()
 
     async def pause(self) -> None:
         """Start nothing new; what runs goes on to its end, then the run is still and resumable."""
         driver = self._living()
         driver.pause()
-        await driver.stream.durable()
+        await driver.recorded()
 
     def interrupt(self) -> None:
         """Stop what runs and start nothing more; the run ends here, and can be resumed anywhere."""

@@ -12,6 +12,7 @@ from flowd.core.stimuli import RetryAsked
 from flowd.engine.capacity import capacity_document
 from flowd.engine.driver import Driver
 from flowd.engine.resolving import resolve
+from flowd.engine.saying import warn
 from flowd.ports.inbox import Answer, Inbox, Request
 
 PERIOD = 0.25
@@ -35,8 +36,11 @@ class Inboxes:
         """Take what waits, do it, and answer once it is durable."""
         if not self._drivers:
             return
-        for run, request in await self._inbox.take(tuple(self._drivers)):
-            await self._inbox.answer(run, request.id, await self._carry_out(run, request))
+        try:
+            for run, request in await self._inbox.take(tuple(self._drivers)):
+                await self._inbox.answer(run, request.id, await self._carry_out(run, request))
+        except OSError as error:  # a folder that cannot be read or written: whoever asks sees no answer, and runs go on
+            warn("inbox_failed", error=str(error))
 
     async def _carry_out(self, run: str, request: Request) -> Answer:
         """Do what is asked and return once it is durable; or what refuses it, in words."""
@@ -47,8 +51,8 @@ class Inboxes:
             return Answer(data=capacity_document(driver.services.admission))
         try:
             error = await _do(driver, request)
-            await driver.stream.durable()
-        except FlowdError as failure:
+            await driver.recorded()
+        except (FlowdError, OSError) as failure:
             return Answer(error=str(failure))
         return Answer(error=error)
 

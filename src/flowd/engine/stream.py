@@ -106,12 +106,18 @@ class Stream:
             self._pass_on(head)
 
     def _pass_on(self, signal: Signal) -> None:
-        for follower in self._followers:
-            follower.signal(signal)
+        for follower in list(self._followers):
+            try:
+                follower.signal(signal)
+            except Exception as error:  # noqa: BLE001  # as with events: one bad follower must not fail the task that speaks
+                self._drop(follower, error)
 
     async def _tell(self, follower: Follower, batch: Sequence[Envelope]) -> None:
         try:
             await follower.record(batch)
         except Exception as error:  # noqa: BLE001  # one bad follower must not stop the run or the others
-            self._followers.remove(follower)
-            warn("follower_dropped", run=self.run_id, follower=type(follower).__name__, error=repr(error))
+            self._drop(follower, error)
+
+    def _drop(self, follower: Follower, error: Exception) -> None:
+        self.remove(follower)
+        warn("follower_dropped", run=self.run_id, follower=type(follower).__name__, error=repr(error))
