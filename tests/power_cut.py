@@ -31,13 +31,22 @@ class Cut:
                 (target / name).write_bytes(self.files.get(below, b""))
 
 
+class Died(BaseException):
+    """The process dies at a sync; nothing in it may catch this and go on."""
+
+
 class ForgetfulDisk:
-    """Watches the syncs of this process; `promised` says what was promised to anyone so far."""
+    """Watches the syncs of this process; `promised` says what was promised to anyone so far.
+
+    At sync number `die_at` the process dies, as far as it can in a test.
+    """
 
     def __init__(self, root: Path, promised: Callable[[], object]) -> None:
         self.root = root.stat().st_ino
         self.cuts: list[Cut] = []
         self._promised = promised
+        self.die_at: int | None = None
+        self._count = 0
         self._files: dict[int, bytes] = {}
         self._folders: dict[int, dict[str, int]] = {}
 
@@ -51,6 +60,9 @@ class ForgetfulDisk:
 
     def _note(self, real: Callable[[int], None]) -> Callable[[int], None]:
         def sync(descriptor: int) -> None:
+            self._count += 1
+            if self._count == self.die_at:
+                raise Died
             self._cut()
             real(descriptor)
             found = os.fstat(descriptor)

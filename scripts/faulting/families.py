@@ -2,8 +2,37 @@
 
 from __future__ import annotations
 
-from faulting import kills, owners, processes
-from faulting.family import Family
+from pathlib import Path
+from random import Random
+
+from faulting import Skipped, disk_families, kills, owners, processes
+from faulting.family import Family, Order, Report, Violation
+
+DISK_PROMISE = "what was told is on disk; a failing disk is loud, exit 4, and goes on once there is room"
+
+
+def _of_disk(name: str, per_commit: int, per_release: int, lead: disk_families.Family) -> Family:
+    """A family that counts its cases itself and reports what it broke as text."""
+
+    def run(order: Order, report: Report) -> None:
+        def broke(text: str) -> None:
+            report.broke(Violation(order.seed, text, None))
+
+        try:
+            lead(order.size, Random(order.seed), Path(order.folder), broke)
+            report.did("cases", order.size)
+        except Skipped as reason:
+            report.skip(name, str(reason))
+
+    return Family(
+        name=name,
+        promise=DISK_PROMISE,
+        counted="cases",
+        per_commit=per_commit,
+        per_release=per_release,
+        run=run,
+    )
+
 
 FAMILIES = (
     Family(
@@ -30,4 +59,5 @@ FAMILIES = (
         per_release=25 * len(owners.CONTESTS),
         run=owners.run,
     ),
+    *(_of_disk(*family) for family in disk_families.FAMILIES),
 )

@@ -202,6 +202,8 @@ async def test_missing_segments_are_noticed(place: Place) -> None:
     place.segment.unlink()
     with pytest.raises(StateDamaged, match=r"journal\.0001\.jsonl: the (segment|journal) is missing"):
         await place.journal.open(RUN).__aenter__()
+    with pytest.raises(StateDamaged, match=r"journal\.0001\.jsonl: the journal is missing"):
+        await place.journal.definition(RUN)
     place.put(DATA, marked=5)
     (place.folder / "journal.0003.jsonl").write_bytes(b"")
     with pytest.raises(StateDamaged, match=r"journal\.0002\.jsonl: the segment is missing"):

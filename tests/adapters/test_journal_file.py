@@ -159,6 +159,18 @@ async def remove_journal(place: Place) -> None:
     place.segment.unlink()
 
 
+async def move_journal(place: Place) -> None:
+    """Give the open segment another name."""
+    place.segment.rename(place.folder / "aside")
+
+
+async def copy_journal(place: Place) -> None:
+    """Put a copy in the place of the open segment."""
+    copy = place.folder / "copy"
+    copy.write_bytes(place.segment.read_bytes())
+    copy.rename(place.segment)
+
+
 async def append_by_hand(place: Place) -> None:
     """Write into the open segment from outside."""
     place.segment.write_bytes(place.segment.read_bytes() + b"\n")
@@ -170,6 +182,8 @@ async def append_by_hand(place: Place) -> None:
         (move_folder, "cannot find the run's folder"),
         (replace_folder, "was replaced"),
         (remove_journal, "was removed"),
+        (move_journal, "was removed"),
+        (copy_journal, "was replaced"),
         (append_by_hand, "was changed by another program"),
     ],
 )

@@ -1,6 +1,8 @@
 """A power cut before or after any sync takes back nothing that was promised."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from flowd.adapters.results import FileResults
 from flowd.core.errors import NoSuchRun
 from flowd.ports.stores import Checkpoint
 from flowd.testing.conformance import RUN, recorded, sample_definition, sample_records
-from power_cut import ForgetfulDisk
+from power_cut import Died, ForgetfulDisk
 
 KNOWN = Checkpoint(run=RUN, at=datetime(2026, 11, 22, tzinfo=UTC))
 DATA = b"\x80pickle"
@@ -37,16 +39,18 @@ class Life:
         """Create a run, write it in two sittings, keep a result, merge a checkpoint."""
         journal = FileJournal(self.state_dir)
         checkpoints = FileCheckpoints(self.state_dir, journal)
-        await journal.create(RUN, sample_definition())
+        with suppress(FileExistsError):  # an earlier life came as far as to a first record
+            await journal.create(RUN, sample_definition())
         self.created = True
         await checkpoints.announce("prices-1", RUN)
         self.announced = True
         for part in (sample_records(6), sample_records(6, first=7)):
             async with journal.open(RUN) as writer:
-                for start in (0, 3):
-                    writer.append(part[start : start + 3])
-                    await writer.durable(part[start + 2].seq)
-                    self.durable = part[start + 2].seq
+                left = [record for record in part if record.seq > writer.durable_seq]
+                for start in range(0, len(left), 3):
+                    writer.append(left[start : start + 3])
+                    await writer.durable(left[start : start + 3][-1].seq)
+                    self.durable = left[start : start + 3][-1].seq
         self.digest = await FileResults(self.state_dir).put(DATA, "pickle")
         await checkpoints.merge("prices-1", RUN, {"x": KNOWN})
         self.merged = True
@@ -95,3 +99,26 @@ async def test_a_cut_at_every_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         promised = cut.promised
         assert isinstance(promised, dict)
         await check(target / ".flowd", promised)
+
+
+async def test_a_cut_after_a_predecessor_died_at_any_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a dead process left without a sync is made sure of before anything is promised on it."""
+    for die_at in count(1):
+        project = tmp_path / f"life-{die_at}"
+        project.mkdir()
+        first, second = Life(project), Life(project)
+        watched = ForgetfulDisk(project, second.promised)
+        watched.die_at = die_at
+        with watched.watching(monkeypatch):
+            try:
+                await first.live()
+                break
+            except (Died, BaseExceptionGroup):
+                pass
+        with watched.watching(monkeypatch):
+            await second.live()
+        watched.cuts[-1].restore(watched.root, target := tmp_path / f"found-{die_at}")
+        with monkeypatch.context() as patch:
+            patch.setattr(disk, "boot_id", lambda: "the next boot")
+            await check(target / "project" / ".flowd", second.promised())
+    assert die_at > 20

@@ -150,3 +150,13 @@ def test_the_module_and_the_script_are_one_program(here: Place) -> None:
     version = subprocess.run([script, "--version"], capture_output=True, text=True, check=True).stdout
     assert here.ok("--version").out == version
     assert re.fullmatch(r"flowd \d+\.\d+\S*\n", version)
+
+
+def test_one_id_started_by_many_at_once_runs_once(here: Place) -> None:
+    """Of several commands with one id one runs it; the others are refused with its pid, or are given its end."""
+    here.pipeline({"t": {"run": "echo x >> effects; sleep 0.2"}})
+    commands = [here.begin("run", "--run-id", "r") for _ in range(4)]
+    ends = [end_of(process) for process in commands]
+    assert {ended.code for ended in ends} <= {0, 6}, [ended.said for ended in ends]
+    assert any(ended.code == 0 for ended in ends)
+    assert here.lines("effects") == ["x"]

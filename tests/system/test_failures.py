@@ -11,11 +11,11 @@ from flowd_process import Place, alive, span, states, until
 FAIL = "echo x >> tries; test $(wc -l < tries) -gt {n} || exit {code}"
 
 
-def tried(here: Place, retry: dict[str, object], *, times: int = 5, code: int = 7) -> dict[str, object]:
-    """A task that exits with `code` on its first `times` attempts, under a policy."""
-    here.pipeline({"t": {"run": FAIL.format(n=times, code=code), "retry": retry}})
-    here.run("run")
-    return dict(here.json("show")["tasks"]["t"])
+def tried(here: Place, retry: dict[str, object], *, times: int = 5, code_of_run: int = 1) -> dict[str, object]:
+    """A task that exits with 7 on its first `times` attempts, under a policy."""
+    here.pipeline({"t": {"run": FAIL.format(n=times, code=7), "retry": retry}})
+    [task] = here.json("run", code=code_of_run)["tasks"].values()
+    return dict(task)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def tried(here: Place, retry: dict[str, object], *, times: int = 5, code: int = 
 )
 def test_waits_follow_the_policy(here: Place, policy: dict[str, object], waits: list[float]) -> None:
     """The recorded waits are the policy's, never shorter, within a machine's slowness longer."""
-    task = tried(here, {"attempts": 4, **policy}, times=3)
+    task = tried(here, {"attempts": 4, **policy}, times=3, code_of_run=0)
     assert (task["state"], task["attempts"]) == ("succeeded", 4)
     events = here.ok("events", "--json").events
     planned = [event["delay_s"] for event in events if event["event"] == "task_retry_scheduled"]
@@ -65,8 +65,7 @@ def test_exceptions_decide_about_a_retry(here: Place, words: dict[str, object], 
     """A listed exception stands for its subclasses, too."""
     here.write("work.py", "def f():\n    raise ConnectionResetError('gone')\n")
     here.pipeline({"t": {"call": "work:f", "retry": {"attempts": 2, "delay": "1ms", **words}}})
-    assert here.run("run").code == 1
-    task = here.json("show")["tasks"]["t"]
+    task = here.json("run", code=1)["tasks"]["t"]
     assert task["attempts"] == attempts
     assert task["error"]["type"] == "ConnectionResetError"
 
@@ -150,8 +149,7 @@ def test_a_command_that_is_not_there_is_named(here: Place, run: object) -> None:
 def test_a_missing_output_fails_the_task(here: Place) -> None:
     """Success without a declared output is none."""
     here.pipeline({"t": {"run": "true", "outputs": ["never.txt"]}})
-    assert here.run("run").code == 1
-    error = here.json("show")["tasks"]["t"]["error"]
+    error = here.json("run", code=1)["tasks"]["t"]["error"]
     assert "never.txt" in error["message"]
 
 
@@ -194,8 +192,7 @@ def test_metrics_and_results_by_file(here: Place) -> None:
 def test_a_bad_line_fails_the_task_and_is_named(here: Place, script: str, named: str) -> None:
     """What cannot be read is said with its line, and never taken for nothing."""
     here.pipeline({"t": {"run": script}})
-    assert here.run("run").code == 1
-    assert named in here.json("show")["tasks"]["t"]["error"]["message"]
+    assert named in here.json("run", code=1)["tasks"]["t"]["error"]["message"]
 
 
 def test_the_environment_of_a_shell_task(here: Place) -> None:

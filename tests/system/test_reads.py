@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-import pytest
-
-from flowd_process import Ended, Place, states
+from flowd_process import Ended, Place, end_of, states, until
 
 RUN_KEYS = {
     *("run", "pipeline", "state", "exit_code", "reason", "params", "trigger", "started", "ended", "duration_s"),
@@ -97,6 +95,23 @@ def test_events_of_a_running_run(here: Place) -> None:
     assert events == here.ok("events", "--json").events
 
 
+def test_a_run_is_followed_to_its_end(here: Place) -> None:
+    """`events -f` prints what is durable as it comes, and ends with the run; `show` says meanwhile that it runs."""
+    here.pipeline({"t": {"run": "echo x > begun; while test ! -e go; do sleep 0.02; done"}})
+    process = here.begin("run", "--run-id", "r")
+    until(here.has("begun"))
+    following = here.begin("events", "r", "-f", "--json")
+    assert following.stdout is not None
+    first = json.loads(following.stdout.readline())
+    assert (first["event"], first["seq"]) == ("run_started", 1)
+    document = here.json("show", "r")
+    assert (document["state"], document["ended"], states(document)) == ("running", None, {"t": "running"})
+    here.write("go", "")
+    check_events([first, *(json.loads(line) for line in following.stdout)], "r")
+    assert end_of(following).code == 0
+    assert end_of(process).code == 0
+
+
 def test_json_and_events_exclude_each_other(here: Place) -> None:
     """Both want stdout: a usage error, before anything is written."""
     mixed(here)
@@ -157,12 +172,12 @@ def test_logs_hold_what_tasks_wrote(here: Place) -> None:
     assert [(row["task"], row["text"].splitlines()[0]) for row in rows] == [("good", "out"), ("bad", "oops")]
 
 
-@pytest.mark.parametrize("form", ["text", "mermaid", "dot"])
-def test_a_graph_names_every_task(here: Place, form: str) -> None:
+def test_a_graph_names_every_task(here: Place) -> None:
     """Each form of the graph holds every task, and writes no state."""
     mixed(here)
-    out = here.ok("graph", "pipeline.yaml", "--format", form).out
-    assert all(name in out for name in ("good", "bad", "after"))
+    for form in ("text", "mermaid", "dot"):
+        out = here.ok("graph", "pipeline.yaml", "--format", form).out
+        assert all(name in out for name in ("good", "bad", "after"))
     assert json.loads(here.ok("graph", "pipeline.yaml", "--json").out)
     assert not here.state.exists()
 

@@ -154,6 +154,7 @@ class FileCheckpoints:
         self._state_dir = state_dir.absolute()
         self._journal = journal
         self._now = now
+        self._folders = disk.Folders(self._state_dir)
         self._threads = disk.FileThreads(2, "flowd-checkpoints")
         self._report = report
         self._kept = kept
@@ -261,7 +262,7 @@ class FileCheckpoints:
     def _announce(self, key: str, run: str) -> None:
         folder = self._folder(key) / "open"
         with disk.failing(folder, f"announce run {run}"):
-            disk.make_folders(folder)
+            self._folders.make(folder)
             os.close(disk.open_regular(folder / run, os.O_WRONLY | os.O_CREAT))
             disk.sync_folder(folder)
 

@@ -128,9 +128,9 @@ def write_atomic(path: Path, data: bytes, *, synced: bool = True) -> None:
         sync_folder(path.parent)
 
 
-def make_folders(folder: Path) -> None:
-    """Make a folder and those above it that are missing, private, their names synced."""
-    missing = []
+def make_folders(folder: Path) -> set[Path]:
+    """Make a folder and those above it that are missing, private; the folders whose new names were synced."""
+    missing, synced = [], set()
     while not folder.is_dir():
         missing.append(folder)
         folder = folder.parent
@@ -141,6 +141,31 @@ def make_folders(folder: Path) -> None:
             if not below.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(below)) from error
         sync_folder(below.parent)
+        synced.add(below.parent)
+    return synced
+
+
+class Folders:
+    """Folders below `top`, made where they are missing, and sure to be there after a power cut.
+
+    Whoever made one may have died before its name was synced; so each is made sure of once here.
+    """
+
+    def __init__(self, top: Path) -> None:
+        self._top = top
+        self._sure: set[Path] = set()
+
+    def make(self, folder: Path) -> None:
+        """Make a folder and those above it, their names synced up to `top`."""
+        synced = make_folders(folder)
+        if folder in self._sure:
+            return
+        for parent in folder.parents:
+            if parent not in synced:
+                sync_folder(parent)
+            if parent == self._top:
+                break
+        self._sure.add(folder)
 
 
 def boot_id() -> str:

@@ -25,6 +25,8 @@ class FileResults:
     def __init__(self, state_dir: Path) -> None:
         self._folder = state_dir.absolute() / "artifacts"
         self._key_path = state_dir.absolute() / "key"
+        self._key_is_sure = False
+        self._folders = disk.Folders(state_dir.absolute())
         self._threads = disk.FileThreads(2, "flowd-results")
 
     async def put(self, data: bytes, codec: str) -> str:
@@ -49,9 +51,11 @@ class FileResults:
         with disk.failing(path, "keep a result"):
             if self._is_whole(digest, codec):
                 disk.sync_folder(path.parent)  # whoever wrote it may not have come so far
+                self._folders.make(path.parent)
             else:
-                disk.make_folders(path.parent)
-                disk.write_atomic(path, self._header(digest, codec, make_key=True) + data)
+                header = self._header(digest, codec, make_key=True)
+                self._folders.make(path.parent)
+                disk.write_atomic(path, header + data)
         return digest
 
     def _get(self, digest: str, codec: str) -> bytes:
@@ -86,10 +90,15 @@ class FileResults:
 
     def _key(self, *, make: bool) -> bytes:
         try:
-            return _checked_key(self._key_path)
+            key = _checked_key(self._key_path)
         except FileNotFoundError:
             if not make:
                 raise StateDamaged(f"{self._key_path}: the key that results were signed with is gone") from None
+        else:
+            if make and not self._key_is_sure:
+                disk.sync_folder(self._key_path.parent)  # whoever made it may not have come so far
+                self._key_is_sure = True
+            return key
         disk.make_folders(self._key_path.parent)
         fresh = self._key_path.with_name(f"key.{os.getpid()}-{os.urandom(4).hex()}.tmp")
         disk.write_atomic(fresh, os.urandom(32).hex().encode() + b"\n")

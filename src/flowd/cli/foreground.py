@@ -86,6 +86,8 @@ class Foreground:
             if self._wishes.as_json:
                 self.outlets.results.write(f"{document_text(result.document)}\n")
             self._tell_end(result, time.monotonic() - began)
+            if self.outlets.lost is not None:
+                raise self.outlets.lost
             return exit_code(result.state)
 
     async def _wait(self, run: Run) -> Result:

@@ -44,6 +44,7 @@ class Outlets:
         self.watch: Watch | None = None
         self.region: LiveRegion | None = None
         self.results: TextIO = sys.stdout
+        self.lost: OSError | None = None  # why event lines are missing on stdout, if they are
         aside = wishes.as_json or wishes.events or spec.log.console == "stdout"
         self._transcript: TextIO = sys.stderr if aside else sys.stdout
         self._style = style(self._transcript)
@@ -88,8 +89,12 @@ class Outlets:
                 stream.flush()
 
     def _write_result(self, text: str) -> None:
-        self.results.write(text)
-        self.results.flush()
+        try:
+            self.results.write(text)
+            self.results.flush()
+        except OSError as error:
+            self.lost = error
+            raise
 
     def _log_lines(self, lines: Lines) -> None:
         self._put(self._log, "\n".join(line for _, line in lines))

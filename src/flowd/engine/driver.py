@@ -135,10 +135,9 @@ class Driver:
         if self._queued is not None:
             self._queued.append(stimulus)
             return
-        if self.failure is not None:
-            return
-        now = self.now()
-        self._emit(decide(self.run, stimulus, now), now)
+        if self.failure is None:
+            now = self.now()
+            self._emit(decide(self.run, stimulus, now), now)
         self._go_on()
 
     def started(self, number: int, reason: e.Reason | None, parts: Mapping[str, str]) -> None:
@@ -168,11 +167,14 @@ class Driver:
         self._go_on()
 
     def fail(self, error: Exception) -> None:
-        """Give the run up: its journal can no longer be written, or flowd itself is at fault."""
+        """Give the run up: its journal can no longer be written, or flowd itself is at fault.
+
+        It is let go when its attempts have ended: whoever takes it next must not meet them.
+        """
         if self.failure is None:
             self.failure = error
             self._stop_attempts("interrupted")
-            self._still.set()
+            self._go_on()
 
     # --- acting --------------------------------------------------------------------------------------
 
@@ -215,6 +217,8 @@ class Driver:
     def _go_on(self) -> None:
         """Offer what has become startable; notice when nothing can go on by itself."""
         run = self.run
+        if self.failure is not None and not self.attempts:
+            self._still.set()
         if not self._going:
             return
         if run.state == s.RUN_RUNNING and self.failure is None:

@@ -7,6 +7,7 @@ file was so young when it was read that a later write could carry the same time.
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from flowd.core.errors import StorageFailing
 from flowd.core.events import Artifact
 from flowd.core.spec import Output
 
@@ -108,7 +110,7 @@ def collect(files: Files, outputs: Sequence[tuple[Output, str]], before: Sequenc
     """The outputs as the task left them, each synced with its folder's entry before this returns.
 
     `outputs` come with their resolved path, `before` with how each was before the attempt.
-    Raises MissingOutput; an OSError of a sync passes through: it means the disk is failing.
+    Raises MissingOutput, and StorageFailing where one cannot be synced.
     """
     found = []
     for (output, written), earlier in zip(outputs, before, strict=True):
@@ -119,8 +121,7 @@ def collect(files: Files, outputs: Sequence[tuple[Output, str]], before: Sequenc
                 continue
             raise MissingOutput(f"its output {written} is not there; write it, or mark it as optional")
         unchanged = earlier is not None and 0 != earlier.mtime_ns == look.mtime_ns and earlier.digest == look.digest
-        if not unchanged:
-            sync(path, files.folder)
+        sync(path, files.folder)  # an unchanged one, too: an attempt that was cut off may have written it
         found.append(
             Artifact(
                 path=written,
@@ -153,5 +154,8 @@ def _sync_one(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        name = errno.errorcode.get(error.errno or 0, "")
+        raise StorageFailing(f"{path}: cannot sync: {error.strerror} ({name})") from error
     finally:
         os.close(descriptor)

@@ -9,6 +9,7 @@ from functools import partial
 import anyio
 from anyio.abc import TaskGroup
 
+from flowd.core.errors import StorageFailing
 from flowd.core.stimuli import Stimulus
 from flowd.engine import admitting, checkpointing
 from flowd.engine.driver import RUN_LIMIT, Driver
@@ -97,7 +98,7 @@ class Fleet:
                 driver = self.drivers[run_id] = Driver(services, entry, stream)
                 admitting.open_limits(services.admission, self._limits, entry.program.spec)
                 await checkpointing.announce(adapters, entry.program, run_id)
-                group.start_soon(stream.publish, name="flowd publish")
+                group.start_soon(_publish, driver, name="flowd publish")
                 await driver.enter()
                 self._owned[run_id].set()
                 await driver.drive()
@@ -110,6 +111,14 @@ class Fleet:
             self.drivers.pop(run_id, None)
             self._owned.pop(run_id).set()
             self._ended.pop(run_id).set()
+
+
+async def _publish(driver: Driver) -> None:
+    """Tell followers what is durable, until there is nothing more, or the disk fails and the run with it."""
+    try:
+        await driver.stream.publish()
+    except StorageFailing as failure:
+        driver.fail(failure)
 
 
 def single(error: Exception) -> Exception:

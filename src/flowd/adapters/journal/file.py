@@ -241,6 +241,11 @@ class _Opened:
 
 def _first_record(folder: Path, run: str) -> RunStarted | None:
     """The first event of a run; None where there is none yet or it cannot be believed."""
-    with open(disk.open_regular(segment_path(folder, 1)), "rb") as file:
+    path = segment_path(folder, 1)
+    try:
+        descriptor = disk.open_regular(path)
+    except FileNotFoundError:
+        raise StateDamaged(f"{path}: the journal is missing") from None
+    with open(descriptor, "rb") as file:
         found = scan(file.readline(MAX_LINE), run).envelopes
     return found[0].event if found and isinstance(found[0].event, RunStarted) else None

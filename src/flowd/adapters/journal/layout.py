@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import msgspec
@@ -75,11 +75,16 @@ class Layout:
         """Make the state directory where it is missing. StateDamaged where a newer flowd made it."""
         if self._prepared:
             return
-        disk.make_folders(self.runs)
+        synced = disk.make_folders(self.runs)
         self.check_version()
         if not (self.state_dir / ".gitignore").exists():
             disk.write_atomic(self.state_dir / ".gitignore", b"*\n", synced=False)
         if not (self.state_dir / "version").exists():
+            # whoever made these folders may have died before their names were synced; `version` says that they are
+            for folder in self.runs.parents:
+                if folder not in synced:
+                    with nullcontext() if folder == self.state_dir else suppress(PermissionError):
+                        disk.sync_folder(folder)
             disk.write_atomic(self.state_dir / "version", b"%d\n" % JOURNAL_FORMAT)
         self._prepared = True
 
@@ -104,13 +109,16 @@ class Layout:
         self.prepare()
         with suppress(FileExistsError):
             folder.mkdir(disk.FOLDER_MODE)
-        if not os.path.lexists(folder / "spec.json"):
+        made = not os.path.lexists(folder / "spec.json")
+        if made:
             with lock.alone(folder):
                 if not os.path.lexists(folder / "spec.json"):
                     _fill(folder, definition)
         digest = hashlib.sha256(_spec_file(definition)).hexdigest()
         if os.lstat(segment_path(folder, 1)).st_size or read_definition(folder)[1] != digest:
             raise FileExistsError(f"run {run} exists in {self.state_dir}")
+        if not made:
+            disk.sync_folder(folder)  # whoever made it may have died before this
         disk.sync_folder(self.runs)
         return digest
 

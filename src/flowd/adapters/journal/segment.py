@@ -104,7 +104,12 @@ class OpenSegment:
             raise StorageFailing(f"{self._folder}: the folder was replaced while the run was open")
         with disk.failing(self._path, "find the journal"):
             file = os.fstat(self._file)
-        if file.st_nlink == 0:
-            raise StorageFailing(f"{self._path}: the journal was removed while the run was open")
+            try:
+                there = os.stat(self._path, follow_symlinks=False).st_ino
+            except FileNotFoundError:
+                there = 0
+        if file.st_ino != there:
+            how = "replaced" if there else "removed"
+            raise StorageFailing(f"{self._path}: the journal was {how} while the run was open")
         if file.st_size != self.mark.offset:
             raise StorageFailing(f"{self._path}: the journal was changed by another program while the run was open")
