@@ -85,7 +85,7 @@ def described(pids: Iterable[int]) -> str:
     """What processes are, in a few words each."""
     said = []
     for pid in sorted(pids)[:4]:
-        words = _read(pid, "cmdline").replace(b"\0", b" ").decode("utf-8", "replace").strip()
+        words = " ".join(_read(pid, "cmdline").replace(b"\0", b" ").decode("utf-8", "replace").split())
         said.append(f"{pid} `{words[:80]}`")
     return ", ".join(said)
 

@@ -132,7 +132,7 @@ def _herd(place: Place, *words: str, times: int) -> None:
     """So many commands at once: one owns the run, all others are refused and name it."""
     with contextlib.ExitStack() as stack:
         commands = [stack.enter_context(place.begin(*words)) for _ in range(HERD)]
-        if not living.within(40, lambda: sum(command.ended for command in commands) >= HERD - 1):
+        if not living.within(25, lambda: sum(command.ended for command in commands) >= HERD - 1):
             raise Broken(f"{sum(not command.ended for command in commands)} commands own the run at once")
         if all(command.ended for command in commands):
             raise Broken(f"nobody owns the run: {commands[0].said()}")

@@ -33,6 +33,9 @@ fi
 """
 """What a task does first: in a second life it looks for the processes of the first, and does no more."""
 
+NEXT = "echo ready; while ! test -e go && ! test -e before; do sleep 0.02; done"
+"""What comes after a task that succeeded: it keeps the run open until somebody has looked at what is left."""
+
 
 def run(order: Order, report: Report) -> None:
     """Every combination of a shape and an end, in turn."""
@@ -70,12 +73,17 @@ class Trial:
     def begin(self, text: str, **policies: str) -> None:
         """Start the run and wait until all the task's processes are there, most of the time."""
         text = AGAIN + text.format(token=self.token)
-        self.place.pipeline({"t": {"run": text, "grace": GRACE, **policies}})
+        tasks = {"t": {"run": text, "grace": GRACE, **policies}, "next": {"run": NEXT, "needs": ["t"]}}
+        self.place.pipeline(tasks)
         self.command = self.place.run()
-        log = self.place.run_folder / "logs" / "t.1.log"
-        if not living.within(20, lambda: log.exists() and b"ready" in log.read_bytes()):
-            raise Broken(f"its task did not begin: {self.command.said()}")
+        self.until_ready("t")
         time.sleep(self.chance.uniform(0, 0.05))
+
+    def until_ready(self, task: str) -> None:
+        """Wait until a task says so."""
+        log = self.place.run_folder / "logs" / f"{task}.1.log"
+        if not living.within(20, lambda: log.exists() and b"ready" in log.read_bytes()):
+            raise Broken(f"task {task} did not begin: {self.command.said()}")
 
     def living(self) -> set[int]:
         """The task's processes."""
@@ -144,6 +152,9 @@ def _killed_with_its_guardian(trial: Trial) -> None:
 
 
 def _succeeded(trial: Trial) -> None:
+    trial.until_ready("next")
+    trial.none_left(0.0, "the task's success, with the run going on")
+    (trial.place.folder / "go").touch()
     trial.ends(STOP_S, 0, "the task's success")
 
 

@@ -9,10 +9,12 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import anyio
 import pytest
 
+from flowd.adapters.journal import lock
 from flowd.adapters.journal.file import FileJournal
 from flowd.core.errors import StateDamaged, StateLocked, StorageFailing
 from flowd.testing.conformance import RUN, recorded, sample_definition, sample_records
@@ -271,6 +273,8 @@ PROGRAM = """
 import sys, anyio
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from flowd.adapters.journal import lock
 from flowd.adapters.journal.file import FileJournal
 from flowd.core.events import Envelope, TaskStarted
 
@@ -374,6 +378,24 @@ async def test_owners_whose_left_overs_were_not_ended_are_named_until_they_are(p
     assert await before("third") == ["first", "second"]
     assert await before("third", writes=True) == ["first", "second", "third"]
     assert await before("fourth") == ["third"]
+
+
+async def test_making_a_run_never_waits_for_the_run(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who finds a folder half made waits until it is made, not for its owner, who may hold it for days."""
+    spec, aside = place.folder / "spec.json", place.state_dir / "aside"
+    spec.rename(aside)
+
+    def sleep(_seconds: float) -> None:
+        if aside.exists():
+            aside.rename(spec)
+
+    monkeypatch.setattr(lock, "time", SimpleNamespace(sleep=sleep))
+    owner = lock.take(place.folder)
+    try:
+        with anyio.fail_after(5):
+            await place.journal.create(RUN, sample_definition())
+    finally:
+        os.close(owner)
 
 
 async def test_looking_does_not_keep_an_owner_out(place: Place) -> None:

@@ -109,15 +109,13 @@ class Layout:
         self.prepare()
         with suppress(FileExistsError):
             folder.mkdir(disk.FOLDER_MODE)
-        made = not os.path.lexists(folder / "spec.json")
-        if made:
-            with lock.alone(folder):
-                if not os.path.lexists(folder / "spec.json"):
-                    _fill(folder, definition)
+        with lock.alone(folder, needless=lambda: os.path.lexists(folder / "spec.json")) as mine:
+            if mine:
+                _fill(folder, definition)
         digest = hashlib.sha256(_spec_file(definition)).hexdigest()
         if os.lstat(segment_path(folder, 1)).st_size or read_definition(folder)[1] != digest:
             raise FileExistsError(f"run {run} exists in {self.state_dir}")
-        if not made:
+        if not mine:
             disk.sync_folder(folder)  # whoever made it may have died before this
         disk.sync_folder(self.runs)
         return digest

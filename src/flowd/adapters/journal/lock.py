@@ -13,7 +13,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from flowd.core.errors import NoSuchRun, StateDamaged, StateLocked, StorageFaili
 
 _TRIES = 6
 _PAUSE_S = 0.01
+_MOMENTS = 500
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,12 +93,20 @@ def take(folder: Path) -> int:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold a folder for a moment, waiting for whoever else does."""
+def alone(folder: Path, needless: Callable[[], bool]) -> Iterator[bool]:
+    """Hold a folder for a moment, waiting for whoever else does; False once that is `needless`.
+
+    Nobody is waited for longer than that: who made a run's folder may be the run's owner next.
+    """
     descriptor = _open(folder)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        for _ in range(_MOMENTS):
+            if needless() or _try(descriptor, folder, fcntl.LOCK_EX):
+                break
+            time.sleep(_PAUSE_S)
+        else:
+            raise StateLocked(f"{folder} is held by {read_owner(folder)}")
+        yield not needless()
     finally:
         os.close(descriptor)
 
