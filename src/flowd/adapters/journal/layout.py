@@ -92,10 +92,11 @@ class Layout:
     def check_version(self) -> None:
         """Refuse a state directory that a newer flowd has written. StateDamaged names both versions."""
         path = self.state_dir / "version"
-        try:
-            text = disk.read_regular(path)[:64].decode(errors="replace").strip()
-        except FileNotFoundError:
-            return
+        with disk.failing(path, "read"):
+            try:
+                text = disk.read_regular(path)[:64].decode(errors="replace").strip()
+            except FileNotFoundError:
+                return
         if not text.isdecimal():
             raise StateDamaged(f"{path}: {text!r} is no version")
         _refuse_newer(path, int(text))
