@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
-from faulting import disks, powercuts
+from faulting import damage, disks, ext4, powercuts
 
 Family = Callable[[int, Random, Path, Callable[[str], None]], str]
 
@@ -14,4 +14,6 @@ FAMILIES: list[tuple[str, int, int, Family]] = [
     ("powercuts", 250, 2_500, powercuts.run),
     ("full_disk", 24, 300, disks.full_disk),
     ("failing_disk", 60, 1_000, disks.failing_disk),
+    ("ext4", 20, 500, ext4.run),
+    ("damage", 8_000, 1_000_000, damage.run),
 ]

@@ -25,6 +25,7 @@ DEFECT = 70
 
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
+_FAILING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ESTALE}
 
 
 def main(argv: Sequence[str] | None = None, pipeline: Any = None) -> int:
@@ -73,6 +74,8 @@ def _carry_out(arguments: list[str], pipeline: Any) -> int:
             raise known from None
         if isinstance(known, OSError) and known.errno in _FULL and known.filename is None:
             return _cannot_write(known)
+        if isinstance(known, OSError) and known.errno in _FAILING:
+            return _storage_failing(known)
         return _refuse(known) if isinstance(known, FlowdError) else _report_defect(known)
 
 
@@ -91,6 +94,12 @@ def _cannot_write(error: OSError) -> int:
     """What was asked for could not be written to stdout."""
     _silence(sys.stdout)
     _complain(f"cannot write to stdout: {error.strerror or error}")
+    return STORAGE_FAILING
+
+
+def _storage_failing(error: OSError) -> int:
+    """The disk gives up where nobody expected it."""
+    _complain(f"{error.filename or 'the disk'}: {error.strerror} ({errno.errorcode.get(error.errno or 0, '')})")
     return STORAGE_FAILING
 
 

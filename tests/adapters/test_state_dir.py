@@ -1,5 +1,6 @@
 """The state directory: how it and a run's folder come to be, and how runs are found in it."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -67,6 +68,24 @@ async def test_a_definition_that_was_changed_is_refused(place: Place) -> None:
     spec.write_bytes(b"{")
     with pytest.raises(StateDamaged, match=r"spec\.json"):
         await place.journal.definition("other")
+
+
+async def test_every_flipped_bit_of_a_definition_is_refused(place: Place) -> None:
+    """Whatever byte of it differs, UTF-8 or not, JSON or not: it is said with file and offset."""
+    async with place.journal.open(RUN) as writer:
+        event = RunStarted(
+            pipeline="prices", spec=hashlib.sha256((place.folder / "spec.json").read_bytes()).hexdigest()
+        )
+        writer.append([Envelope(RUN, 1, RECORDS[0].at, event)])
+    path = place.folder / "spec.json"
+    good = path.read_bytes()
+    for at in range(len(good)):
+        for bit in range(8):
+            changed = bytearray(good)
+            changed[at] ^= 1 << bit
+            path.write_bytes(changed)
+            with pytest.raises(StateDamaged, match=r"spec\.json: (damaged at offset \d+|written by a newer flowd)"):
+                place.journal.defined(RUN)
 
 
 async def test_a_run_half_made_is_made_anew(place: Place) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 
@@ -93,3 +94,14 @@ def test_a_closed_pipe_ends_quietly():
     line = f"{sys.executable} -m flowd --help | head -c 0"
     done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
     assert done.stderr == ""
+
+
+def test_a_disk_that_fails_where_nobody_expected_it_is_no_defect(monkeypatch, capsys, tmp_path):
+    """Whatever file it was: one line with its name and the cause, and exit 4."""
+
+    def fail(*_arguments, **_more):
+        raise OSError(errno.EIO, "Input/output error", "some/file")
+
+    monkeypatch.setattr("flowd.cli.commands.flowd.main", fail)
+    assert main(["runs", "--state-dir", str(tmp_path)]) == 4
+    assert capsys.readouterr().err == "some/file: Input/output error (EIO)\n"

@@ -29,6 +29,8 @@ class Syncs:
         self._fail = plan.get("fail", (0, 0, 0))
         self._log = os.open(plan["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
         self._held: dict[int, int] = {}
+        self._sizes: dict[int, int] = {}
+        self._lost: dict[int, list[tuple[int, int]]] = {}
         self._count = 0
         self._order = threading.Lock()
 
@@ -40,15 +42,32 @@ class Syncs:
                 self._count += 1
                 number = self._count
                 self._die(number, "before")
+                found = self._without_lost(seen(descriptor))
                 if self._fail[0] <= number <= self._fail[1]:
+                    self._lose(found)
                     raise OSError(self._fail[2], os.strerror(self._fail[2]))
-                found = seen(descriptor)
                 real(descriptor)
                 self._hold(descriptor, found[1])
+                self._sizes[found[1]] = len(found[2])
                 os.write(self._log, pickle.dumps(found))
                 self._die(number, "after")
 
         return sync
+
+    def _lose(self, found: tuple[str, int, Any]) -> None:
+        """What a failed sync was to bring to disk counts as clean from now on, and never comes there."""
+        kind, inode, content = found
+        if kind == "file":
+            self._lost.setdefault(inode, []).append((self._sizes.get(inode, 0), len(content)))
+
+    def _without_lost(self, found: tuple[str, int, Any]) -> tuple[str, int, Any]:
+        kind, inode, content = found
+        if kind == "folder":
+            return found
+        changed = bytearray(content)
+        for start, end in self._lost.get(inode, ()):
+            changed[start:end] = bytes(len(changed[start:end]))
+        return kind, inode, bytes(changed)
 
     def _hold(self, descriptor: int, inode: int) -> None:
         """Keep what was synced open, so that no later file gets its number."""

@@ -375,7 +375,7 @@ def _decode(data: bytes, path: Path) -> Summary:
         raise _Corrupt("the checksum of its header does not fit")
     try:
         header = _decode_header(head)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _Corrupt(f"its header cannot be read: {error}") from error
     if header.format > CHECKPOINTS_FORMAT:
         raise StateDamaged(
@@ -385,5 +385,5 @@ def _decode(data: bytes, path: Path) -> Summary:
         raise _Corrupt("the checksum of its checkpoints does not fit", header.forgotten)
     try:
         return Summary(checkpoints=_decode_body(rest), forgotten=header.forgotten)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _Corrupt(f"its checkpoints cannot be read: {error}", header.forgotten) from error

@@ -59,7 +59,7 @@ class FileInbox:
                 taken.unlink(missing_ok=True)
                 try:
                     found.append((run, msgspec.json.decode(data, type=Request)))
-                except msgspec.DecodeError as error:
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                     answer = Answer(error=f"the request cannot be read: {error}")
                     _put(folder / (name.removesuffix(_REQUEST) + _ANSWER), msgspec.json.encode(answer))
         return found

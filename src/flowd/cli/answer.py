@@ -53,5 +53,5 @@ def _read(file: str, verdict: str) -> Any:
         return msgspec.json.decode(Path(file).read_bytes())
     except OSError as error:
         raise BadRequest(f"--result {file} cannot be read: {error.strerror}") from error
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"--result {file} is no JSON: {error}") from error

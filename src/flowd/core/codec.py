@@ -147,7 +147,7 @@ def scan(
                 if text != at_text or at is None:
                     at_text, at = text, _decode_at(text)
                 envelopes.append(Envelope(run, due, at, _decode_event(body)))
-            except (msgspec.DecodeError, RecursionError) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 damage = f"no event that this flowd knows: {error}"
                 break
         seq, previous = due, checksum

@@ -18,6 +18,7 @@ from flowd.core.errors import BadRequest, NoSuchRun, StateDamaged
 from flowd.core.spec import Definition
 
 _RUN = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_BYTE = re.compile(r"\(byte (\d+)\)")
 _SEGMENT = re.compile(r"journal\.(\d{4,8})\.jsonl")
 
 
@@ -91,10 +92,11 @@ class Layout:
     def check_version(self) -> None:
         """Refuse a state directory that a newer flowd has written. StateDamaged names both versions."""
         path = self.state_dir / "version"
-        try:
-            text = disk.read_regular(path)[:64].decode(errors="replace").strip()
-        except FileNotFoundError:
-            return
+        with disk.failing(path, "read"):
+            try:
+                text = disk.read_regular(path)[:64].decode(errors="replace").strip()
+            except FileNotFoundError:
+                return
         if not text.isdecimal():
             raise StateDamaged(f"{path}: {text!r} is no version")
         _refuse_newer(path, int(text))
@@ -144,8 +146,9 @@ def read_definition(folder: Path) -> tuple[Definition, str]:
     try:
         _refuse_newer(path, msgspec.json.decode(data, type=_SpecFormat).format)
         return msgspec.json.decode(data, type=_SpecFile).definition, hashlib.sha256(data).hexdigest()
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise StateDamaged(f"{path}: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        place = _BYTE.search(str(error))
+        raise StateDamaged(f"{path}: damaged at offset {place[1] if place else 0}: {error}") from error
 
 
 def _refuse_newer(path: Path, found: int) -> None:

@@ -129,7 +129,7 @@ def read_owner(folder: Path) -> Owner:
     """What the last owner wrote of itself; an empty one where it did not or it cannot be read."""
     try:
         return msgspec.json.decode(disk.read_regular(folder / "owner.json"), type=Owner)
-    except (OSError, StateDamaged, msgspec.DecodeError, UnicodeDecodeError):
+    except (OSError, StateDamaged, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Owner()
 
 
