@@ -74,6 +74,9 @@ def _carry_out(arguments: list[str], pipeline: Any) -> int:
             raise known from None
         if isinstance(known, OSError) and known.errno in _FULL and known.filename is None:
             return _cannot_write(known)
+        if isinstance(known, PermissionError) and known.filename is not None:
+            _complain(f"{os.fsdecode(known.filename)}: {known.strerror}; make it accessible for this user")
+            return STORAGE_FAILING
         if isinstance(known, OSError) and known.errno in _FAILING:
             return _storage_failing(known)
         return _refuse(known) if isinstance(known, FlowdError) else _report_defect(known)

@@ -37,13 +37,13 @@ LOG_FORMAT = click.option("--log-format", type=click.Choice(["console", "json"])
 def resume(run: str | None, state_dir: str | None, *, everything: bool, **wishes: Any) -> int:
     """Go on with a run after a crash, an interruption or a pause (RUN: the newest, where left out)."""
     if not everything:
-        return _resume(looked_up(state_dir, run), state_dir, wishes)
+        return _resume(looked_up(state_dir, run), wishes)
     if run is not None:
         raise BadRequest("--all resumes every unfinished run; leave RUN out")
     codes = []
     for found in unfinished(state_dir):
         try:
-            codes.append(_resume(found, state_dir, wishes))
+            codes.append(_resume(found, wishes))
         except FlowdError as error:  # one that cannot go on keeps no other from it
             tell(str(error))
             codes.append(error.exit_code)
@@ -56,7 +56,7 @@ _ORDER = (5, 4, 6, 2, 130, 3, 1, 0)
 """Which of several exit codes speaks for all, the first that applies."""
 
 
-def _resume(found: Found, state_dir: str | None, wishes: dict[str, Any]) -> int:
+def _resume(found: Found, wishes: dict[str, Any]) -> int:
     if found.state.state == s.RUN_CANCELLED:
         raise BadRequest(f"run {found.id} was cancelled; to run what is left of it: flowd retry {found.id}")
     if found.owner is not None:
@@ -65,7 +65,7 @@ def _resume(found: Found, state_dir: str | None, wishes: dict[str, Any]) -> int:
     if found.state.state not in s.RUN_ENDED:
         for line in changed_code(found, given):
             tell(line)
-    return go_on(found, state_dir, wishes, lambda engine: engine.resume(found.id, given))
+    return go_on(found, wishes, lambda engine: engine.resume(found.id, given))
 
 
 @click.command()
@@ -102,7 +102,7 @@ def answered(
 ) -> int:
     """Give a person's answer: to the run's living owner, or by going on with the run here (unless `no_run`)."""
     if found.owner is None and not no_run:
-        return go_on(found, asked, wishes, begin)
+        return go_on(found, wishes, begin)
     if found.owner is not None:
         asked_of_owner(found, request)
     else:
@@ -121,7 +121,7 @@ async def _recorded(found: Found, begin: Begin) -> None:
         await (await begin(engine)).wait()
 
 
-def go_on(found: Found, asked: str | None, wishes: dict[str, Any], begin: Begin) -> int:
+def go_on(found: Found, wishes: dict[str, Any], begin: Begin) -> int:
     """Go on with a run in the foreground; its exit code."""
     from flowd.cli.foreground import Foreground, flags_of
     from flowd.cli.outlets import Wishes
@@ -131,7 +131,7 @@ def go_on(found: Found, asked: str | None, wishes: dict[str, Any], begin: Begin)
         Path(found.definition.folder),
         found.place,
         Wishes(**wishes),
-        flags=flags_of(asked),
+        flags=flags_of(found.place),
     )
     return foreground.carry_out(begin)
 

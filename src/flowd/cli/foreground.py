@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -19,7 +20,7 @@ import anyio
 from flowd.cli.outlets import Outlets, Wishes, document_text
 from flowd.cli.prints import routed
 from flowd.cli.screen import Line
-from flowd.cli.state_dir import VARIABLE
+from flowd.cli.state_dir import state_dir
 from flowd.cli.streams import tell
 from flowd.cli.summary import summary
 from flowd.core.errors import FlowdError
@@ -136,13 +137,16 @@ class Foreground:
             yield
             return
         loop = asyncio.get_running_loop()
-        for number in SIGNALS:
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        heard = [number for number in SIGNALS if before[number] is not signal.SIG_IGN]  # as under nohup
+        for number in heard:
             loop.add_signal_handler(number, self._stop)
         try:
             yield
         finally:
-            for number in SIGNALS:
+            for number in heard:
                 loop.remove_signal_handler(number)
+                signal.signal(number, before[number] or signal.SIG_DFL)
 
     def _stop(self) -> None:
         if self._stopping:
@@ -157,6 +161,9 @@ class Foreground:
             self._run.interrupt()
 
 
-def flags_of(asked: str | None) -> str:
-    """What a command named at the end needs so that it finds the same state directory."""
-    return f" --state-dir {asked}" if asked and not os.environ.get(VARIABLE) else ""
+def flags_of(place: Path) -> str:
+    """What a command that is typed here needs besides the run so that it finds the state directory `place`."""
+    here = Path.cwd()
+    if state_dir(None, here, os.environ) == place:
+        return ""
+    return f" --state-dir {shlex.quote(str(place.relative_to(here) if place.is_relative_to(here) else place))}"

@@ -37,8 +37,9 @@ class Outlets:
     """The streams of one run. stdout belongs to `--json` or `--events` where one was asked for."""
 
     def __init__(self, spec: PipelineSpec, folder: Path, wishes: Wishes) -> None:
-        if wishes.as_json and spec.log.console == "stdout":
-            raise BadRequest("--json cannot be used here: the pipeline's log.console is stdout, which it would share")
+        owner = "--json" if wishes.as_json else "--events" if wishes.events else ""
+        if owner and spec.log.console == "stdout":
+            raise BadRequest(f"{owner} cannot be used here: the pipeline's log.console is stdout, which it would share")
         if wishes.as_json and wishes.events:
             raise BadRequest("--json and --events both want stdout; choose one")
         self.watch: Watch | None = None

@@ -54,13 +54,14 @@ def run(
 
     folder = Path(definition.folder)
     force, force_tasks = more.pop("force"), more.pop("force_tasks")
+    place = find_state_dir(state_dir, folder, os.environ)
     foreground = Foreground(
         definition.spec,
         folder,
-        find_state_dir(state_dir, folder, os.environ),
+        place,
         Wishes(**more),
         max_concurrency=max_concurrency,
-        flags=flags_of(state_dir),
+        flags=flags_of(place),
     )
     return foreground.carry_out(
         lambda engine: engine.start(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flowd.authoring.pipeline import Pipeline
 
-_WITH_FILE = frozenset({"run", "plan", "graph", "touch", "forget", "validate"})
+_WITH_FILE = frozenset({"run", "plan", "graph", "touch", "forget", "validate", "crashtest"})
 
 
 def main(pipeline: Pipeline, argv: Sequence[str] | None = None) -> None:

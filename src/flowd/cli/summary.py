@@ -32,6 +32,7 @@ _COUNTED = (
 )
 _MOODS = {"succeeded": "good", "failed": "bad"}
 _WIDE = 47
+_VERDICT = "VERDICT"  # for a person to fill in; the three words with bars between them would be a shell's pipeline
 
 
 def summary(run: RunState, status: str, *, seconds: float, now: datetime, ended: Ended, flags: str = "") -> list[Line]:
@@ -48,7 +49,10 @@ def summary(run: RunState, status: str, *, seconds: float, now: datetime, ended:
         lead = f"{lead:<{_WIDE}}(--force runs them anyway)"
     lines.append(Line(lead, _MOODS.get(status, "warn")))
     lines += _why(run, status)
-    lines += [Line(f"next: {command}{flags}") for command in following(run, status)]
+    commands = following(run, status)
+    lines += [Line(f"next: {command}{flags}") for command in commands]
+    if any(_VERDICT in command for command in commands):
+        lines.append(Line(f"      {_VERDICT}: succeeded, failed or rerun"))
     return lines
 
 
@@ -56,7 +60,7 @@ def following(run: RunState, status: str) -> list[str]:
     """The commands that go on from here."""
     if status in {s.RUN_FAILED, s.RUN_CANCELLED}:
         return [f"flowd retry {run.id}"]
-    uncertain = [f"flowd resolve {run.id} {name} --as succeeded|failed|rerun" for name in _named(run, {s.UNCERTAIN})]
+    uncertain = [f"flowd resolve {run.id} {name} --as {_VERDICT}" for name in _named(run, {s.UNCERTAIN})]
     if status == WAITING and uncertain:
         return uncertain
     if status in {INTERRUPTED, s.RUN_PAUSED}:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -50,27 +50,28 @@ async def file_adapters(
         def all_followers(run: str, folder: Path) -> Sequence[Any]:
             return (AttemptLog(folder), *followers(run, folder))
 
-        yield Adapters(
-            clock=clock or SystemClock(),
-            journal=journal,
-            checkpoints=FileCheckpoints(state_dir, journal, report=say_damage),
-            results=FileResults(state_dir),
-            inbox=FileInbox(state_dir),
-            executors={
-                "async": CoroutineExecutor(),
-                "thread": ThreadExecutor(),
-                "shell": ShellExecutor(guardian),
-                "process": ProcessExecutor(guardian),
-            },
-            describe=describe,
-            key=lambda name, folder: pipeline_key(name, folder, state_dir),
-            run_folder=journal.run_folder,
-            followers=all_followers,
-            runs=journal.runs,
-            end_leftovers=end_leftovers,
-            state_dir=str(state_dir),
-            owner=incarnation,
-        )
+        with closing(FileInbox(state_dir)) as inbox:
+            yield Adapters(
+                clock=clock or SystemClock(),
+                journal=journal,
+                checkpoints=FileCheckpoints(state_dir, journal, report=say_damage),
+                results=FileResults(state_dir),
+                inbox=inbox,
+                executors={
+                    "async": CoroutineExecutor(),
+                    "thread": ThreadExecutor(),
+                    "shell": ShellExecutor(guardian),
+                    "process": ProcessExecutor(guardian),
+                },
+                describe=describe,
+                key=lambda name, folder: pipeline_key(name, folder, state_dir),
+                run_folder=journal.run_folder,
+                followers=all_followers,
+                runs=journal.runs,
+                end_leftovers=end_leftovers,
+                state_dir=str(state_dir),
+                owner=incarnation,
+            )
 
 
 class Engine(engine.Engine):
