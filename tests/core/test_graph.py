@@ -189,6 +189,27 @@ def test_needs_that_files_imply() -> None:
     }
 
 
+def test_needs_that_folders_and_patterns_imply() -> None:
+    """What lies in a written folder, a folder that is written into, and what a pattern finds."""
+    tasks = [
+        spec("train", writes=("model", "log/train.txt")),
+        spec("test", reads=("model/weights.bin",), writes=("log/deep/test.txt",)),
+        spec("one", reads=("log/*.txt",)),
+        spec("all", reads=("log/**/*.txt",)),
+        spec("folder", reads=("./log/",)),
+        spec("other", reads=("models/a", "log*", "{{params.log}}/train.txt")),
+        spec("own", reads=("kept/*",), writes=("kept/a", "top.csv")),
+        spec("top", reads=("*.csv",)),
+    ]
+    assert {name: [need for need, _ in needs] for name, needs in implied_needs(tasks).items()} == {
+        "test": ["train"],
+        "one": ["train"],
+        "all": ["train", "test"],
+        "folder": ["train", "test"],
+        "top": ["own"],
+    }
+
+
 def test_writers_of_one_path_have_to_be_ordered() -> None:
     """Two that no need orders are named, and a reader that needs none of several."""
     tasks = [

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from itertools import pairwise
 
 import msgspec
@@ -237,21 +238,44 @@ def writers_of(tasks: Iterable[TaskSpec], folder: str = "") -> dict[str, list[st
 def implied_needs(tasks: Sequence[TaskSpec], folder: str = "") -> dict[str, tuple[tuple[str, str], ...]]:
     """The needs that files imply, as (need, path as the reader writes it) for each task that has any.
 
-    An input that exactly one other task writes makes that task a need. A task that writes the
-    path itself updates it in place: it does not need itself, and its order with another
-    writer of the same path has to be written down, so nothing is implied.
+    An input that exactly one other task writes makes that task a need; so does one inside a folder
+    that it writes, a folder into which it writes, and a pattern that matches what it writes. A task
+    that writes the path itself updates it in place: it does not need itself, and its order with
+    another writer of the same path has to be written down, so nothing is implied.
     """
     writers = writers_of(tasks, folder)
+    below: dict[str, list[str]] = {}
+    for path in writers:
+        for above in _folders_above(path):
+            below.setdefault(above, []).append(path)
     implied: dict[str, tuple[tuple[str, str], ...]] = {}
     for task in tasks:
         found: dict[str, str] = {}
         for ref in task.inputs:
-            who = writers.get(normal_path(ref.path, folder), ())
-            if len(who) == 1 and who[0] != task.name:
-                found.setdefault(who[0], ref.path)
+            path = normal_path(ref.path, folder)
+            for written in (path, *_folders_above(path), *below.get(path, ()), *_matched(path, writers)):
+                who = writers.get(written, ())
+                if len(who) == 1 and who[0] != task.name:
+                    found.setdefault(who[0], ref.path)
         if found:
             implied[task.name] = tuple(found.items())
     return implied
+
+
+def _folders_above(path: str) -> list[str]:
+    """The folders that hold a path, the nearest first; none for a path that holds an expression."""
+    parts = [] if "{{" in path else path.split("/")
+    return [above for end in range(len(parts) - 1, 0, -1) if (above := "/".join(parts[:end]))]
+
+
+def _matched(path: str, writers: Mapping[str, Sequence[str]]) -> list[str]:
+    """The written paths that a pattern finds: `*` within one folder, `**` through any number of them."""
+    if "{{" in path or not any(sign in path for sign in "*?["):
+        return []
+    if "**" in path:
+        return [written for written in writers if fnmatchcase(written, path.replace("**/", "*"))]
+    depth = path.count("/")
+    return [written for written in writers if written.count("/") == depth and fnmatchcase(written, path)]
 
 
 def writer_problems(

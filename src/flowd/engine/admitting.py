@@ -94,19 +94,18 @@ def check_inputs(program: Program, first: e.RunStarted, now: datetime) -> None:
     run.apply(first, now)
     files = files_of(program)
     resolver = Resolver(run, files)
-    written: set[str] = set()
-    for task in spec.tasks:
-        for output in task.outputs:
-            if "{{" not in output.path:
-                written.add(str(files.path(output.path)))
+    written = {files.path(ref.path) for task in spec.tasks for ref in task.outputs if "{{" not in ref.path}
+    around = {above for path in written for above in path.parents}
     problems = []
     for task in run.shape.specs:
         for number, path in enumerate(_inputs_known_now(resolver, task)):
             place = files.path(path)
             found = files.matches(path)
-            if str(place) in written or (found and place.exists()) or (found and found != [path]):
+            if place in around or not written.isdisjoint((place, *place.parents)):
                 continue
-            if found == [] and any(place.parent == files.path(other).parent for other in written):
+            if (found and place.exists()) or (found and found != [path]):
+                continue
+            if found == [] and place.parent in {other.parent for other in written}:
                 continue  # a glob over a folder that a task writes into
             line, column = program.place(("tasks", task.name, "inputs", number)) or (None, None)
             problems.append(
