@@ -263,3 +263,12 @@ def test_each_attempt_has_its_own_log(here: Place) -> None:
     rows = here.json("logs", "last")["logs"]
     assert [(row["task"], row["attempt"]) for row in rows] == [("t", 1), ("t", 2)]
     assert document["tasks"]["t"]["log"] == rows[1]["path"]
+
+
+def test_retry_means_the_newest_run_where_none_is_named(here: Place) -> None:
+    """`flowd retry` alone, as the commands that read."""
+    here.pipeline({"t": {"run": FAIL.format(n=1, code=7)}})
+    assert here.run("run").code == 1
+    retried = here.run("retry")
+    assert retried.code == 0, retried.said
+    assert here.json("show")["tasks"]["t"]["attempts"] == 2

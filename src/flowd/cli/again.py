@@ -69,7 +69,7 @@ def _resume(found: Found, wishes: dict[str, Any]) -> int:
 
 
 @click.command()
-@click.argument("run")
+@RUN
 @click.argument("tasks", nargs=-1)
 @click.option("--downstream", is_flag=True, help="Run what depends on them again, too.")
 @NO_RUN
@@ -78,9 +78,9 @@ def _resume(found: Found, wishes: dict[str, Any]) -> int:
 @EVENTS
 @LOG_FORMAT
 def retry(
-    run: str, tasks: tuple[str, ...], state_dir: str | None, *, downstream: bool, no_run: bool, **wishes: Any
+    run: str | None, tasks: tuple[str, ...], state_dir: str | None, *, downstream: bool, no_run: bool, **wishes: Any
 ) -> int:
-    """Run tasks of a run again: all that did not end well, or those named."""
+    """Run tasks of a run again: all that did not end well, or those named (RUN: the newest, where left out)."""
     from flowd.cli.check import refuse_unknown
 
     found = looked_up(state_dir, run)
