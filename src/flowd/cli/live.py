@@ -47,7 +47,8 @@ class LiveRegion:
 
     def write(self, text: str) -> None:
         """Write lines above what is drawn."""
-        self._console.print(Text.from_ansi(text), soft_wrap=True)
+        lines = [Text.from_ansi(line) for line in text.split("\n")]  # of several lines, rich 14 drops a last empty one
+        self._console.print(Text("\n").join(lines), soft_wrap=True)
 
     async def draw(self) -> None:
         """Draw again and again, for ever; ended by cancellation, which clears what was drawn."""
