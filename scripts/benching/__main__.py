@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from arguments import positive
+
 from benching.cases import CASES, FLOWD, LARGE, Case
 from benching.journal import sync_us
 from benching.measure import HOME, Measured, in_a_process, measure
@@ -60,8 +62,8 @@ def _chosen(options: argparse.Namespace) -> Iterator[tuple[Case, int]]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__, allow_abbrev=False)
     parser.add_argument("--case", action="append", choices=list(CASES), help="only this case; may be given again")
-    parser.add_argument("--rounds", type=_positive, default=5, metavar="N", help="samples of each side (5)")
-    parser.add_argument("--tasks", type=_positive, metavar="N", help="another size than the case's own")
+    parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="samples of each side (5)")
+    parser.add_argument("--tasks", type=positive, metavar="N", help="another size than the case's own")
     parser.add_argument("--large", action="store_true", help=f"also the fan-out of {LARGE:,}")
     parser.add_argument("--profile", action="store_true", help="flowd's side alone, and where its time goes")
     parser.add_argument("--gate", action="store_true", help="exit 1 where a goal that must be met is missed")
@@ -70,13 +72,6 @@ def _parser() -> argparse.ArgumentParser:
         "--dir", type=Path, default=HOME.parent, help="measure on the disk of this folder (the project)"
     )
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("write a number from 1")
-    return number
 
 
 if __name__ == "__main__":

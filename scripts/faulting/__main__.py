@@ -11,6 +11,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from arguments import positive
+
 from faulting.families import FAMILIES
 from faulting.family import Family, Forbidden, Order, Report
 
@@ -73,10 +75,10 @@ def _parser() -> argparse.ArgumentParser:
         help="only this family; may be given again",
     )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="what the first trial is drawn from (1)")
-    parser.add_argument("--size", type=_positive, metavar="N", help="another size than the family's own")
+    parser.add_argument("--size", type=positive, metavar="N", help="another size than the family's own")
     parser.add_argument(
         "--jobs",
-        type=_positive,
+        type=positive,
         default=2 * (os.cpu_count() or 1),
         metavar="N",
         help="trials at a time (two for each core)",
@@ -84,13 +86,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="say which families there are, and their two sizes")
     parser.add_argument("--dir", type=Path, default=HOME, help="work on the disk of this folder (the project)")
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("write a number from 1")
-    return number
 
 
 if __name__ == "__main__":
