@@ -61,18 +61,6 @@ def _followers(needs: Needs) -> dict[str, list[str]]:
     return followers
 
 
-def ancestors(needs: Needs, task: str) -> set[str]:
-    """All that `task` needs, directly or not; in a cycle a task is its own ancestor."""
-    found: set[str] = set()
-    queue = [task]
-    while queue:
-        for need in needs.get(queue.pop(), ()):
-            if need in needs and need not in found:
-                found.add(need)
-                queue.append(need)
-    return found
-
-
 class Upstream:
     """Answers "is this task upstream of that one?" for many pairs of one graph without cycles.
 
