@@ -54,6 +54,7 @@ def outcome(number: int) -> st.Outcome:
         st.TimedOut(error=ERROR),
         st.Stopped(cause=causes[number // 8 % 3]),
         st.LeftRunning(message="it is a thread"),
+        st.NeverBegan(message="the disk is full"),
         st.Succeeded(),
     )
     return kinds[number % len(kinds)]

@@ -1,5 +1,6 @@
 """The guardian with real processes: whatever they do, nothing is left, and their ends are told truly."""
 
+import errno
 import os
 import re
 import resource
@@ -16,9 +17,11 @@ import pytest
 from faulting.shapes import NASTY
 
 from attempts import is_running, living, within
-from flowd.adapters.executors.guardian import Command, Guardian, GuardianLost, ProcessReport
+from flowd.adapters.executors.guardian import Command, Guardian, GuardianLost, ProcessReport, _refusal
 from flowd.guardian import processes
-from flowd.ports.executor import Abandoned, CommandFailed, NotStarted
+from flowd.guardian.serving import _open_log
+from flowd.guardian.spawning import CannotSpawn
+from flowd.ports.executor import Abandoned, CommandFailed, NoRoom, NotStarted
 
 
 @pytest.fixture
@@ -448,3 +451,29 @@ async def test_a_command_costs_milliseconds(guardian: Guardian, tmp_path: Path) 
         await guardian.run(Command(argv=("true",), cwd=tmp_path, log=tmp_path / "log"))
         took.append(time.perf_counter() - start)
     assert min(took) < 0.008
+
+
+# --- what cannot begin ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "failure"),
+    [
+        (errno.ENOSPC, "no_room", NoRoom),
+        (errno.EROFS, "no_room", NoRoom),
+        (errno.EMFILE, "no_resources", NotStarted),
+    ],
+)
+def test_a_log_file_that_cannot_be_opened(
+    monkeypatch: pytest.MonkeyPatch, number: int, kind: str, failure: type[Exception]
+) -> None:
+    """Where it is the disk that refuses, storage fails; where the machine has no room, the attempt."""
+
+    def refuse(*_arguments: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(CannotSpawn, match=re.escape(os.strerror(number))) as refused:
+        _open_log(b"/x/task.1.log")
+    assert refused.value.kind == kind
+    assert type(_refusal(refused.value.kind, str(refused.value))) is failure

@@ -75,7 +75,9 @@ class Audit:
         elif isinstance(event, e.TaskRetryScheduled | e.TaskInterrupted | e.TaskUncertain):
             assert self.state[event.task] == "running"
             self.state[event.task] = "uncertain" if isinstance(event, e.TaskUncertain) else "waiting"
-            self.may_start[event.task] = isinstance(event, e.TaskRetryScheduled) or self.specs[event.task].idempotent
+            never_began = isinstance(event, e.TaskInterrupted) and event.reason.code == "never_began"
+            may = never_began or isinstance(event, e.TaskRetryScheduled) or self.specs[event.task].idempotent
+            self.may_start[event.task] = may
         elif isinstance(event, e.TaskEvent):
             assert self.state[event.task] in {"waiting", "running"}, f"{event.task} ended twice"
             self.state[event.task] = "well" if isinstance(event, e.TaskSucceeded | e.TaskFresh) else "ended"

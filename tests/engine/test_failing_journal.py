@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
 import pytest
 
 from flowd import Engine, Pipeline
+from flowd.adapters.journal.writer import GroupWriter
 from flowd.core.errors import StorageFailing
+from flowd.core.events import Envelope, TaskStarted
 
 
 class FailingDisk:
@@ -62,3 +65,51 @@ async def test_the_run_is_let_go_when_its_tasks_have_stopped(
         with anyio.fail_after(10), pytest.raises(StorageFailing, match=r"cannot sync: .*EIO"):
             await run.wait()
         assert stopped.is_set()
+
+
+async def test_nothing_begins_after_a_record_that_was_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even an idempotent body, which does not wait for its start to be on disk."""
+    pipeline = Pipeline("p", folder=tmp_path)
+    begun = []
+
+    @pipeline.task
+    async def task() -> None:
+        begun.append("task")
+
+    real = GroupWriter.append
+
+    def append(writer: GroupWriter, batch: Sequence[Envelope]) -> None:
+        if any(isinstance(envelope.event, TaskStarted) for envelope in batch):
+            raise StorageFailing("the disk is gone")
+        real(writer, batch)
+
+    monkeypatch.setattr(GroupWriter, "append", append)
+    async with Engine(tmp_path / ".flowd") as engine:
+        run = await engine.start(pipeline, run_id="r")
+        with pytest.raises(StorageFailing, match="the disk is gone"):
+            await run.wait()
+    assert begun == []
+
+
+@pytest.mark.parametrize("idempotent", [True, False])
+async def test_a_command_for_which_the_disk_has_no_room_never_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, idempotent: bool
+) -> None:
+    """Storage fails, not the task: it is neither failed nor uncertain, and begins once there is room."""
+    pipeline = Pipeline("p", folder=tmp_path)
+    pipeline.shell("task", "echo x >> ledger", idempotent=idempotent)
+    async with Engine(tmp_path / ".flowd") as engine:
+        monkeypatch.setattr(Path, "write_bytes", _no_room)
+        run = await engine.start(pipeline, run_id="r")
+        with pytest.raises(StorageFailing, match=r"task\.1\.metrics: .*No space left.*ENOSPC"):
+            await run.wait()
+    monkeypatch.undo()
+    assert not (tmp_path / "ledger").exists()
+    async with Engine(tmp_path / ".flowd") as engine:
+        result = await (await engine.resume("r", pipeline)).wait()
+    assert result.tasks["task"].state == "succeeded"
+    assert (tmp_path / "ledger").read_text() == "x\n"
+
+
+def _no_room(path: Path, _data: bytes) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))

@@ -59,3 +59,72 @@ async def test_an_output_that_cannot_be_synced_fails_the_storage(
     async with Engine(tmp_path / ".flowd") as engine:
         result = await (await engine.resume("r", pipeline)).wait()
     assert result.tasks["make"].state == "succeeded"
+
+
+class Rewrites:
+    """Which files are written by flowd itself, however often."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.names: list[str] = []
+        self._real = os.pwrite
+        patch.setattr(os, "pwrite", self._pwrite)
+
+    def _pwrite(self, descriptor: int, data: bytes, at: int) -> int:
+        self.names.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        return self._real(descriptor, data, at)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o444])
+@pytest.mark.parametrize("written", ["a", "folder"])
+def test_what_no_sync_has_proved_is_written_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, mode: int
+) -> None:
+    """After a failed sync Linux calls the pages clean: the file of the attempt before may be in memory alone."""
+    (tmp_path / "folder").mkdir()
+    paths = [tmp_path / "a", tmp_path / "folder/b", tmp_path / "folder/c"]
+    for path in paths:
+        path.write_text(path.name)
+        path.chmod(mode)
+    mtimes = [path.stat().st_mtime_ns for path in paths]
+    rewrites, files = Rewrites(monkeypatch), Files(tmp_path)
+    for _ in range(2):
+        collect(files, [(Output(path=written), written)], [files.look(tmp_path / written)])
+    assert sorted(rewrites.names) == (["a"] if written == "a" else ["b", "c"])
+    assert [path.stat().st_mtime_ns for path in paths] == mtimes
+    assert {path.stat().st_mode & 0o777 for path in paths} == {mode}
+    assert [path.read_text() for path in paths] == ["a", "b", "c"]
+
+
+async def test_what_a_checkpoint_proves_is_not_written_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that keeps its output costs no second copy of it in each run."""
+    pipeline = lazy(tmp_path)
+    rewrites = Rewrites(monkeypatch)
+    async with Engine(tmp_path / ".flowd") as engine:
+        for _ in range(2):
+            result = await (await engine.start(pipeline, force=True)).wait()
+            assert result.counts == {"succeeded": 1}
+    assert "a" not in rewrites.names
+
+
+def test_what_is_older_than_this_boot_is_not_written_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pages came from the disk: a large file that was always there is left alone."""
+    path = tmp_path / "a"
+    path.write_text("a")
+    os.utime(path, ns=(10**18, 10**18))
+    rewrites, files = Rewrites(monkeypatch), Files(tmp_path)
+    collect(files, [(Output(path="a"), "a")], [files.look(path)])
+    assert rewrites.names == []
+
+
+def test_names_outside_the_folder_are_synced_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that an attempt made before it was cut off may not have its name on disk."""
+    folder, far = tmp_path / "pipeline", tmp_path / "far/off/a"
+    folder.mkdir()
+    far.parent.mkdir(parents=True)
+    far.write_text("a")
+    synced = set()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.add(os.fstat(descriptor).st_ino))
+    collect(Files(folder), [(Output(path=str(far)), str(far))], [None])
+    assert {path.stat().st_ino for path in (far, far.parent, tmp_path / "far", tmp_path)} <= synced

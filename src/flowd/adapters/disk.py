@@ -19,7 +19,7 @@ from typing import ParamSpec, TypeVar
 import aiofiles.os
 import anyio
 
-from flowd.core.errors import StateDamaged, StorageFailing
+from flowd.core.errors import StateDamaged, StorageFailing, cause
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
@@ -53,12 +53,6 @@ def failing(path: Path, what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageFailing(f"{path}: cannot {what}: {cause(error)}") from error
-
-
-def cause(error: OSError) -> str:
-    """What the system says of an error, with its name: `No space left on device (ENOSPC)`."""
-    name = errno.errorcode.get(error.errno or 0, "")
-    return f"{error.strerror or error} ({name})" if name else str(error)
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:

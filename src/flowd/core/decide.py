@@ -210,12 +210,20 @@ def _left_running(_run: RunState, spec: TaskSpec, task: TaskState, report: st.At
     )
 
 
+def _never_began(_run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptEnded) -> e.AnyEvent:
+    outcome = report.outcome
+    assert isinstance(outcome, st.NeverBegan)
+    reason = e.Reason("never_began", f"it was not begun: {outcome.message}")
+    return e.TaskInterrupted(task=spec.name, attempt=task.attempt, reason=reason)
+
+
 _END: dict[type, Callable[[RunState, TaskSpec, TaskState, st.AttemptEnded], e.AnyEvent]] = {
     st.Succeeded: _success,
     st.Failed: _failure,
     st.TimedOut: _failure,
     st.Stopped: _stopped,
     st.LeftRunning: _left_running,
+    st.NeverBegan: _never_began,
 }
 
 

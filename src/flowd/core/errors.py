@@ -6,6 +6,7 @@ its `exit_code` is what the command line ends with when the error reaches it.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -74,6 +75,17 @@ class StorageFailing(FlowdError):
     """The disk refused a write that had to be durable; nothing after it was reported."""
 
     exit_code = 4
+
+
+def cause(error: OSError) -> str:
+    """What the system says of an error, with its name: `No space left on device (ENOSPC)`."""
+    name = errno.errorcode.get(error.errno or 0, "")
+    return f"{error.strerror or error} ({name})" if name else str(error)
+
+
+def is_of_storage(error: OSError) -> bool:
+    """Whether it is the disk that refuses (full, over quota, read-only, broken), whatever was asked of it."""
+    return error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 
 class StateDamaged(FlowdError):

@@ -54,7 +54,13 @@ class LeftRunning(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
-Outcome = Succeeded | Failed | TimedOut | Stopped | LeftRunning
+class NeverBegan(msgspec.Struct, frozen=True, kw_only=True):
+    """The action was not begun, and no fault of the task's: it may start again in any case."""
+
+    message: str
+
+
+Outcome = Succeeded | Failed | TimedOut | Stopped | LeftRunning | NeverBegan
 
 # --- stimuli -----------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
-from flowd.core.errors import FlowdError, StorageFailing
+from flowd.core.errors import FlowdError, StorageFailing, cause, is_of_storage
 from flowd.core.events import Artifact, Ending, Error, Reason
 from flowd.core.expressions import ExpressionError
 from flowd.core.spec import Call
@@ -24,6 +24,7 @@ from flowd.core.stimuli import (
     CouldNotBegin,
     Failed,
     LeftRunning,
+    NeverBegan,
     Outcome,
     Stopped,
     Succeeded,
@@ -33,7 +34,7 @@ from flowd.engine import results, retrying
 from flowd.engine.channel import AttemptChannel
 from flowd.engine.files import Look, MissingOutput, collect, make_folders
 from flowd.engine.prepare import NO_BINDING, Prepared, ReadParams, referenced_results
-from flowd.ports.executor import Abandoned, Work
+from flowd.ports.executor import Abandoned, NoRoom, Work
 
 if TYPE_CHECKING:
     from flowd.engine.driver import Driver
@@ -86,6 +87,7 @@ class Attempt:
     async def perform(self) -> None:
         """Carry the attempt out and tell the driver; ends early if the task is fresh or cannot begin."""
         abandoned: Abandoned | None = None
+        failing: StorageFailing | None = None
         report: AttemptEnded | None = None
         with self._scope:
             work = await self._begin()
@@ -96,11 +98,16 @@ class Attempt:
             except Abandoned as error:
                 abandoned = error
                 report = AttemptEnded(self._spec.name, work.attempt, LeftRunning(message=str(error)))
+            except NoRoom as error:
+                failing = StorageFailing(str(error))
+                report = AttemptEnded(self._spec.name, work.attempt, NeverBegan(message=str(error)))
         if report is None:
             if self._work is None:
                 return  # stopped before it started: what stopped it has said what becomes of the task
             report = AttemptEnded(self._spec.name, self._work.attempt, *self._cut_short())
         self._driver.ended(self._number, report)
+        if failing is not None:
+            raise failing
         if abandoned is not None and abandoned.finished is not None:
             await abandoned.finished  # its limits stay taken until the thread has really returned
 
@@ -111,12 +118,18 @@ class Attempt:
         driver = self._driver
         try:
             work, reason = await self._prepare()
+        except StorageFailing:
+            raise
         except (ExpressionError, OSError, FlowdError) as error:
+            if isinstance(error, OSError) and is_of_storage(error):
+                raise StorageFailing(f"{error.filename}: {cause(error)}") from error
             driver.tell(CouldNotBegin(self._spec.name, Error(type=type(error).__name__, message=str(error))))
             return None
         if work is None or not driver.run.may_start(self._number):  # much may have happened while it was prepared
             return None
         driver.started(self._number, reason, self._parts)
+        if driver.failure is not None:
+            return None  # its start is in no journal
         self._work = work
         if not self._spec.idempotent:
             await driver.stream.durable()
@@ -178,7 +191,7 @@ class Attempt:
         try:
             value = await driver.services.adapters.executors[spec.executor].run(work, self.channel)
             outcome = await self._outcome(work, value)
-        except (Abandoned, StorageFailing):
+        except (Abandoned, NoRoom, StorageFailing):
             raise
         except Exception as error:  # noqa: BLE001  # whatever the user's code raises is the attempt's outcome
             outcome, again = self._failed(error, timed_out=False)

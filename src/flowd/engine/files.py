@@ -7,7 +7,6 @@ file was so young when it was read that a later write could carry the same time.
 
 from __future__ import annotations
 
-import errno
 import glob
 import hashlib
 import os
@@ -18,12 +17,13 @@ from pathlib import Path
 
 import msgspec
 
-from flowd.core.errors import StorageFailing
+from flowd.core.errors import StorageFailing, cause
 from flowd.core.events import Artifact
 from flowd.core.spec import Output
 
 ABSENT = "absent"
 _YOUNG_NS = 50_000_000
+_PIECE = 1 << 20
 _MAGIC = frozenset("*?[")
 
 
@@ -42,6 +42,7 @@ class Files:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._looks: dict[str, Look] = {}
+        self._on_disk: dict[str, str] = {}
 
     def path(self, written: str) -> Path:
         """The absolute path of one that is written relative to the folder."""
@@ -50,9 +51,19 @@ class Files:
     def remember(self, artifacts: Iterable[Artifact]) -> None:
         """Trust recorded sizes and times of earlier looks."""
         for artifact in artifacts:
+            name = str(self.path(artifact.path))
+            self._on_disk[name] = artifact.digest
             if artifact.mtime_ns:
                 look = Look(artifact.size, artifact.mtime_ns, artifact.hashed_at_ns, artifact.digest)
-                self._looks.setdefault(str(self.path(artifact.path)), look)
+                self._looks.setdefault(name, look)
+
+    def is_on_disk(self, path: Path, look: Look) -> bool:
+        """Whether this very content is known to have been synced, here or by whoever recorded it."""
+        return self._on_disk.get(str(path)) == look.digest
+
+    def synced(self, path: Path, look: Look) -> None:
+        """Note that this content is on disk."""
+        self._on_disk[str(path)] = look.digest
 
     def look(self, path: Path) -> Look | None:
         """The file or folder at `path` as it is now, or None where there is nothing to read."""
@@ -121,7 +132,10 @@ def collect(files: Files, outputs: Sequence[tuple[Output, str]], before: Sequenc
                 continue
             raise MissingOutput(f"its output {written} is not there; write it, or mark it as optional")
         unchanged = earlier is not None and 0 != earlier.mtime_ns == look.mtime_ns and earlier.digest == look.digest
+        if earlier is not None and not files.is_on_disk(path, look):
+            write_again(path, before_ns=earlier.hashed_at_ns)
         sync(path, files.folder)  # an unchanged one, too: an attempt that was cut off may have written it
+        files.synced(path, look)
         found.append(
             Artifact(
                 path=written,
@@ -138,7 +152,8 @@ def collect(files: Files, outputs: Sequence[tuple[Output, str]], before: Sequenc
 
 def sync(path: Path, top: Path) -> None:
     """Put a file, or all files of a folder, on disk, with the entries of their folders up to `top`."""
-    folders = {path.parent, *(parent for parent in path.parents if parent.is_relative_to(top))}
+    inside = path.is_relative_to(top)
+    folders = {parent for parent in path.parents if not inside or parent.is_relative_to(top)}
     if path.is_dir():
         for parent, _, names in os.walk(path):
             folders.add(Path(parent))
@@ -147,7 +162,44 @@ def sync(path: Path, top: Path) -> None:
     else:
         _sync_one(path)
     for folder in folders:
-        _sync_one(folder)
+        if inside or folder == path.parent or os.access(folder, os.R_OK):  # high above, some are not ours to open
+            _sync_one(folder)
+
+
+def write_again(path: Path, *, before_ns: int) -> None:
+    """Write what is in a file, or in all files of a folder, once more, where this attempt has not written it.
+
+    An attempt whose sync failed may have left it: Linux then calls the pages clean, and the next sync
+    succeeds although they never got to disk. What is older than the start of this machine is on disk.
+    """
+    places = [Path(parent, name) for parent, _, names in os.walk(path) for name in names] or [path]
+    for place in places:
+        status = place.lstat()
+        if stat.S_ISREG(status.st_mode) and _booted_ns() <= status.st_mtime_ns < before_ns:
+            _write_again(place, status)
+
+
+def _write_again(path: Path, status: os.stat_result) -> None:
+    readonly = not os.access(path, os.W_OK)
+    if readonly:
+        path.chmod(stat.S_IMODE(status.st_mode) | stat.S_IWUSR)
+    try:
+        with path.open("r+b", buffering=0) as file:
+            at = 0
+            while piece := os.pread(file.fileno(), _PIECE, at):
+                at += os.pwrite(file.fileno(), piece, at)
+            os.utime(file.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
+    except OSError as error:
+        raise StorageFailing(f"{path}: cannot write again: {cause(error)}") from error
+    finally:
+        if readonly:
+            path.chmod(stat.S_IMODE(status.st_mode))
+
+
+def _booted_ns() -> int:
+    """When this machine was started, in ns of the wall clock; the beginning of time where it does not say."""
+    boottime = getattr(time, "CLOCK_BOOTTIME", None)
+    return 0 if boottime is None else time.time_ns() - time.clock_gettime_ns(boottime)
 
 
 def make_folders(folder: Path) -> None:
@@ -168,7 +220,6 @@ def _sync_one(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        name = errno.errorcode.get(error.errno or 0, "")
-        raise StorageFailing(f"{path}: cannot sync: {error.strerror} ({name})") from error
+        raise StorageFailing(f"{path}: cannot sync: {cause(error)}") from error
     finally:
         os.close(descriptor)

@@ -28,7 +28,12 @@ class Host:
         """Return when it is open; raise what opening it raised."""
         self._task = asyncio.create_task(self._hold(), name="flowd engine")
         self._task.add_done_callback(lambda _task: self._opened.set())
-        await self._opened.wait()
+        try:
+            await self._opened.wait()
+        except asyncio.CancelledError:
+            self._task.cancel()
+            await _until_done(self._task)
+            raise
         if self._task.done():
             await self._task
 
@@ -37,12 +42,26 @@ class Host:
         if self._task is None:
             return
         self._closing.set()
-        with anyio.CancelScope(shield=True):
-            await asyncio.wait([self._task])
         task, self._task = self._task, None
+        await _until_done(task)
         task.result()
 
     async def _hold(self) -> None:
         async with self._inside():
             self._opened.set()
             await self._closing.wait()
+
+
+async def _until_done(task: asyncio.Task[None]) -> None:
+    """Return when `task` has ended, however often the caller is cancelled meanwhile; then pass the first on."""
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait([task])
+        except asyncio.CancelledError as error:  # a native one, which no scope holds back
+            cancelled = cancelled or error
+    if cancelled is not None:
+        if not task.cancelled():
+            task.exception()  # looked at, so that nobody is told it was lost
+        raise cancelled

@@ -296,8 +296,8 @@ def _open_log(path: bytes) -> Log:
     try:
         return Log(path)
     except OSError as error:
-        said = f"the attempt's log file cannot be opened: {os.strerror(error.errno or 0)}"
-        raise spawning.CannotSpawn("no_resources", said) from None
+        said = f"{os.fsdecode(path)}: the attempt's log file cannot be opened: {os.strerror(error.errno or 0)}"
+        raise spawning.CannotSpawn("no_room" if error.errno in spawning.OF_STORAGE else "no_resources", said) from None
 
 
 def _pipe(opened: list[int]) -> tuple[int, int]:

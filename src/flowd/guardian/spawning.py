@@ -15,6 +15,7 @@ from flowd.guardian.processes import tagged
 _PRIVATE = 64  # descriptors to hand over are first moved out of the way of their new numbers
 FIRST_PASSED = 3
 _NO_RESOURCES = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
+OF_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 _RESTORED = [
     number
     for name in ("SIGINT", "SIGHUP", "SIGPIPE", "SIGXFSZ", "SIGQUIT", "SIGTSTP", "SIGTTIN", "SIGTTOU")
@@ -23,7 +24,7 @@ _RESTORED = [
 
 
 class CannotSpawn(Exception):
-    """A process could not begin; `kind` is not_found, no_folder, denied, no_resources or other."""
+    """A process could not begin; `kind` is not_found, no_folder, denied, no_room, no_resources or other."""
 
     def __init__(self, kind: str, message: str) -> None:
         self.kind = kind

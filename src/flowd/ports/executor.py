@@ -110,6 +110,10 @@ class NotStarted(Exception):
     """The attempt could not begin (no process, no memory): safe to try again in any case."""
 
 
+class NoRoom(NotStarted):
+    """The attempt could not begin since the disk refused a file that it needs: storage fails, not the task."""
+
+
 class Abandoned(Exception):
     """The work could not be stopped and goes on; `finished` (awaitable) says when it ends."""
 

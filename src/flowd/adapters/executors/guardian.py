@@ -26,12 +26,13 @@ import flowd.guardian
 from flowd.core.events import Ending, Error
 from flowd.guardian import processes
 from flowd.guardian.wire import Incoming, Outgoing
-from flowd.ports.executor import Abandoned, CommandFailed, NotStarted
+from flowd.ports.executor import Abandoned, CommandFailed, NoRoom, NotStarted
 
 CAP = 64 << 20
 _PROGRAM = str(Path(flowd.guardian.__file__).parent / "__main__.py")
 _CLOSING = 3.0  # seconds a guardian has to end everything before it is killed
 _EXIT_CODES = {"not_found": 127, "denied": 126}
+_NEVER_BEGAN = {"no_resources": NotStarted, "no_room": NoRoom}
 
 
 class Command(msgspec.Struct, kw_only=True, frozen=True):
@@ -360,6 +361,6 @@ def _begin(mark: str, theirs: socket.socket) -> subprocess.Popen[bytes]:
 
 
 def _refusal(kind: str, message: str) -> Exception:
-    if kind == "no_resources":
-        return NotStarted(message)
+    if kind in _NEVER_BEGAN:
+        return _NEVER_BEGAN[kind](message)
     return CommandFailed(Error(type=CommandFailed.__name__, message=message, exit_code=_EXIT_CODES.get(kind)))

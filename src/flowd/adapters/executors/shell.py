@@ -12,8 +12,9 @@ import anyio.to_thread
 from flowd.adapters.executors.failure import cut
 from flowd.adapters.executors.guardian import Command, Guardian, ProcessReport
 from flowd.adapters.executors.reports import BadReport, Reports
+from flowd.core.errors import cause, is_of_storage
 from flowd.core.events import Error
-from flowd.ports.executor import Channel, CommandFailed, NotStarted, Work
+from flowd.ports.executor import Channel, CommandFailed, NoRoom, NotStarted, Work
 
 LOOK_EVERY = 0.5
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -53,7 +54,8 @@ class ShellExecutor:
             try:
                 await self._in_thread(reports.clear)
             except OSError as error:
-                raise NotStarted(f"the files for its metrics and result cannot be made: {error}") from error
+                kind = NoRoom if is_of_storage(error) else NotStarted
+                raise kind(f"{error.filename}: its metrics and result have no file: {cause(error)}") from error
         command = command_of(work, work.argv)
         try:
             report = await self._guardian.run(

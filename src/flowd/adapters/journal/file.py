@@ -22,7 +22,7 @@ from flowd.adapters.journal.repair import Repair, inspect
 from flowd.adapters.journal.segment import OpenSegment
 from flowd.adapters.journal.writer import GroupWriter, WriterTask
 from flowd.core.codec import MAX_LINE, scan
-from flowd.core.errors import BadRequest, NoSuchRun, StateDamaged, StorageFailing
+from flowd.core.errors import BadRequest, NoSuchRun, StateDamaged, StorageFailing, cause
 from flowd.core.events import Envelope, RunStarted
 from flowd.core.spec import Definition
 
@@ -153,7 +153,7 @@ class FileJournal:
         except FileExistsError:
             raise
         except OSError as error:
-            raise StorageFailing(f"{self.state_dir}: cannot make run {run}: {disk.cause(error)}") from error
+            raise StorageFailing(f"{self.state_dir}: cannot make run {run}: {cause(error)}") from error
 
     def _pieces(self, run: str, after: int, events: Sequence[str]) -> Generator[list[Envelope], None, None]:
         folder = self._layout.existing(run)

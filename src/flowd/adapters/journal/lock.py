@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from flowd.adapters import disk
-from flowd.core.errors import NoSuchRun, StateDamaged, StateLocked, StorageFailing
+from flowd.core.errors import NoSuchRun, StateDamaged, StateLocked, StorageFailing, cause
 
 _TRIES = 6
 _PAUSE_S = 0.01
@@ -139,7 +139,7 @@ def _open(folder: Path) -> int:
     except FileNotFoundError as error:
         raise NoSuchRun(f"{folder} does not exist") from error
     except OSError as error:
-        raise StateDamaged(f"{folder}: not a folder ({disk.cause(error)})") from error
+        raise StateDamaged(f"{folder}: not a folder ({cause(error)})") from error
 
 
 def _try(descriptor: int, folder: Path, mode: int) -> bool:
@@ -149,6 +149,6 @@ def _try(descriptor: int, folder: Path, mode: int) -> bool:
         return False
     except OSError as error:
         raise StorageFailing(
-            f"{folder}: its file system cannot lock ({disk.cause(error)}); use a state directory on a local disk"
+            f"{folder}: its file system cannot lock ({cause(error)}); use a state directory on a local disk"
         ) from error
     return True
