@@ -33,7 +33,15 @@ RUN = [
     e.RunFinished(state="succeeded"),
 ]
 ENVELOPES = [e.Envelope("r1", n, AT + timedelta(seconds=n), event) for n, event in enumerate(RUN, 1)]
-SAID = Signal(run="r1", task="b", attempt=2, kind="log", fields={"level": "warning", "event": "odd", "rows": 3})
+SAID_AT = AT + timedelta(seconds=5)
+
+
+def said(kind="log", **fields):
+    """Something that the second attempt of b says."""
+    return Signal(run="r1", task="b", attempt=2, at=SAID_AT, kind=kind, fields={"level": "info", "event": "x"} | fields)
+
+
+SAID = said(level="warning", event="odd", rows=3)
 
 
 class Heard(list):
@@ -57,7 +65,7 @@ def heard():
 
 def follower(*sinks):
     """A follower of a run of the tasks c, a, b."""
-    return LogFollower(sinks, order=["c", "a", "b"], now=lambda: AT)
+    return LogFollower(sinks, order=["c", "a", "b"])
 
 
 async def test_each_event_is_a_line_under_its_own_name(heard):
@@ -105,7 +113,7 @@ async def test_a_sink_without_events_hears_tasks_alone(heard):
     log = follower(heard.sink(events=False))
     await log.record(ENVELOPES)
     log.signal(SAID)
-    log.signal(Signal(run="r1", task="b", attempt=2, kind="progress", fields={"done": 1, "total": 2}))
+    log.signal(said("progress", done=1, total=2))
     assert [(line["event"], line["rows"], line["task"]) for line in heard.objects] == [("odd", 3, "b")]
 
 
@@ -127,10 +135,31 @@ async def test_console_lines_are_for_people(heard):
     assert "\n" not in line
 
 
+async def test_a_line_carries_the_moment_at_which_it_was_said(heard):
+    """However late it is written."""
+    follower(heard.sink()).signal(SAID)
+    assert heard.objects[0]["timestamp"] == "2026-11-22T09:14:05.000Z"
+
+
+async def test_a_sink_that_fails_takes_no_other_along(heard, caplog):
+    """It is said once, and where; the others, before and after it in the list, hear everything."""
+
+    def full(_lines):
+        raise OSError(28, "No space left on device")
+
+    told, late = [], Heard()
+    log = LogFollower([heard.sink(), Sink(write=full, name="disk.log"), late.sink()], report=told.append)
+    await log.record(ENVELOPES)
+    log.signal(SAID)
+    assert len(heard) == len(late) == len(ENVELOPES) + 1
+    assert told == ["log lines go to disk.log no more: OSError: [Errno 28] No space left on device"]
+    await LogFollower([Sink(write=full, name="other.log")]).record(ENVELOPES)  # nobody was named to be told
+    assert "log lines go to other.log no more" in caplog.text
+
+
 async def test_a_task_cannot_pass_for_another(heard):
     """What a task logs never overwrites run, task and attempt."""
-    fields = {"level": "info", "event": "x", "task": "other", "run": "other"}
-    follower(heard.sink()).signal(Signal(run="r1", task="b", attempt=1, kind="log", fields=fields))
+    follower(heard.sink()).signal(said(task="other", run="other"))
     assert heard.objects[0]["task"] == "b"
     assert heard.objects[0]["run"] == "r1"
 
@@ -146,8 +175,7 @@ async def test_a_file_for_each_task(tmp_path):
 
 async def test_any_value_can_be_logged(heard):
     """A value that JSON does not know is written as text."""
-    fields = {"level": "info", "event": "x", "path": {1, 2}, "odd": object}
-    follower(heard.sink()).signal(Signal(run="r1", task="b", attempt=1, kind="log", fields=fields))
+    follower(heard.sink()).signal(said(path={1, 2}, odd=object))
     assert "class" in heard.objects[0]["odd"]
 
 

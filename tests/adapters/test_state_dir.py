@@ -115,7 +115,7 @@ async def test_one_of_many_creates_a_run(tmp_path: Path) -> None:
     assert sorted(outcomes) == [False] * 11 + [True]
 
 
-@pytest.mark.parametrize("run", ["", ".", "..", "a/b", "../x", "a b", "ä", "x" * 129, "a\n"])
+@pytest.mark.parametrize("run", ["", ".", "..", "a/b", "../x", "a b", "ä", "x" * 129, "a\n", "last"])
 async def test_impossible_ids(tmp_path: Path, run: str) -> None:
     """An id that is no plain name reaches no file."""
     journal = FileJournal(tmp_path)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from flowd.core.events import Envelope, RunAdopted
+from flowd.engine.channel import AttemptChannel
 from flowd.engine.stream import Stream
 from flowd.ports.follower import Signal
+from flowd.testing import FakeClock
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -106,3 +110,21 @@ async def test_a_follower_that_fails_is_dropped_and_the_others_go_on(caplog: pyt
     assert reader.batches == [[1]]
     assert "follower_dropped" in caplog.text
     assert "Broken" in caplog.text
+
+
+async def test_a_word_is_stamped_when_it_is_said():
+    """A thread speaks while the loop is busy: followers hear it later, with the moment at which it was said."""
+    clock, heard = FakeClock(NOW), list[Signal]()
+
+    class Listener(Reader):
+        def signal(self, signal: Signal) -> None:
+            heard.append(signal)
+
+    channel = AttemptChannel(Stream("r", SlowDisk(), 0, [Listener()]), "t", 1, clock.now)
+    speaker = threading.Thread(target=channel.log, args=("info", "said", {}))
+    speaker.start()
+    speaker.join()
+    clock.advance(5)
+    assert not heard
+    await anyio.lowlevel.checkpoint()
+    assert [(signal.fields["event"], signal.at) for signal in heard] == [("said", NOW)]

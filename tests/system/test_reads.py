@@ -170,6 +170,28 @@ def test_logs_hold_what_tasks_wrote(here: Place) -> None:
     assert "==> bad, attempt 1 <==" in here.ok("logs").out
     rows = here.json("logs")["logs"]
     assert [(row["task"], row["text"].splitlines()[0]) for row in rows] == [("good", "out"), ("bad", "oops")]
+    assert here.ok("logs", "last", "good", "--attempt", "1").out == "out\n"
+
+
+def test_logs_of_an_attempt_that_never_was(here: Place) -> None:
+    """Exit 2, and which the newest is."""
+    mixed(here)
+    here.run("run", "--run-id", "r")
+    for words, said in (
+        (("good", "--attempt", "9"), "task good of run r has no attempt 9; the newest is 1"),
+        (("after", "--attempt", "1"), "task after of run r has no attempt 1; none has begun"),
+        (("--attempt", "2"), "run r has no attempt 2; the newest is 1"),
+    ):
+        refused = here.run("logs", "r", *words)
+        assert (refused.code, refused.out, refused.err.strip()) == (2, "", said), refused.said
+
+
+def test_no_run_is_called_last(here: Place) -> None:
+    """It would hide the newest."""
+    mixed(here)
+    refused = here.run("run", "--run-id", "last")
+    assert (refused.code, "the newest" in refused.err) == (2, True), refused.said
+    assert not list(here.state.glob("runs/*"))
 
 
 def test_a_graph_names_every_task(here: Place) -> None:

@@ -15,6 +15,7 @@ from flowd.cli.check import refuse_unknown
 from flowd.cli.finding import found_run, look, place_of
 from flowd.cli.options import JSON, RUN, STATE_DIR
 from flowd.cli.streams import say, tell
+from flowd.core.errors import BadRequest
 from flowd.core.run import RunState
 from flowd.ports.executor import log_path
 from flowd.wiring.reading import reading
@@ -62,6 +63,8 @@ def logs(
         found = anyio.run(look, journal, name)
         if task is not None:
             refuse_unknown((task,), set(found.state.shape.index), f"run {name}")
+        if attempt is not None and not follow:
+            _refuse_unbegun(found.state, task, attempt)
         reader = Reader(found.folder, task, attempt)
         if as_json:
             rows = [
@@ -77,6 +80,15 @@ def logs(
             if not reader.printed:
                 tell(f"{task or f'run {name}'} has written nothing")
     return 0
+
+
+def _refuse_unbegun(state: RunState, task: str | None, attempt: int) -> None:
+    """BadRequest for an attempt that there never was."""
+    most = max((one.attempt for one in (state.tasks if task is None else [state.task(task)])), default=0)
+    if attempt > most:
+        where = f"task {task} of run {state.id}" if task else f"run {state.id}"
+        newest = f"the newest is {most}" if most else "none has begun"
+        raise BadRequest(f"{where} has no attempt {attempt}; {newest}")
 
 
 async def _follow(journal: FileJournal, run: str, reader: Reader) -> None:

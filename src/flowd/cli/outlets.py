@@ -52,6 +52,7 @@ class Outlets:
         self._spec = spec
         self._folder = folder
         self._wishes = wishes
+        self._errors: TextIO = sys.stderr  # as it is now: an attempt that speaks has its own
         self._log: TextIO = sys.stdout if spec.log.console == "stdout" else sys.stderr
         if is_terminal(self._transcript) and self._style.colour:
             from flowd.cli.live import LiveRegion
@@ -66,7 +67,7 @@ class Outlets:
     def followers(self, journal: Journal, run: str, run_folder: Path) -> Sequence[Any]:
         """Everyone who follows the run."""
         self.watch = Watch(run, self._spec, journal, self.write, self.region)
-        log = LogFollower(self._sinks(run_folder), order=_order(self._spec))
+        log = LogFollower(self._sinks(run_folder), order=_order(self._spec), report=self._complain)
         if not self._wishes.events:
             return (log, self.watch)
         return (EventLines(self._write_result), log, self.watch)
@@ -100,22 +101,27 @@ class Outlets:
     def _log_lines(self, lines: Lines) -> None:
         self._put(self._log, "\n".join(line for _, line in lines))
 
+    def _complain(self, text: str) -> None:
+        self._put(self._errors, text)
+
     def _sinks(self, run_folder: Path) -> list[Sink]:
         spec, wishes = self._spec.log, self._wishes
         form = wishes.log_format or spec.format or "console"
         asked = wishes.log_format is not None or spec != LogSpec()
         console = Sink(
             write=self._log_lines,
+            name=spec.console,
             form=form,
             level=spec.level,
             events=asked or not is_terminal(self._log),  # on a terminal the transcript says the rest
             colour=style(self._log).colour,
         )
-        sinks = [Sink(write=append_to(str(run_folder / "run.log"), private=True), level="debug"), console]
-        if wishes.log_file is not None:
-            sinks.append(Sink(write=append_to(str(Path(wishes.log_file).absolute())), form=form, level=spec.level))
-        elif spec.file is not None:
-            sinks.append(Sink(write=append_to(str(self._folder / spec.file)), form=form, level=spec.level))
+        own = run_folder / "run.log"
+        sinks = [Sink(write=append_to(str(own), private=True), name=str(own), level="debug"), console]
+        named = wishes.log_file or (str(self._folder / spec.file) if spec.file is not None else None)
+        if named is not None:
+            path = str(Path(named).absolute())
+            sinks.append(Sink(write=append_to(path), name=path, form=form, level=spec.level))
         return sinks
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from flowd.core import events as e
 from flowd.core import states as s
 from flowd.core import stimuli as st
+from flowd.core.reasons import because
 from flowd.core.run import RunState, TaskState
 from flowd.core.spec import TaskSpec
 
@@ -84,9 +85,9 @@ def settle(decision: _Decision) -> None:
                 continue
             below = run.shape.specs[successor].name
             if state == s.CANCELLED:
-                decision.say(e.TaskCancelled(task=below, reason=e.Reason("cancelled", f"{name} was cancelled")))
+                decision.say(e.TaskCancelled(task=below, reason=because("cancelled.upstream", need=name)))
             elif state == s.SKIPPED:
-                decision.say(e.TaskSkipped(task=below, reason=e.Reason("upstream_skipped", f"{name} was skipped")))
+                decision.say(e.TaskSkipped(task=below, reason=because("upstream_skipped", need=name)))
             else:
                 decision.say(e.TaskUpstreamFailed(task=below, cause=name))
     if run.state == s.RUN_CANCELLING:
@@ -103,9 +104,9 @@ def _finish(run: RunState) -> e.RunFinished:
             return e.RunFinished(state=s.RUN_FAILED, reason=run.cancelling)
         return e.RunFinished(state=s.RUN_CANCELLED, reason=run.cancelling)
     if broken := _named(run, s.BROKEN) or _named(run, {s.UPSTREAM_FAILED}):
-        return e.RunFinished(state=s.RUN_FAILED, reason=e.Reason("task_failed", f"{broken} did not end well"))
+        return e.RunFinished(state=s.RUN_FAILED, reason=because("task_failed", tasks=broken))
     if cancelled := _named(run, {s.CANCELLED}):  # before, and it was not asked for again
-        return e.RunFinished(state=s.RUN_CANCELLED, reason=e.Reason("cancelled", f"{cancelled} had been cancelled"))
+        return e.RunFinished(state=s.RUN_CANCELLED, reason=because("cancelled.before", tasks=cancelled))
     return e.RunFinished(state=s.RUN_SUCCEEDED)
 
 
@@ -163,17 +164,14 @@ def _failure(_run: RunState, spec: TaskSpec, task: TaskState, report: st.Attempt
     outcome = report.outcome
     assert isinstance(outcome, st.Failed | st.TimedOut)
     allowed = spec.retry.attempts if spec.retry else 1
-    kind, code, verb = (
-        (e.TaskTimedOut, "timed_out", "timed out in")
-        if isinstance(outcome, st.TimedOut)
-        else (e.TaskFailed, "failed", "failed")
-    )
-    sentence = f"{verb} {task.tries} of {allowed} attempts: {outcome.error.type}: {outcome.error.message}"
+    timed_out = isinstance(outcome, st.TimedOut)
+    kind = e.TaskTimedOut if timed_out else e.TaskFailed
+    error = f"{outcome.error.type}: {outcome.error.message}"
     return kind(
         task=spec.name,
         attempt=task.attempt,
         error=outcome.error,
-        reason=e.Reason(code, sentence),
+        reason=because("timed_out" if timed_out else "failed", tries=task.tries, allowed=allowed, error=error),
         metrics=outcome.metrics,
         ending=outcome.ending,
     )
@@ -188,14 +186,14 @@ def _stopped(run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptE
             task=spec.name,
             attempt=task.attempt,
             error=error,
-            reason=e.Reason("deadline", "it still ran when the run's deadline passed"),
+            reason=because("deadline.task"),
             ending=outcome.ending,
         )
     if not spec.idempotent:
-        reason = e.Reason(outcome.cause, f"it was {outcome.cause} after it had begun, and it is not idempotent")
+        reason = because("interrupted.uncertain" if outcome.cause == "interrupted" else "cancelled.uncertain")
         return e.TaskUncertain(task=spec.name, attempt=task.attempt, reason=reason, ending=outcome.ending)
     if outcome.cause == "interrupted":
-        reason = e.Reason("interrupted", "flowd stopped while it ran")
+        reason = because("interrupted.task")
         return e.TaskInterrupted(task=spec.name, attempt=task.attempt, reason=reason, ending=outcome.ending)
     return e.TaskCancelled(task=spec.name, attempt=task.attempt, reason=run.cancelling, ending=outcome.ending)
 
@@ -206,7 +204,7 @@ def _left_running(_run: RunState, spec: TaskSpec, task: TaskState, report: st.At
     return e.TaskAbandoned(
         task=spec.name,
         attempt=task.attempt,
-        reason=e.Reason("abandoned", f"it could not be stopped: {outcome.message}"),
+        reason=because("abandoned", message=outcome.message),
     )
 
 
@@ -246,7 +244,7 @@ def _found_fresh(decision: _Decision, found: st.FoundFresh) -> None:
 def _could_not_begin(decision: _Decision, report: st.CouldNotBegin) -> None:
     task = decision.run.task(report.task)
     if task.state in s.STARTABLE:
-        reason = e.Reason("could_not_begin", f"it could not be begun: {report.error.message}")
+        reason = because("could_not_begin", error=report.error.message)
         decision.say(e.TaskFailed(task=report.task, attempt=task.attempt, error=report.error, reason=reason))
 
 
@@ -273,10 +271,10 @@ def _adopted(decision: _Decision, adopted: st.Adopted) -> None:
     for number in sorted(run.live):
         spec, task = run.shape.specs[number], run.tasks[number]
         if spec.idempotent:
-            reason = e.Reason("owner_died", "the process that ran it died")
+            reason = because("owner_died")
             decision.say(e.TaskInterrupted(task=spec.name, attempt=task.attempt, reason=reason))
         else:
-            reason = e.Reason("owner_died", "the process that ran it died after it had begun, and it is not idempotent")
+            reason = because("owner_died.uncertain")
             decision.say(e.TaskUncertain(task=spec.name, attempt=task.attempt, reason=reason))
     run.find_ready()
 

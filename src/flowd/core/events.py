@@ -106,15 +106,19 @@ class TaskEvent(Event, frozen=True, kw_only=True):
 
 
 class RunStarted(Event, frozen=True, kw_only=True):
-    """A run began. `spec` is the digest of the run's `spec.json`, written and synced before."""
+    """A run began. `spec` is the digest of the run's `spec.json`, written and synced before.
+
+    `tasks` are the selected ones (none: all); with `force` no checkpoint counts, and none of
+    `force_tasks` does. `owner` is the process that began it.
+    """
 
     pipeline: str
     spec: str
     params: dict[str, Any] = {}
     trigger: dict[str, Any] = msgspec.field(default_factory=lambda: {"kind": "hand"})
-    tasks: tuple[str, ...] = ()  # the selected tasks; empty: all
-    force: bool = False  # no checkpoint counts
-    force_tasks: tuple[str, ...] = ()  # no checkpoint of these counts
+    tasks: tuple[str, ...] = ()
+    force: bool = False
+    force_tasks: tuple[str, ...] = ()
     owner: str = ""
 
 

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from flowd.core.events import Artifact, Reason, Stored
+from flowd.core.reasons import because
 from flowd.core.spec import TaskSpec
 
 
@@ -29,7 +30,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """How the world stands now: today's parts, and what became of the recorded outputs.
 
-    `missing` and `altered` are output paths as written; `unknown` says why a part could not be
+    `missing` and `altered` are output paths as written; `unknown` says what kept a part from being
     computed, which is reason enough to run.
     """
 
@@ -71,30 +72,30 @@ def judge(
     needs) is then fresh only within its `fresh_for`.
     """
     if forced:
-        return _stale("forced", "a person asked for it")
+        return _stale("forced")
     if not task.cache:
-        return _stale("not_cached", "it always runs" if not task.outputs else "its cache is off")
+        return _stale("not_cached.off" if task.outputs else "not_cached")
     if known is None:
-        return _stale("no_checkpoint", "it has not succeeded before")
+        return _stale("no_checkpoint")
     if evidence.missing:
-        return _stale("output_missing", f"{evidence.missing[0]} is not there any more")
+        return _stale("output_missing", path=evidence.missing[0])
     if evidence.altered:
-        return _stale("output_changed", f"{evidence.altered[0]} is not as the task left it")
+        return _stale("output_changed", path=evidence.altered[0])
     if task.fresh_for is not None and now - known.at > task.fresh_for:
-        return _stale("expired", f"it is older than {_words(task.fresh_for)}")
+        return _stale("expired", fresh_for=_words(task.fresh_for))
     if by_clock and task.fresh_for is None and not task.inputs and not task.needs:
-        return _stale("source", "it reads from outside, and a scheduled run looks again")
+        return _stale("source")
     if not known.touched:
         if evidence.unknown is not None:
-            return _stale("unknown", evidence.unknown)
+            return _stale("unknown", error=evidence.unknown)
         change = _difference(known.parts, evidence.parts)
         if change is not None:
             return Verdict(fresh=False, reason=change)
-    return Verdict(fresh=True, reason=Reason("fresh", f"nothing changed since {known.run}"))
+    return Verdict(fresh=True, reason=because("fresh", run=known.run))
 
 
-def _stale(code: str, sentence: str) -> Verdict:
-    return Verdict(fresh=False, reason=Reason(code, sentence))
+def _stale(key: str, **facts: str) -> Verdict:
+    return Verdict(fresh=False, reason=because(key, **facts))
 
 
 _CODES = {"code": "code_changed", "input": "input_changed", "need": "upstream_changed", "env": "env_changed"}
@@ -106,14 +107,8 @@ def _difference(then: Mapping[str, str], now: Mapping[str, str]) -> Reason | Non
         if then.get(name) == now.get(name):
             continue
         kind, _, subject = name.partition(":")
-        verb = "changed" if name in then and name in now else "is new" if name in now else "is gone"
-        subject = {
-            "need": f"what {subject} gives",
-            "input": subject,
-            "code": subject,
-            "param": f"the parameter {subject}",
-        }.get(kind, f"its `{name}`")
-        return Reason(_CODES.get(kind, "changed"), f"{subject} {verb}")
+        change = "changed" if name in then and name in now else "is new" if name in now else "is gone"
+        return because(_CODES.get(kind, "changed"), part=name, subject=subject, change=change)
     return None
 
 

@@ -17,6 +17,7 @@ import msgspec
 from flowd.core import events as e
 from flowd.core import states as s
 from flowd.core.errors import IllegalTransition
+from flowd.core.reasons import because
 from flowd.core.shape import Shape
 from flowd.core.spec import PipelineSpec
 
@@ -243,11 +244,11 @@ def _interrupted(task: TaskState, event: e.TaskInterrupted | e.TaskUncertain, at
 
 def _upstream_failed(task: TaskState, event: e.TaskUpstreamFailed, at: datetime) -> None:
     task.ended_at = at
-    task.reason = e.Reason("upstream_failed", f"it needs {event.cause}, which did not end well")
+    task.reason = because("upstream_failed", need=event.cause)
 
 
 def _resolved(task: TaskState, event: e.TaskResolved, at: datetime) -> None:
-    task.reason = e.Reason("resolved", f"resolved as {event.verdict}" + (f" by {event.by}" if event.by else ""))
+    task.reason = because("resolved.by" if event.by else "resolved", verdict=event.verdict, by=event.by)
     if event.verdict == "rerun":
         task.tries = 0
         return
@@ -263,7 +264,7 @@ def _reset(task: TaskState, event: e.TaskReset, _at: datetime) -> None:
     task.tries, task.tried_at, task.ended_at, task.error, task.source = 0, None, None, None, None
     task.result, task.outputs, task.metrics, task.parts, task.warnings = None, (), {}, {}, ()
     task.waited = None
-    task.reason = e.Reason("retried", "a person asked for it again" + (f": {event.by}" if event.by else ""))
+    task.reason = because("retried.by" if event.by else "retried", by=event.by)
 
 
 def _finished(run: RunState, event: e.RunFinished, at: datetime) -> None:
@@ -276,11 +277,11 @@ def _reopened(run: RunState, _event: e.RunReopened, at: datetime) -> None:
 
 
 def _cancel_requested(run: RunState, event: e.RunCancelRequested, _at: datetime) -> None:
-    run.cancelling = e.Reason("cancelled", event.reason or "the run was cancelled")
+    run.cancelling = because("cancelled.said" if event.reason else "cancelled", said=event.reason)
 
 
 def _deadline_passed(run: RunState, _event: e.RunDeadlinePassed, _at: datetime) -> None:
-    run.cancelling = e.Reason("deadline", "the run's deadline passed")
+    run.cancelling = because("deadline")
 
 
 def _adopted(run: RunState, event: e.RunAdopted, _at: datetime) -> None:
@@ -288,8 +289,7 @@ def _adopted(run: RunState, event: e.RunAdopted, _at: datetime) -> None:
 
 
 def _paused(run: RunState, event: e.RunPaused, _at: datetime) -> None:
-    code = event.reason or "paused"
-    run.reason = e.Reason(code, "flowd was stopped" if code == "interrupted" else "it was paused")
+    run.reason = because("interrupted" if event.reason == "interrupted" else "paused")
 
 
 _TASK_EFFECTS: dict[type[e.Event], Callable[[TaskState, Any, datetime], None]] = {

@@ -10,6 +10,7 @@ from flowd.core import events as e
 from flowd.core.errors import BadPipeline, BadRequest, Problem
 from flowd.core.expressions import ExpressionError
 from flowd.core.limits import Admission
+from flowd.core.reasons import because
 from flowd.core.run import RunState
 from flowd.core.spec import PipelineSpec, TaskSpec, task_map
 from flowd.core.stimuli import FoundFresh
@@ -79,7 +80,7 @@ def lent(tasks: Collection[str], selected: Collection[str], checkpoints: Mapping
                 outputs=checkpoint.outputs,
                 metrics=checkpoint.metrics,
                 parts=checkpoint.parts,
-                reason=e.Reason("only", f"only {', '.join(tasks)} was asked for; this is from {checkpoint.run}"),
+                reason=because("only", tasks=", ".join(tasks), run=checkpoint.run),
             )
         )
     return found

@@ -152,7 +152,7 @@ class Attempt:
         if spec.inputs or spec.outputs or spec.cache:
             await self._in_thread(self._look_at_files, prepared)
         attempt = driver.run.tasks[number].attempt + 1
-        self.channel = AttemptChannel(driver.stream, spec.name, attempt)
+        self.channel = AttemptChannel(driver.stream, spec.name, attempt, driver.now)
         work = resolver.work(
             spec,
             prepared,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from flowd.core.events import Ending
@@ -14,20 +15,21 @@ from flowd.ports.follower import Signal
 
 
 class AttemptChannel:
-    """One attempt's voice. `metrics` and `said` are what it has told so far.
+    """One attempt's voice, each word stamped by `now` as it is said. `metrics` and `said` are what it has told so far.
 
     An attempt that was abandoned may speak after its loop is gone: nobody listens then.
     """
 
-    __slots__ = ("_attempt", "_loop", "_stream", "_task", "_thread", "ending", "metrics", "said")
+    __slots__ = ("_attempt", "_loop", "_now", "_stream", "_task", "_thread", "ending", "metrics", "said")
 
-    def __init__(self, stream: Stream, task: str, attempt: int) -> None:
+    def __init__(self, stream: Stream, task: str, attempt: int, now: Callable[[], datetime]) -> None:
         self.metrics: dict[str, float] = {}
         self.said: set[str] = set()
         self.ending: Ending | None = None
         self._stream = stream
         self._task = task
         self._attempt = attempt
+        self._now = now
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
 
@@ -53,7 +55,8 @@ class AttemptChannel:
         self.ending = ending
 
     def _pass_on(self, kind: str, fields: Mapping[str, Any]) -> None:
-        signal = Signal(run=self._stream.run_id, task=self._task, attempt=self._attempt, kind=kind, fields=fields)
+        run = self._stream.run_id
+        signal = Signal(run=run, task=self._task, attempt=self._attempt, at=self._now(), kind=kind, fields=fields)
         if threading.get_ident() == self._thread:
             self._stream.signal(signal)
         elif not self._loop.is_closed():

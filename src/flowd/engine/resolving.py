@@ -64,7 +64,7 @@ async def reconcile(driver: Driver) -> None:
         except StorageFailing:
             raise
         except Exception as error:  # noqa: BLE001  # whatever the user's code raises: it could not tell
-            channel = AttemptChannel(driver.stream, spec.name, task.attempt)
+            channel = AttemptChannel(driver.stream, spec.name, task.attempt, driver.now)
             channel.log("warning", "reconcile could not tell what became of it", {"error": repr(error)})
 
 
@@ -81,7 +81,7 @@ async def _asked(driver: Driver, spec: TaskSpec, attempt: int, key: str) -> Any:
     )
     executor = driver.services.adapters.executors["async" if is_async(function) else "thread"]
     with anyio.fail_after((spec.timeout or PATIENCE).total_seconds()):
-        return await executor.run(work, AttemptChannel(driver.stream, spec.name, attempt))
+        return await executor.run(work, AttemptChannel(driver.stream, spec.name, attempt, driver.now))
 
 
 def _verdict(answer: Any) -> tuple[str | None, Any]:

@@ -22,6 +22,7 @@ from flowd.core.decide import decide
 from flowd.core.events import AnyEvent, Artifact, Reason, RunStarted
 from flowd.core.expressions import ExpressionError
 from flowd.core.freshness import Evidence, Known, Verdict, judge, product
+from flowd.core.reasons import because
 from flowd.core.run import RunState
 from flowd.core.stimuli import FoundFresh
 from flowd.engine import checkpointing
@@ -119,7 +120,7 @@ class Survey:
             read = [name.removeprefix("param:") for name in known.parts if name.startswith("param:")]
             evidence = Evidence(parts=self.parts(number, prepared, read), missing=missing, altered=altered)
         except (ExpressionError, OSError) as error:
-            evidence = Evidence(parts={}, missing=missing, altered=altered, unknown=f"it cannot be told: {error}")
+            evidence = Evidence(parts={}, missing=missing, altered=altered, unknown=str(error))
         return judge(spec, self._known(spec.name), evidence, now=now, by_clock=self._by_clock())
 
     def parts(self, number: int, prepared: Prepared, read_params: Collection[str]) -> dict[str, str]:
@@ -161,10 +162,10 @@ class Survey:
         undecided = spec.cache and spec.name in self._checkpoints and not run.is_forced(number)
         if undecided and waiting:
             first = run.shape.specs[waiting[0]].name
-            return Standing(IF_NEEDED, Reason("upstream_may_change", f"{first} comes first, and may change"))
+            return Standing(IF_NEEDED, because("upstream_may_change", need=first))
         values = self._inline_values(referenced_results(spec)) if undecided else {}
         if values is None:
-            return Standing(IF_NEEDED, Reason("large_result", "it depends on a large result, read when its turn comes"))
+            return Standing(IF_NEEDED, because("large_result"))
         verdict = self.judge_one(number, values, now)
         return Standing(FRESH if verdict.fresh else RUN, verdict.reason)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 import msgspec
@@ -14,12 +15,14 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
     """Something said in passing: never journaled, ignored by the fold, lost in a crash.
 
     `kind` is `log`, `progress` or `metric`; `fields` hold what was said (a log line has
-    `level` and `event`; progress has `done` and `total`; a metric `name` and `value`).
+    `level` and `event`; progress has `done` and `total`; a metric `name` and `value`). `at` is
+    when it was said.
     """
 
     run: str
     task: str
     attempt: int
+    at: datetime
     kind: str
     fields: Mapping[str, Any]
 

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -43,13 +43,14 @@ _QUIET: Final = frozenset({"event", "task", "parts", "spec", "owner"})  # for pr
 
 
 class Sink(msgspec.Struct, frozen=True, kw_only=True):
-    """One place where lines go.
+    """One place where lines go; `name` is what it is called where it fails.
 
     `form` is `json` or `console`; lines below `level` are left out; without `events` only what
     tasks log themselves is written.
     """
 
     write: Callable[[Lines], None]
+    name: str = "a sink"
     form: str = "json"
     level: str = "info"
     events: bool = True
@@ -78,18 +79,21 @@ def append_to(path: str, *, private: bool = False) -> Callable[[Lines], None]:
 
 
 class LogFollower:
-    """Writes one run's lines to `sinks`; `order` are the run's tasks in the order of the work."""
+    """Writes one run's lines to `sinks`; `order` are the run's tasks in the order of the work.
+
+    A sink that fails is left out from then on, and `report` is told so; the others go on.
+    """
 
     def __init__(
         self,
         sinks: Sequence[Sink],
         *,
         order: Sequence[str] = (),
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        report: Callable[[str], object] | None = None,
     ) -> None:
         self._sinks = [(sink, _renderer(sink), LEVELS.get(sink.level, 20)) for sink in sinks]
         self._order = list(order)
-        self._now = now
+        self._report = report or _warn
         self._started: dict[str, datetime] = {}
         self._run_started: datetime | None = None
         self._stamped: tuple[datetime | None, str] = (None, "")
@@ -106,11 +110,12 @@ class LogFollower:
         said = dict(signal.fields)
         level = str(said.pop("level", "info"))
         place = {"run": signal.run, "task": signal.task, "attempt": signal.attempt}
-        head = {"timestamp": _moment(self._now()), "level": level, "event": str(said.pop("event", ""))}
+        head = {"timestamp": _moment(signal.at), "level": level, "event": str(said.pop("event", ""))}
         self._write([(level, head | place | {k: v for k, v in said.items() if k not in place})], of_events=False)
 
     def _write(self, facts: Sequence[tuple[str, dict[str, Any]]], *, of_events: bool) -> None:
-        for sink, render, least in self._sinks:
+        for target in list(self._sinks):
+            sink, render, least = target
             if of_events and not sink.events:
                 continue
             lines = [
@@ -118,8 +123,13 @@ class LogFollower:
                 for level, fields in facts
                 if LEVELS.get(level, 20) >= least
             ]
-            if lines:
+            if not lines:
+                continue
+            try:
                 sink.write(lines)
+            except Exception as error:  # noqa: BLE001  # whatever keeps one from writing keeps no other from it
+                self._sinks.remove(target)
+                self._report(f"log lines go to {sink.name} no more: {type(error).__name__}: {error}")
 
     @staticmethod
     def _level(event: e.Event) -> str:
@@ -217,6 +227,13 @@ def _of_ending(ending: e.Ending) -> dict[str, Any]:
     """What is worth a line's space: nothing of a process that ended well, and not its last lines."""
     told: dict[str, Any] = msgspec.to_builtins(ending)
     return {} if ending.exit_code == 0 else {name: value for name, value in told.items() if name != "tail"}
+
+
+def _warn(text: str) -> None:
+    """To whatever logging the host has set up; most runs never have such a warning."""
+    import logging
+
+    logging.getLogger("flowd").warning(text)
 
 
 def _moment(at: datetime) -> str:

@@ -45,8 +45,8 @@ class Layout:
 
     def folder(self, run: str) -> Path:
         """The folder of a run, existing or not. BadRequest where `run` cannot be an id."""
-        if not _RUN.fullmatch(run) or run in {".", ".."}:
-            raise BadRequest(f"{run!r} cannot be a run's id: 1 to 128 of A-Z a-z 0-9 . _ -")
+        if not _RUN.fullmatch(run) or run in {".", "..", "last"}:
+            raise BadRequest(f"{run!r} cannot be a run's id: 1 to 128 of A-Z a-z 0-9 . _ -, and not `last`, the newest")
         return self.runs / run
 
     def existing(self, run: str) -> Path:

@@ -1,0 +1,93 @@
+"""Why things are as they are: every reason that flowd gives, as one table.
+
+House rules of this room. A reason is made here and nowhere else, by `because`. Its code, the key
+up to the dot, is stable: programs compare it; sentences may be worded anew. `scripts/events`
+draws the page of reference from this table. What to type next names RUN, TASK, FILE and VERDICT
+(succeeded, failed or rerun) for a person to fill in; empty: nothing has to be done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from flowd.core.events import Reason
+
+
+class Why(NamedTuple):
+    """What is said, with `{facts}` to fill in, and the command that goes on from there."""
+
+    sentence: str
+    next: str = ""
+
+
+_AGAIN: Final = "flowd retry RUN"
+_GO_ON: Final = "flowd resume RUN"
+_ANSWER: Final = "flowd resolve RUN TASK --as VERDICT"
+_LOGS: Final = "flowd logs RUN TASK"
+_RUN: Final = "flowd run FILE"
+_SHOW: Final = "flowd show RUN"
+
+OF_FRESHNESS: Final[Mapping[str, Why]] = {
+    "fresh": Why("nothing changed since {run}", "flowd run FILE --force-task TASK"),
+    "only": Why("only {tasks} was asked for; this is from {run}", "flowd run FILE TASK"),
+    "forced": Why("a person asked for it"),
+    "not_cached": Why("it always runs"),
+    "not_cached.off": Why("its cache is off"),
+    "no_checkpoint": Why("it has not succeeded before"),
+    "output_missing": Why("{path} is not there any more"),
+    "output_changed": Why("{path} is not as the task left it", "flowd touch FILE TASK"),
+    "expired": Why("it is older than {fresh_for}"),
+    "source": Why("it reads from outside, and a scheduled run looks again"),
+    "unknown": Why("it cannot be told: {error}"),
+    "action_changed": Why("its `{part}` {change}"),
+    "code_changed": Why("{subject} {change}", "flowd touch FILE TASK"),
+    "input_changed": Why("{subject} {change}"),
+    "upstream_changed": Why("what {subject} gives {change}"),
+    "with_changed": Why("its `{part}` {change}"),
+    "env_changed": Why("its `{part}` {change}"),
+    "params_changed": Why("the parameter {subject} {change}"),
+    "changed": Why("its `{part}` {change}"),
+    "upstream_may_change": Why("{need} comes first, and may change", _RUN),
+    "large_result": Why("it depends on a large result, read when its turn comes", _RUN),
+}
+"""Why a task runs or does not: `change` is `changed`, `is new` or `is gone`."""
+
+OF_TASKS: Final[Mapping[str, Why]] = {
+    "failed": Why("failed {tries} of {allowed} attempts: {error}", _AGAIN),
+    "timed_out": Why("timed out in {tries} of {allowed} attempts: {error}", _AGAIN),
+    "deadline.task": Why("it still ran when the run's deadline passed", _AGAIN),
+    "could_not_begin": Why("it could not be begun: {error}", _AGAIN),
+    "upstream_failed": Why("it needs {need}, which did not end well", _AGAIN),
+    "upstream_skipped": Why("{need} was skipped", _SHOW),
+    "cancelled.upstream": Why("{need} was cancelled", _AGAIN),
+    "abandoned": Why("it could not be stopped: {message}", _LOGS),
+    "interrupted.task": Why("flowd stopped while it ran", _GO_ON),
+    "interrupted.uncertain": Why("it was interrupted after it had begun, and it is not idempotent", _ANSWER),
+    "cancelled.uncertain": Why("it was cancelled after it had begun, and it is not idempotent", _ANSWER),
+    "owner_died": Why("the process that ran it died", _GO_ON),
+    "owner_died.uncertain": Why("the process that ran it died after it had begun, and it is not idempotent", _ANSWER),
+    "resolved": Why("resolved as {verdict}", _SHOW),
+    "resolved.by": Why("resolved as {verdict} by {by}", _SHOW),
+    "retried": Why("a person asked for it again"),
+    "retried.by": Why("a person asked for it again: {by}"),
+}
+"""Why a task ended as it did, or what became of it."""
+
+OF_RUNS: Final[Mapping[str, Why]] = {
+    "task_failed": Why("{tasks} did not end well", _AGAIN),
+    "cancelled": Why("the run was cancelled", _AGAIN),
+    "cancelled.said": Why("{said}", _AGAIN),
+    "cancelled.before": Why("{tasks} had been cancelled", _AGAIN),
+    "deadline": Why("the run's deadline passed", _AGAIN),
+    "interrupted": Why("flowd was stopped", _GO_ON),
+    "paused": Why("it was paused", _GO_ON),
+}
+"""Why a run ended or stands as it does."""
+
+REASONS: Final[Mapping[str, Why]] = {**OF_FRESHNESS, **OF_TASKS, **OF_RUNS}
+
+
+def because(key: str, **facts: Any) -> Reason:
+    """The reason `key` of the table, with its facts filled in; KeyError for one that is not there."""
+    return Reason(key.partition(".")[0], REASONS[key].sentence.format(**facts))
