@@ -211,7 +211,7 @@ def _left_running(_run: RunState, spec: TaskSpec, task: TaskState, report: st.At
 def _never_began(_run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptEnded) -> e.AnyEvent:
     outcome = report.outcome
     assert isinstance(outcome, st.NeverBegan)
-    reason = e.Reason("never_began", f"it was not begun: {outcome.message}")
+    reason = because("never_began", message=outcome.message)
     return e.TaskInterrupted(task=spec.name, attempt=task.attempt, reason=reason)
 
 

@@ -65,6 +65,7 @@ OF_TASKS: Final[Mapping[str, Why]] = {
     "interrupted.task": Why("flowd stopped while it ran", _GO_ON),
     "interrupted.uncertain": Why("it was interrupted after it had begun, and it is not idempotent", _ANSWER),
     "cancelled.uncertain": Why("it was cancelled after it had begun, and it is not idempotent", _ANSWER),
+    "never_began": Why("it was not begun: {message}", _GO_ON),
     "owner_died": Why("the process that ran it died", _GO_ON),
     "owner_died.uncertain": Why("the process that ran it died after it had begun, and it is not idempotent", _ANSWER),
     "resolved": Why("resolved as {verdict}", _SHOW),
