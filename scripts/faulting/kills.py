@@ -74,6 +74,7 @@ class History:
         self.once: list[str] = []
         self.dead: list[Dead] = []
         self.commands: list[str] = []
+        self.cut_off: tuple[str, ...] = ()
         self._prepare()
 
     def _prepare(self) -> None:
@@ -153,8 +154,9 @@ class History:
         self.commands.append(f"{command.life}: {command}; {end}")
         command.check_stderr()
         self._look(command)
-        if not killed:
+        if not killed and not self._answered_before(command):
             self._check_code(command, stopped=fault is not None and fault.mode == "stop")
+        self.cut_off = tuple(words[:3]) if killed else ()
 
     def _await(self, command: Command, fault: Fault) -> None:
         rows = len(self.rows) + fault.nth
@@ -218,6 +220,15 @@ class History:
         expected = 0 if "--no-run" in command.words else state.get("exit_code")
         if code != expected:
             raise Broken(f"`{command}` ended with {code}; the run is {self.now.state}: {command.said()}")
+
+    def _answered_before(self, command: Command) -> bool:
+        """Whether an answer was refused since the one before it, of which only a new owner could tell, stands.
+
+        The command that gave that one was killed when it had written it down and nobody had been told; what
+        is not yet known to be on disk is shown to nobody.
+        """
+        again = command.words[0] == "resolve" and tuple(command.words[:3]) == self.cut_off
+        return again and command.process.returncode == 2 and "nothing to resolve" in command.said()
 
     def _check_dead(self) -> None:
         now = time.monotonic()
