@@ -9,29 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from heapq import heappop, heappush
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 """What names a candidate: the engine uses (run id, task)."""
 
 _SLACK = 1 + 1e-9  # ten tenths are one, whatever floats make of it
 
-Urgency = tuple[float, float, int]
-"""Least first: minus priority, minus rank, then order of arrival, so that ties are stable."""
 
+class Candidate(NamedTuple, Generic[Key]):
+    """Something that would like to start, with the weight it puts on each limit.
 
-class Candidate(Generic[Key]):
-    """Something that would like to start, with the weight it puts on each limit."""
+    A tuple, since tuples compare fastest: the least is the most urgent, no two have one `arrival`,
+    and so nothing behind it is ever compared.
+    """
 
-    __slots__ = ("key", "urgency", "uses")
-
-    def __init__(self, key: Key, urgency: Urgency, uses: Mapping[Hashable, float]) -> None:
-        self.key = key
-        self.urgency = urgency
-        self.uses = uses
-
-    def __lt__(self, other: Candidate[Key]) -> bool:
-        return self.urgency < other.urgency
+    minus_priority: float
+    minus_rank: float
+    arrival: int
+    key: Key
+    uses: Mapping[Hashable, float]
 
 
 class Admission(Generic[Key]):
@@ -47,13 +44,13 @@ class Admission(Generic[Key]):
         self._open: list[Candidate[Key]] = []
         self._parked: dict[Hashable, list[Candidate[Key]]] = {}
         self._stirred: set[Hashable] = set()
-        self._holders: dict[Hashable, dict[Candidate[Key], float]] = {}
+        self._holders: dict[Hashable, dict[int, tuple[Key, float]]] = {}  # by arrival
         self._arrivals = 0
 
     def offer(self, key: Key, *, priority: float, rank: float, uses: Mapping[Hashable, float]) -> None:
-        """Let `key` compete for a start."""
+        """Let `key` compete for a start; among equals the first to arrive goes first."""
         self._arrivals += 1
-        heappush(self._open, Candidate(key, (-priority, -rank, self._arrivals), uses))
+        heappush(self._open, Candidate(-priority, -rank, self._arrivals, key, uses))
 
     def take(self) -> Candidate[Key] | None:
         """The most urgent candidate that fits, which from now on holds what it uses; else None."""
@@ -62,7 +59,8 @@ class Admission(Generic[Key]):
             blocking = self._blocking(candidate)
             if blocking is None:
                 for limit, weight in candidate.uses.items():
-                    self._holders.setdefault(limit, {})[candidate] = min(weight, self.capacity.get(limit, weight))
+                    held = min(weight, self.capacity.get(limit, weight))
+                    self._holders.setdefault(limit, {})[candidate.arrival] = (candidate.key, held)
                 return candidate
             heappush(self._parked.setdefault(blocking, []), candidate)
             if heap is self._parked[blocking]:
@@ -72,7 +70,7 @@ class Admission(Generic[Key]):
     def release(self, candidate: Candidate[Key]) -> None:
         """What was taken has ended and holds nothing any more."""
         for limit in candidate.uses:
-            self._holders.get(limit, {}).pop(candidate, None)
+            self._holders.get(limit, {}).pop(candidate.arrival, None)
             if self._parked.get(limit):
                 self._stirred.add(limit)
 
@@ -94,11 +92,11 @@ class Admission(Generic[Key]):
 
     def in_use(self, limit: Hashable) -> float:
         """How much of `limit` is held: the sum over its holders."""
-        return sum(self._holders.get(limit, {}).values())
+        return sum(weight for _, weight in self._holders.get(limit, {}).values())
 
     def holders(self, limit: Hashable) -> list[tuple[Key, float]]:
         """Who holds how much of `limit`; one that was abandoned and begun again holds it twice."""
-        return [(candidate.key, weight) for candidate, weight in self._holders.get(limit, {}).items()]
+        return list(self._holders.get(limit, {}).values())
 
     def waiters(self, limit: Hashable) -> list[tuple[Key, float]]:
         """Who waits for how much of `limit`, the next one first."""

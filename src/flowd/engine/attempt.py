@@ -7,9 +7,11 @@ own end: the journal then shows an attempt without an end, which recovery knows 
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import anyio.to_thread
@@ -17,7 +19,6 @@ import anyio.to_thread
 from flowd.core.errors import FlowdError, StorageFailing, cause, is_of_storage
 from flowd.core.events import Artifact, Ending, Error, Reason
 from flowd.core.expressions import ExpressionError
-from flowd.core.spec import Call
 from flowd.core.stimuli import (
     Again,
     AttemptEnded,
@@ -33,7 +34,7 @@ from flowd.core.stimuli import (
 from flowd.engine import results, retrying
 from flowd.engine.channel import AttemptChannel
 from flowd.engine.files import Look, MissingOutput, collect, make_folders
-from flowd.engine.prepare import NO_BINDING, Prepared, ReadParams, referenced_results
+from flowd.engine.prepare import NO_BINDING, Prepared, ReadParams
 from flowd.ports.executor import Abandoned, NoRoom, Work
 
 if TYPE_CHECKING:
@@ -59,13 +60,13 @@ class Attempt:
         "channel",
     )
 
-    def __init__(self, driver: Driver, number: int) -> None:
+    def __init__(self, driver: Driver, number: int, scope: anyio.CancelScope) -> None:
         self._driver = driver
         self._number = number
         self._spec = driver.run.shape.specs[number]
-        self._scope = anyio.CancelScope()
+        self._scope = scope
         self._parts: dict[str, str] = {}
-        self._before: list[Look | None] = []
+        self._before: Sequence[Look | None] = ()
         self._prepared: Prepared | None = None
         self._work: Work | None = None
         self._stopped_at = 0.0
@@ -84,32 +85,35 @@ class Attempt:
         if self._work is not None:
             self._work.grace = min(self._work.grace, within)
 
-    async def perform(self) -> None:
-        """Carry the attempt out and tell the driver; ends early if the task is fresh or cannot begin."""
-        abandoned: Abandoned | None = None
-        failing: StorageFailing | None = None
-        report: AttemptEnded | None = None
-        with self._scope:
+    async def perform(self) -> Awaitable[object] | None:
+        """Carry the attempt out and tell the driver; ends early if the task is fresh or cannot begin.
+
+        What it returns is to be awaited outside of the scope: the end of what could not be stopped.
+        """
+        try:
             work = await self._begin()
             if work is None:
-                return
-            try:
-                report = await self._execute(work)
-            except Abandoned as error:
-                abandoned = error
-                report = AttemptEnded(self._spec.name, work.attempt, LeftRunning(message=str(error)))
-            except NoRoom as error:
-                failing = StorageFailing(str(error))
-                report = AttemptEnded(self._spec.name, work.attempt, NeverBegan(message=str(error)))
-        if report is None:
+                return None
+            report = await self._execute(work)
+        except (asyncio.CancelledError, BaseExceptionGroup):  # a group: the task's own children went with it
+            if self.cause is None:
+                raise
             if self._work is None:
-                return  # stopped before it started: what stopped it has said what becomes of the task
-            report = AttemptEnded(self._spec.name, self._work.attempt, *self._cut_short())
+                return None  # stopped before it started: what stopped it has said what becomes of the task
+            report = self._report(*self._cut_short())
+        except Abandoned as error:
+            message = LeftRunning(message=str(error))
+            self._driver.ended(self._number, self._report(message), goes_on=error.finished is not None)
+            return cast("Awaitable[object] | None", error.finished)
+        except NoRoom as error:
+            self._driver.ended(self._number, self._report(NeverBegan(message=str(error))))
+            raise StorageFailing(str(error)) from error
         self._driver.ended(self._number, report)
-        if failing is not None:
-            raise failing
-        if abandoned is not None and abandoned.finished is not None:
-            await abandoned.finished  # its limits stay taken until the thread has really returned
+        return None
+
+    def _report(self, outcome: Outcome, again: Again | None = None) -> AttemptEnded:
+        assert self._work is not None
+        return AttemptEnded(self._spec.name, self._work.attempt, outcome, again)
 
     # --- before it starts ----------------------------------------------------------------------
 
@@ -198,7 +202,7 @@ class Attempt:
         finally:
             if timer is not None:
                 timer.cancel()
-        return AttemptEnded(spec.name, work.attempt, outcome, again)
+        return self._report(outcome, again)
 
     async def _outcome(self, work: Work, value: object) -> Outcome:
         driver, spec, channel = self._driver, self._spec, self.channel
@@ -276,10 +280,3 @@ class Attempt:
 
     async def _in_thread(self, call: Any, *arguments: Any) -> Any:
         return await anyio.to_thread.run_sync(call, *arguments, limiter=self._driver.services.threads)
-
-
-def references(spec: Any) -> set[str]:
-    """The tasks whose results a task's expressions refer to."""
-    if isinstance(spec.action, Call) and not (spec.with_ or spec.env or spec.inputs or spec.outputs):
-        return set()
-    return referenced_results(spec)

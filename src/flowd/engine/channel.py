@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import threading
 from collections.abc import Callable, Mapping
@@ -20,7 +19,7 @@ class AttemptChannel:
     An attempt that was abandoned may speak after its loop is gone: nobody listens then.
     """
 
-    __slots__ = ("_attempt", "_loop", "_now", "_stream", "_task", "_thread", "ending", "metrics", "said")
+    __slots__ = ("_attempt", "_now", "_stream", "_task", "ending", "metrics", "said")
 
     def __init__(self, stream: Stream, task: str, attempt: int, now: Callable[[], datetime]) -> None:
         self.metrics: dict[str, float] = {}
@@ -30,8 +29,6 @@ class AttemptChannel:
         self._task = task
         self._attempt = attempt
         self._now = now
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
 
     def log(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
         """A line for people, with its fields."""
@@ -57,7 +54,7 @@ class AttemptChannel:
     def _pass_on(self, kind: str, fields: Mapping[str, Any]) -> None:
         run = self._stream.run_id
         signal = Signal(run=run, task=self._task, attempt=self._attempt, at=self._now(), kind=kind, fields=fields)
-        if threading.get_ident() == self._thread:
+        if threading.get_ident() == self._stream.thread:
             self._stream.signal(signal)
-        elif not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._stream.signal, signal)
+        elif not self._stream.loop.is_closed():
+            self._stream.loop.call_soon_threadsafe(self._stream.signal, signal)

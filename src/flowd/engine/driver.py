@@ -7,7 +7,7 @@ ends it at once: the run is then recovered from its journal, never patched in me
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Awaitable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -22,10 +22,10 @@ from flowd.core.rank import critical_path, learned
 from flowd.core.spec import TaskSpec
 from flowd.core.stimuli import AttemptEnded, CancelAsked, DeadlineReached, PauseAsked, Stimulus
 from flowd.engine import results
-from flowd.engine.attempt import Attempt, references
+from flowd.engine.attempt import Attempt
 from flowd.engine.entering import Entry
 from flowd.engine.files import Files
-from flowd.engine.prepare import NO_BINDING
+from flowd.engine.prepare import NO_BINDING, is_plain, referenced_results
 from flowd.engine.resolving import reconcile
 from flowd.engine.services import Services
 from flowd.engine.stream import Stream
@@ -33,6 +33,7 @@ from flowd.engine.survey import Standing, Survey
 from flowd.engine.timers import Timer
 
 RUN_LIMIT = "max_concurrency"
+_NO_VALUES: Mapping[str, Any] = {}
 
 
 class Driver:
@@ -57,7 +58,6 @@ class Driver:
         self._still = anyio.Event()
         self._heard = anyio.Event()
         self._waits: dict[int, Timer] = {}
-        self._references: dict[str, list[str]] = {}
         self.survey = Survey(
             self.run, Files(self.program.folder), self._checkpoints, function_file=self.program.function_file
         )
@@ -142,25 +142,28 @@ class Driver:
 
     # --- what the driver is told -------------------------------------------------------------------
 
-    def tell(self, stimulus: Stimulus) -> None:
-        """Something has happened: decide what follows, record it, and act on it."""
+    def tell(self, stimulus: Stimulus, *, hands: int = 0) -> None:
+        """Something has happened: decide what follows, record it, and act on it.
+
+        `hands` workers look for work by themselves as soon as this returns.
+        """
         if self._queued is not None:
             self._queued.append(stimulus)
             return
         if self.failure is None:
             now = self.now()
             self._emit(decide(self.run, stimulus, now), now)
-        self._go_on()
+        self._go_on(hands)
 
     def started(self, number: int, reason: e.Reason | None, parts: Mapping[str, str]) -> None:
         """An attempt is about to begin; `parts` is its fingerprint."""
         now = self.now()
         self._emit([start(self.run, self.run.shape.specs[number].name, now, reason, parts)], now)
 
-    def ended(self, number: int, report: AttemptEnded) -> None:
-        """An attempt has ended: it is no longer among the living."""
+    def ended(self, number: int, report: AttemptEnded, *, goes_on: bool = False) -> None:
+        """An attempt has ended: it is no longer among the living. `goes_on`: what it did holds its worker still."""
         self.attempts.pop(number, None)
-        self.tell(report)
+        self.tell(report, hands=0 if goes_on else 1)
 
     def cancel(self, reason: str, by: str, *, within: timedelta | None = None) -> None:
         """Stop the run for good; `within` bounds the grace of each task."""
@@ -190,13 +193,17 @@ class Driver:
 
     # --- acting --------------------------------------------------------------------------------------
 
-    async def perform(self, number: int) -> None:
-        """Carry out one attempt of a task that was admitted, if it may still start."""
+    async def perform(self, number: int, scope: anyio.CancelScope) -> Awaitable[object] | None:
+        """Carry out one attempt of a task that was admitted, if it may still start; `scope` is what stops it.
+
+        Returns what has to be awaited outside of the scope before what the task uses is free.
+        """
+        left_running: Awaitable[object] | None = None
         self._offered.discard(number)
         if self.failure is None and self.run.may_start(number):
-            attempt = self.attempts[number] = Attempt(self, number)
+            attempt = self.attempts[number] = Attempt(self, number, scope)
             try:
-                await attempt.perform()
+                left_running = await attempt.perform()
             except Exception as error:  # noqa: BLE001  # a defect or a dead disk ends this run, never the engine
                 self.fail(error)
             finally:
@@ -204,13 +211,12 @@ class Driver:
                     del self.attempts[number]
         if not self.attempts:
             self._go_on()
+        return left_running
 
-    def uses(self, number: int) -> Mapping[Hashable, float]:
+    def uses(self, number: int) -> Mapping[Any, float]:
         """What a task holds of the limits while it runs."""
-        uses: dict[Hashable, float] = dict(self.run.shape.specs[number].uses.items())
-        if self.run.spec.max_concurrency is not None:
-            uses[self.run.id, RUN_LIMIT] = 1.0
-        return uses
+        own: Mapping[Any, float] = self.run.shape.specs[number].uses
+        return own if self.run.spec.max_concurrency is None else {**own, (self.run.id, RUN_LIMIT): 1.0}
 
     def _emit(self, events: list[e.AnyEvent], now: datetime) -> None:
         try:
@@ -226,7 +232,7 @@ class Driver:
             elif isinstance(event, e.RunDeadlinePassed):
                 self._stop_attempts("deadline")
 
-    def _go_on(self) -> None:
+    def _go_on(self, hands: int = 0) -> None:
         """Offer what has become startable; notice when nothing can go on by itself."""
         run = self.run
         if self.failure is not None and not self.attempts:
@@ -240,8 +246,8 @@ class Driver:
                     self._offer(number)
                 else:
                     self._wait_for_retry(number, retry_at)
-            if ready:
-                self.services.wake(len(ready))
+            if len(ready) > hands:
+                self.services.wake(len(ready) - hands)
         if self.attempts:
             return
         if run.state != s.RUN_RUNNING or not (self._offered or any(task.state == s.RETRYING for task in run.tasks)):
@@ -289,11 +295,10 @@ class Driver:
         """The moment, by the engine's clock."""
         return self.services.adapters.clock.now()
 
-    async def values(self, spec: TaskSpec) -> dict[str, Any]:
+    async def values(self, spec: TaskSpec) -> Mapping[str, Any]:
         """The results that a task takes as arguments or refers to in expressions, by task."""
-        names = self._references.get(spec.name)
-        if names is None:
-            binding = self.program.bindings.get(spec.name, NO_BINDING)
-            wanted = references(spec) | set(binding.result_parameters)
-            names = self._references[spec.name] = sorted(wanted & self.run.shape.index.keys())
+        taken = self.program.bindings.get(spec.name, NO_BINDING).result_parameters
+        if not taken and is_plain(spec):
+            return _NO_VALUES
+        names = sorted(referenced_results(spec).union(taken) & self.run.shape.index.keys())
         return {name: await results.load(self.run.task(name).result, self.services.adapters.results) for name in names}

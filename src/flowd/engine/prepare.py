@@ -28,6 +28,11 @@ _NO_PARAMS: dict[str, Any] = {}
 NO_BINDING = Binding(wants_ctx=False, result_parameters=())
 
 
+def is_plain(task: TaskSpec) -> bool:
+    """Whether nothing that is written in a task holds an expression."""
+    return isinstance(task.action, Call) and not (task.with_ or task.inputs or task.outputs or task.env)
+
+
 class Prepared(msgspec.Struct, kw_only=True, eq=False, gc=False):
     """A task with its expressions resolved, paths as written (for the fingerprint) and absolute."""
 
@@ -66,8 +71,7 @@ class Resolver:
 
     def _is_plain(self, task: TaskSpec) -> bool:
         """Whether there is nothing in a task to resolve: a scope for it would be made in vain."""
-        texts = task.with_ or task.inputs or task.outputs or task.env or self._run.spec.env
-        return not texts and isinstance(task.action, Call)
+        return not self._run.spec.env and is_plain(task)
 
     def outputs(self, task: TaskSpec) -> tuple[tuple[Output, str], ...]:
         """The outputs that are known without any other task; ExpressionError where one is not."""
@@ -89,35 +93,39 @@ class Resolver:
         binding: Binding = NO_BINDING,
     ) -> Work:
         """The attempt's work, with absolute paths. ExpressionError where something does not resolve."""
-        place = self._absolute
-        scope = {} if self._is_plain(task) else self._scope(values, place)
-        inputs = [self._files.path(path) for written in prepared.inputs for path in self._files.matches(written)]
-        outputs = [self._files.path(path) for _, path in prepared.outputs]
-        scope["inputs"], scope["outputs"] = [str(path) for path in inputs], [str(path) for path in outputs]
-        env = self._env(task, scope)
+        folder = self._files.folder
         work = Work(
             run_id=self._run.id,
             task=task,
             attempt=attempt,
-            folder=self._files.folder,
-            cwd=self._files.path(task.cwd) if task.cwd else self._files.folder,
+            folder=folder,
+            cwd=self._files.path(task.cwd) if task.cwd else folder,
             run_folder=run_folder,
-            env=env,
-            params=ReadParams(self._params(place)) if binding.wants_ctx else _NO_PARAMS,
-            inputs=tuple(inputs),
-            outputs=tuple(outputs),
+            params=ReadParams(self._params(self._absolute)) if binding.wants_ctx else _NO_PARAMS,
             grace=task.grace,
+            function=function,
+            wants_ctx=binding.wants_ctx,
         )
+        if not self._is_plain(task):
+            self._resolve(work, prepared, self._scope(values, self._absolute))
+        if isinstance(task.action, Call) and binding.result_parameters:
+            taken = {name: values.get(name) for name in binding.result_parameters}
+            work.arguments = {**taken, **work.arguments}
+        return work
+
+    def _resolve(self, work: Work, prepared: Prepared, scope: dict[str, Any]) -> None:
+        """Put everything into `work` that is written in its task, with absolute paths."""
+        task, path = work.task, self._files.path
+        work.inputs = tuple(path(name) for written in prepared.inputs for name in self._files.matches(written))
+        work.outputs = tuple(path(written) for _, written in prepared.outputs)
+        scope["inputs"], scope["outputs"] = [str(each) for each in work.inputs], [str(each) for each in work.outputs]
+        work.env = self._env(task, scope)
         if isinstance(task.action, Call):
-            work.function, work.wants_ctx = function, binding.wants_ctx
-            arguments = render_value(task.with_, scope)
-            arguments |= {name: values.get(name) for name in binding.result_parameters if name not in arguments}
-            work.arguments = arguments
+            work.arguments = render_value(task.with_, scope)
         else:
             action = self._action(task, scope)
             work.argv = (*_SHELLS[task.shell], action) if isinstance(action, str) else tuple(action)
-            work.env = {**env, **self._reserved(work)}
-        return work
+            work.env = {**work.env, **self._reserved(work)}
 
     def question(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
@@ -22,11 +24,13 @@ class Stream:
     """Numbers what was decided, hands it to the writer, and publishes what is durable.
 
     `applied` is the last number given, `published` the last that followers have seen: they
-    never see an event that a crash could take back.
+    never see an event that a crash could take back. It belongs to `thread`, in which `loop` runs.
     """
 
     def __init__(self, run_id: str, writer: Writer, applied: int, followers: Sequence[Follower]) -> None:
         self.run_id = run_id
+        self.loop = asyncio.get_running_loop()
+        self.thread = threading.get_ident()
         self.applied = applied
         self.published = applied
         self._writer = writer

@@ -1,29 +1,30 @@
 """The fixed set of tasks that carry attempts out: each takes the next that may start, again and again.
 
-This is the cheap shape: no child task per attempt, and a successor goes on in the task that
-freed it. An attempt's own context variables are its executor's affair, so none leak from one
-attempt into the next.
+This is the cheap shape: no child task per attempt, no cancel scope per attempt, and a successor
+goes on in the task that freed it. An attempt's own context variables are its executor's affair,
+so none leak from one attempt into the next.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
-from flowd.core.limits import Admission
+from flowd.core.limits import Admission, Candidate
 
 if TYPE_CHECKING:
     from flowd.engine.driver import Driver
 
 
-TURN_S = 0.005
-"""How long attempts that never wait may hold the loop before others have a turn, in seconds."""
+TURN_S, TURN = 0.005, 128
+"""How long, and for how many, attempts that never wait may hold the loop before others have a turn (in seconds)."""
 
 
 class Workers:
@@ -34,6 +35,8 @@ class Workers:
     ) -> None:
         self._monotonic = monotonic
         self._turn_began = monotonic()
+        self._turn_ending = False
+        self._in_turn = 0
         self._group = group
         self._admission = admission
         self._most = most
@@ -56,8 +59,21 @@ class Workers:
         self._group.start_soon(self._work, name="flowd attempt")
 
     async def _work(self) -> None:
-        """Take, perform, release; rest when nothing fits."""
+        """Work for ever. A scope serves until an attempt in it is stopped: one for each attempt would cost 5 µs."""
         while True:
+            with anyio.CancelScope() as scope:
+                candidate, left_running = await self._until_stopped(scope)
+            try:
+                if left_running is not None:
+                    await left_running  # its limits stay taken until it has really ended
+            finally:
+                self._release(candidate)
+
+    async def _until_stopped(self, scope: anyio.CancelScope) -> tuple[Candidate[Hashable], Awaitable[object] | None]:
+        """Take, perform, release; rest when nothing fits. Ends with what was stopped and is still to be released."""
+        while True:
+            while self._turn_is_over():
+                await anyio.lowlevel.checkpoint()
             candidate = self._admission.take()
             if candidate is None:
                 rest = anyio.Event()
@@ -67,12 +83,31 @@ class Workers:
             key: Any = candidate.key
             driver: Driver = key[0]
             try:
-                await driver.perform(key[1])
-            finally:
-                if candidate.uses:
-                    self._admission.release(candidate)
-                    self.wake(1)
-            # Attempts that never wait would hold the loop for a whole fan-out: nothing else could get in.
-            if self._monotonic() - self._turn_began > TURN_S:
-                await anyio.lowlevel.checkpoint()
-                self._turn_began = self._monotonic()
+                left_running = await driver.perform(key[1], scope)
+            except BaseException:
+                self._release(candidate)
+                raise
+            if scope.cancel_called or left_running is not None:
+                return candidate, left_running
+            self._release(candidate)
+
+    def _turn_is_over(self) -> bool:
+        """Whether others have to be let in: attempts that never wait would hold the loop for a whole fan-out.
+
+        A turn is that of all workers together, and the next begins when the loop has gone round.
+        """
+        if self._in_turn < TURN and self._monotonic() - self._turn_began <= TURN_S:
+            self._in_turn += 1
+            return False
+        if not self._turn_ending:
+            self._turn_ending = True
+            asyncio.get_running_loop().call_soon(self._begin_turn)
+        return True
+
+    def _begin_turn(self) -> None:
+        self._turn_began, self._in_turn, self._turn_ending = self._monotonic(), 0, False
+
+    def _release(self, candidate: Candidate[Hashable]) -> None:
+        if candidate.uses:
+            self._admission.release(candidate)
+            self.wake(1)
