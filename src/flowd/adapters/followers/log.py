@@ -39,6 +39,7 @@ _WARNINGS: Final = (
 _ERRORS: Final = (e.RunDeadlinePassed, e.TaskFailed, e.TaskTimedOut, e.TaskAbandoned)
 _TASK_IN_PATH: Final = re.compile(r"\{\{\s*task\s*\}\}")
 _PLAIN: Final = frozenset({str, int, float, bool, dict})
+_NO_TIME: Final = timedelta(0)
 _QUIET: Final = frozenset({"event", "task", "parts", "spec", "owner"})  # for programs, or said in another way
 
 
@@ -64,10 +65,12 @@ def append_to(path: str, *, private: bool = False) -> Callable[[Lines], None]:
     """
     mode = 0o600 if private else 0o666
 
+    one = _TASK_IN_PATH.search(path) is None
+
     def write(lines: Lines) -> None:
         by_path: dict[str, list[str]] = {}
         for task, line in lines:
-            by_path.setdefault(_TASK_IN_PATH.sub(task or "run", path), []).append(line)
+            by_path.setdefault(path if one else _TASK_IN_PATH.sub(task or "run", path), []).append(line)
         for name, some in by_path.items():
             place = Path(name)
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -100,8 +103,7 @@ class LogFollower:
 
     async def record(self, envelopes: Sequence[e.Envelope]) -> None:
         """Write durable events down, in order."""
-        facts = [(self._level(envelope.event), self._facts(envelope)) for envelope in envelopes]
-        self._write([(level, fields) for level, fields in facts], of_events=True)
+        self._write([self._facts(envelope) for envelope in envelopes], of_events=True)
 
     def signal(self, signal: Signal) -> None:
         """Write what a task logs, at once."""
@@ -111,17 +113,15 @@ class LogFollower:
         level = str(said.pop("level", "info"))
         place = {"run": signal.run, "task": signal.task, "attempt": signal.attempt}
         head = {"timestamp": _moment(signal.at), "level": level, "event": str(said.pop("event", ""))}
-        self._write([(level, head | place | {k: v for k, v in said.items() if k not in place})], of_events=False)
+        self._write([head | place | {k: v for k, v in said.items() if k not in place}], of_events=False)
 
-    def _write(self, facts: Sequence[tuple[str, dict[str, Any]]], *, of_events: bool) -> None:
+    def _write(self, facts: Sequence[dict[str, Any]], *, of_events: bool) -> None:
         for target in list(self._sinks):
             sink, render, least = target
             if of_events and not sink.events:
                 continue
             lines = [
-                (str(fields.get("task", "")), render(dict(fields)))
-                for level, fields in facts
-                if LEVELS.get(level, 20) >= least
+                (fields.get("task", ""), render(fields)) for fields in facts if LEVELS.get(fields["level"], 20) >= least
             ]
             if not lines:
                 continue
@@ -131,17 +131,12 @@ class LogFollower:
                 self._sinks.remove(target)
                 self._report(f"log lines go to {sink.name} no more: {type(error).__name__}: {error}")
 
-    @staticmethod
-    def _level(event: e.Event) -> str:
-        failed = isinstance(event, e.RunFinished) and event.state == "failed"
-        return "error" if failed else _said_of(type(event)).level
-
     def _facts(self, envelope: e.Envelope) -> dict[str, Any]:
         event = envelope.event
         said = _said_of(type(event))
         fields: dict[str, Any] = {
             "timestamp": self._stamp(envelope.at),
-            "level": self._level(event),
+            "level": said.level,
             "event": said.name,
             "run": envelope.run,
         }
@@ -150,7 +145,7 @@ class LogFollower:
             fields["task"] = task
         for name in said.fields:
             value = getattr(event, name)
-            if value or isinstance(value, timedelta):  # what says nothing is left out
+            if value or value == _NO_TIME:  # what says nothing is left out
                 _put(fields, name, value)
         since = self._since(event, task, envelope.at)
         if since is not None:
@@ -158,6 +153,8 @@ class LogFollower:
         if isinstance(event, e.RunStarted):
             chosen = set(event.tasks)
             fields["order"] = [name for name in self._order if not chosen or name in chosen]
+        elif isinstance(event, e.RunFinished) and event.state == "failed":
+            fields["level"] = "error"
         return fields
 
     def _stamp(self, at: datetime) -> str:
@@ -199,12 +196,12 @@ def _put(fields: dict[str, Any], name: str, value: Any) -> None:
     """Add one of an event's own fields as people search for it."""
     if type(value) in _PLAIN:
         fields[name] = value
+    elif isinstance(value, e.Reason):
+        fields["reason"], fields["code"] = value.sentence, value.code
     elif isinstance(value, e.Error):
         fields |= _of_error(value)
     elif isinstance(value, e.Ending):
         fields |= _of_ending(value)
-    elif isinstance(value, e.Reason):
-        fields["reason"], fields["code"] = value.sentence, value.code
     elif isinstance(value, e.Stored):
         if isinstance(value.inline, msgspec.Raw) and len(bytes(value.inline)) <= 1000:
             fields["result"] = msgspec.json.decode(value.inline)
@@ -248,15 +245,16 @@ def _renderer(sink: Sink) -> Callable[[dict[str, Any]], str]:
     render: Any
     if sink.form == "json":
         render = structlog.processors.JSONRenderer(serializer=_to_json)
-    else:
-        render = structlog.dev.ConsoleRenderer(
-            colors=sink.colour, pad_event_to=0, sort_keys=False, repr_native_str=False
-        )
-    return lambda fields: str(render(None, str(fields["level"]), fields))
+        return lambda fields: str(render(None, "", fields))
+    render = structlog.dev.ConsoleRenderer(colors=sink.colour, pad_event_to=0, sort_keys=False, repr_native_str=False)
+    return lambda fields: str(render(None, "", dict(fields)))  # it takes out of them what it shows first
+
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 def _to_json(fields: Mapping[str, Any], **_options: Any) -> str:
-    return msgspec.json.encode(fields, enc_hook=str).decode()
+    return _encode(fields).decode()
 
 
 def _structlog() -> ModuleType:
