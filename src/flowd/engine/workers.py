@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from flowd.core.limits import Admission, Candidate
@@ -73,7 +72,7 @@ class Workers:
         """Take, perform, release; rest when nothing fits. Ends with what was stopped and is still to be released."""
         while True:
             while self._turn_is_over():
-                await anyio.lowlevel.checkpoint()
+                await asyncio.sleep(0)
             candidate = self._admission.take()
             if candidate is None:
                 rest = anyio.Event()

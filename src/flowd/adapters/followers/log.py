@@ -40,6 +40,8 @@ _ERRORS: Final = (e.RunDeadlinePassed, e.TaskFailed, e.TaskTimedOut, e.TaskAband
 _TASK_IN_PATH: Final = re.compile(r"\{\{\s*task\s*\}\}")
 _PLAIN: Final = frozenset({str, int, float, bool, dict})
 _NO_TIME: Final = timedelta(0)
+
+_encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 _QUIET: Final = frozenset({"event", "task", "parts", "spec", "owner"})  # for programs, or said in another way
 
 
@@ -234,7 +236,9 @@ def _warn(text: str) -> None:
 
 
 def _moment(at: datetime) -> str:
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """RFC 3339 in UTC, to the millisecond. From the encoder's text, since `isoformat` takes three times as long."""
+    text = _encode(at).decode()
+    return f"{text[1:24]}Z" if at.microsecond else f"{text[1:20]}.000Z"
 
 
 # --- rendering -------------------------------------------------------------------------------------
@@ -248,9 +252,6 @@ def _renderer(sink: Sink) -> Callable[[dict[str, Any]], str]:
         return lambda fields: str(render(None, "", fields))
     render = structlog.dev.ConsoleRenderer(colors=sink.colour, pad_event_to=0, sort_keys=False, repr_native_str=False)
     return lambda fields: str(render(None, "", dict(fields)))  # it takes out of them what it shows first
-
-
-_encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 def _to_json(fields: Mapping[str, Any], **_options: Any) -> str:
