@@ -71,8 +71,8 @@ class Workers:
     async def _until_stopped(self, scope: anyio.CancelScope) -> tuple[Candidate[Hashable], Awaitable[object] | None]:
         """Take, perform, release; rest when nothing fits. Ends with what was stopped and is still to be released."""
         while True:
-            while self._turn_is_over():
-                await asyncio.sleep(0)  # noqa: ASYNC110  # no poll: a turn for everyone else
+            while self._turn_is_over():  # noqa: ASYNC110  # no poll: a turn for everyone else
+                await asyncio.sleep(0)
             candidate = self._admission.take()
             if candidate is None:
                 rest = anyio.Event()
