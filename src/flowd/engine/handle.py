@@ -189,6 +189,12 @@ class Run:
             state.apply(envelope.event, envelope.at)
         return state
 
+    async def _folder(self) -> Path:
+        """The pipeline's folder, below which its outputs are."""
+        if self._driver is not None:
+            return self._driver.program.folder
+        return Path((await self._adapters.journal.definition(self.id)).folder)
+
     def _document(self, state: RunState) -> dict[str, Any]:
         folder = self._adapters.run_folder(self.id)
         return run_document(
@@ -199,14 +205,13 @@ class Run:
         )
 
     async def _result(self, state: RunState) -> Result:
-        definition = await self._adapters.journal.definition(self.id)
-        folder = Path(definition.folder)
+        folder = await self._folder()
         tasks = {}
         for spec, task in zip(state.shape.specs, state.tasks, strict=True):
             tasks[spec.name] = TaskResult(
                 state=task.state,
                 attempts=task.attempt,
-                result=await results.load(task.result, self._adapters.results),
+                result=task.result and await results.load(task.result, self._adapters.results),
                 metrics=task.metrics,
                 outputs=tuple(folder / artifact.path for artifact in task.outputs),
                 error=task.error,
