@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from flowd.authoring.resolve import Binding, parameters_of
+from flowd.authoring.binding import Binding
 from flowd.core import states as s
 from flowd.core.commands import parse_command, render_argv
 from flowd.core.expressions import references_of, render_value
@@ -132,6 +132,8 @@ class Resolver:
         """The work of asking a task's `reconcile` about an attempt: as the attempt's, with another function."""
         prepared = self.written(task, values)
         work = self.work(task, prepared, values, attempt=attempt, run_folder=run_folder, function=None)
+        from flowd.authoring.resolve import parameters_of
+
         taken = parameters_of(function)
         work.argv, work.function, work.wants_ctx = (), function, binding.wants_ctx
         work.params = ReadParams(self._params(self._absolute))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from flowd.authoring.binding import Binding, reconcile_key
 from flowd.authoring.pipeline import Pipeline
-from flowd.authoring.resolve import Binding, bind, bind_reconcile, reconcile_key, resolve_call
 from flowd.core.errors import BadRequest
 from flowd.core.spec import Call, Definition, TaskSpec
 from flowd.engine.retrying import Strategies
@@ -46,6 +45,8 @@ class Program:
         function = self.functions.get(task)
         if function is None:
             return None
+        import inspect
+
         try:
             found = inspect.getsourcefile(inspect.unwrap(function))
         except TypeError:
@@ -66,6 +67,8 @@ def from_definition(definition: Definition) -> Program:
 
     Raises BadRequest where they cannot be.
     """
+    from flowd.authoring.resolve import bind, bind_reconcile
+
     functions: dict[str, Callable[..., Any]] = {}
     bindings: dict[str, Binding] = {}
     for task in definition.spec.tasks:
@@ -85,4 +88,6 @@ def _imported(definition: Definition, task: TaskSpec, call: Call) -> Callable[..
             f"task {task.name} calls {call.module}:{call.function}, which lives only in the program that started the "
             "run; go on with engine.resume(run_id, pipeline) there, or move the function into a module"
         )
+    from flowd.authoring.resolve import resolve_call
+
     return resolve_call(Path(definition.folder), call.module, call.function)
