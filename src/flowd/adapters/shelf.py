@@ -42,3 +42,21 @@ class FileShelf:
 
     def _path(self, name: str) -> Path:
         return self._state_dir / "kept" / name
+
+
+class MemoryShelf:
+    """The same without a disk."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, bytes] = {}
+
+    def get(self, name: str) -> bytes | None:
+        """What was kept under this name."""
+        return self._kept.get(name)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Keep it."""
+        self._kept[name] = data
+
+    def write(self) -> None:
+        """It is kept already."""

@@ -39,7 +39,11 @@ class Shelf(Protocol):
         ...
 
     def put(self, name: str, data: bytes) -> None:
-        """Keep it, some time."""
+        """Have it kept by the next `write`."""
+        ...
+
+    def write(self) -> None:
+        """Keep what was put."""
         ...
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
+import os
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 
 from flowd.core import events as e
 from flowd.core.errors import BadPipeline, BadRequest, Problem
@@ -13,15 +14,10 @@ from flowd.core.limits import Admission
 from flowd.core.run import RunState
 from flowd.core.spec import PipelineSpec, TaskSpec, task_map
 from flowd.core.stimuli import FoundFresh
-from flowd.engine.files import Files
+from flowd.engine.files import Files, is_pattern
 from flowd.engine.prepare import Resolver, referenced_tasks
 from flowd.engine.program import Program
 from flowd.ports.stores import Checkpoint
-
-
-def files_of(program: Program) -> Files:
-    """The files of a program's folder."""
-    return Files(program.folder)
 
 
 def check_request(
@@ -31,6 +27,8 @@ def check_request(
     known = task_map(spec)
     for name in (*tasks, *force_tasks):
         if name not in known:
+            import difflib
+
             close = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(list(known)[:10])}"
             raise BadRequest(f"pipeline {spec.name} has no task {name}; {hint}")
@@ -92,20 +90,23 @@ def check_inputs(program: Program, first: e.RunStarted, now: datetime) -> None:
         return
     run = RunState("check", spec)
     run.apply(first, now)
-    files = files_of(program)
+    files = Files(program.folder)
     resolver = Resolver(run, files)
-    written = {files.path(ref.path) for task in spec.tasks for ref in task.outputs if "{{" not in ref.path}
-    around = {above for path in written for above in path.parents}
+    written = {files.place(ref.path) for task in spec.tasks for ref in task.outputs if "{{" not in ref.path}
+    around = {above for path in written for above in _folders_above(path)}
+    beside = {os.path.dirname(path) for path in written}
     problems = []
     for task in run.shape.specs:
         for number, path in enumerate(_inputs_known_now(resolver, task)):
-            place = files.path(path)
-            found = files.matches(path)
-            if place in around or not written.isdisjoint((place, *place.parents)):
+            place = files.place(path)
+            if place in written or place in around or not written.isdisjoint(_folders_above(place)):
                 continue
-            if (found and place.exists()) or (found and found != [path]):
+            if not is_pattern(path):
+                if os.path.exists(place):
+                    continue
+            elif (found := files.matches(path)) and (os.path.exists(place) or found != [path]):
                 continue
-            if found == [] and place.parent in {other.parent for other in written}:
+            elif not found and os.path.dirname(place) in beside:
                 continue  # a glob over a folder that a task writes into
             line, column = program.place(("tasks", task.name, "inputs", number)) or (None, None)
             problems.append(
@@ -121,6 +122,19 @@ def check_inputs(program: Program, first: e.RunStarted, now: datetime) -> None:
             )
     if problems:
         raise BadPipeline(problems)
+
+
+def _folders_above(path: str) -> tuple[str, ...]:
+    """The folders that hold a path, the nearest first."""
+    return _and_above(os.path.dirname(path))
+
+
+@lru_cache(maxsize=1_024)
+def _and_above(folder: str) -> tuple[str, ...]:
+    found = [folder]
+    while (above := os.path.dirname(found[-1])) != found[-1]:
+        found.append(above)
+    return tuple(found)
 
 
 def _inputs_known_now(resolver: Resolver, task: TaskSpec) -> tuple[str, ...]:

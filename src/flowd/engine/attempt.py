@@ -31,7 +31,8 @@ from flowd.core.stimuli import (
 )
 from flowd.engine import results, retrying
 from flowd.engine.channel import AttemptChannel
-from flowd.engine.files import Look, MissingOutput, collect, make_folders
+from flowd.engine.files import MissingOutput, collect, make_folders
+from flowd.engine.looks import Look
 from flowd.engine.prepare import NO_BINDING, Prepared, ReadParams, referenced_results
 from flowd.ports.executor import Abandoned, Work
 

@@ -24,12 +24,11 @@ from flowd.core.stimuli import AttemptEnded, CancelAsked, DeadlineReached, Pause
 from flowd.engine import results
 from flowd.engine.attempt import Attempt, references
 from flowd.engine.entering import Entry
-from flowd.engine.files import Files
 from flowd.engine.prepare import NO_BINDING
 from flowd.engine.resolving import reconcile
 from flowd.engine.services import Services
 from flowd.engine.stream import Stream
-from flowd.engine.survey import Standing, Survey
+from flowd.engine.survey import Standing, Survey, files_of
 from flowd.engine.timers import Timer
 
 RUN_LIMIT = "max_concurrency"
@@ -58,9 +57,8 @@ class Driver:
         self._heard = anyio.Event()
         self._waits: dict[int, Timer] = {}
         self._references: dict[str, list[str]] = {}
-        self.survey = Survey(
-            self.run, Files(self.program.folder), self._checkpoints, function_file=self.program.function_file
-        )
+        files = files_of(services.adapters, self.program)
+        self.survey = Survey(self.run, files, self._checkpoints, function_file=self.program.function_file)
 
     # --- the loop ----------------------------------------------------------------------------------
 

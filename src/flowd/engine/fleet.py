@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import partial
 
 import anyio
+import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from flowd.core.errors import BadRequest, StorageFailing
@@ -118,6 +119,7 @@ class Fleet:
                 await driver.drive()
                 group.cancel_scope.cancel()
             await checkpointing.merge(adapters, entry.program, entry.state)
+            await anyio.to_thread.run_sync(driver.survey.keep_looks, limiter=services.threads)
         except Exception as error:  # noqa: BLE001  # given to whoever waits for the run
             self._failures[run_id] = single(error)
         finally:

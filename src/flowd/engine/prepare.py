@@ -53,6 +53,8 @@ class Resolver:
         """Resolved with paths as they are written. ExpressionError where that is not possible."""
         if self._is_plain(task):
             return Prepared(inputs=(), outputs=(), with_={}, env={}, action=self._action(task, {}))
+        if self._is_literal(task):
+            return self._as_written(task)
         scope = self._scope(values, lambda path: path)
         inputs, outputs = self._paths(task, scope)
         scope["inputs"], scope["outputs"] = list(inputs), [path for _, path in outputs]
@@ -69,12 +71,35 @@ class Resolver:
         texts = task.with_ or task.inputs or task.outputs or task.env or self._run.spec.env
         return not texts and isinstance(task.action, Call)
 
+    def _is_literal(self, task: TaskSpec) -> bool:
+        """Whether no expression stands anywhere in a task."""
+        action = task.action
+        if not isinstance(action, Call) and "{{" in (action.text if action.text is not None else str(action.argv)):
+            return False
+        if any("{{" in ref.path for ref in task.inputs) or any("{{" in ref.path for ref in task.outputs):
+            return False
+        return not any(texts and "{{" in str(texts) for texts in (task.with_, task.env, self._run.spec.env))
+
+    def _as_written(self, task: TaskSpec) -> Prepared:
+        action = task.action
+        return Prepared(
+            inputs=tuple([ref.path for ref in task.inputs]),
+            outputs=tuple([(output, output.path) for output in task.outputs]),
+            with_=task.with_,
+            env=self._env(task, {}) if task.env or self._run.spec.env else {},
+            action=self._action(task, {}) if isinstance(action, Call) else action.text or list(action.argv or ()),
+        )
+
     def outputs(self, task: TaskSpec) -> tuple[tuple[Output, str], ...]:
         """The outputs that are known without any other task; ExpressionError where one is not."""
+        if not any("{{" in ref.path for ref in task.outputs):
+            return tuple([(output, output.path) for output in task.outputs])
         return self._paths(task, self._scope({}, lambda path: path))[1]
 
     def inputs(self, task: TaskSpec) -> tuple[str, ...]:
         """The inputs that are known without any other task; ExpressionError where one is not."""
+        if not any("{{" in ref.path for ref in task.inputs):
+            return tuple([ref.path for ref in task.inputs])
         return self._paths(task, self._scope({}, lambda path: path))[0]
 
     def work(
@@ -174,7 +199,7 @@ class Resolver:
         return list(render_argv(action.argv or (), scope))
 
     def _absolute(self, path: str) -> str:
-        return str(self._files.path(path))
+        return self._files.place(path)
 
     def _params(self, place: Callable[[str], str]) -> dict[str, Any]:
         """The run's parameters, those that are paths put in their place."""
