@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
 
 from flowd.core import events as e
 from flowd.core.errors import BadPipeline, BadRequest, Problem
@@ -92,22 +91,23 @@ def check_inputs(program: Program, first: e.RunStarted, now: datetime) -> None:
     run.apply(first, now)
     files = Files(program.folder)
     resolver = Resolver(run, files)
-    written = {files.place(ref.path) for task in spec.tasks for ref in task.outputs if "{{" not in ref.path}
-    around = {above for path in written for above in _folders_above(path)}
-    beside = {os.path.dirname(path) for path in written}
+    written: _Written | None = None  # what is there needs no writer
     problems = []
     for task in run.shape.specs:
         for number, path in enumerate(_inputs_known_now(resolver, task)):
             place = files.place(path)
-            if place in written or place in around or not written.isdisjoint(_folders_above(place)):
+            if not is_pattern(path) and os.path.exists(place):
                 continue
-            if not is_pattern(path):
-                if os.path.exists(place):
+            if written is None:
+                written = _Written(spec, files)
+            if written.brings(place):
+                continue
+            if is_pattern(path):
+                found = files.matches(path)
+                if (found and (os.path.exists(place) or found != [path])) or (
+                    not found and written.fills(os.path.dirname(place))
+                ):
                     continue
-            elif (found := files.matches(path)) and (os.path.exists(place) or found != [path]):
-                continue
-            elif not found and os.path.dirname(place) in beside:
-                continue  # a glob over a folder that a task writes into
             line, column = program.place(("tasks", task.name, "inputs", number)) or (None, None)
             problems.append(
                 Problem(
@@ -124,17 +124,31 @@ def check_inputs(program: Program, first: e.RunStarted, now: datetime) -> None:
         raise BadPipeline(problems)
 
 
-def _folders_above(path: str) -> tuple[str, ...]:
+class _Written:
+    """What the tasks of a pipeline write, as far as it is known before they run."""
+
+    def __init__(self, spec: PipelineSpec, files: Files) -> None:
+        places = {files.place(ref.path) for task in spec.tasks for ref in task.outputs if "{{" not in ref.path}
+        self._places = places
+        self._folders = {os.path.dirname(place) for place in places}
+        self._around = {above for folder in self._folders for above in (folder, *_folders_above(folder))}
+
+    def brings(self, place: str) -> bool:
+        """Whether a task writes this, something in it, or the folder that it is in."""
+        return place in self._places or place in self._around or not self._places.isdisjoint(_folders_above(place))
+
+    def fills(self, folder: str) -> bool:
+        """Whether a task writes into this folder."""
+        return folder in self._folders
+
+
+def _folders_above(path: str) -> list[str]:
     """The folders that hold a path, the nearest first."""
-    return _and_above(os.path.dirname(path))
-
-
-@lru_cache(maxsize=1_024)
-def _and_above(folder: str) -> tuple[str, ...]:
-    found = [folder]
-    while (above := os.path.dirname(found[-1])) != found[-1]:
+    found = []
+    while (above := os.path.dirname(path)) != path:
         found.append(above)
-    return tuple(found)
+        path = above
+    return found
 
 
 def _inputs_known_now(resolver: Resolver, task: TaskSpec) -> tuple[str, ...]:

@@ -200,7 +200,6 @@ class Run:
 
     async def _result(self, state: RunState) -> Result:
         definition = await self._adapters.journal.definition(self.id)
-        folder = Path(definition.folder)
         tasks = {}
         for spec, task in zip(state.shape.specs, state.tasks, strict=True):
             tasks[spec.name] = TaskResult(
@@ -208,7 +207,7 @@ class Run:
                 attempts=task.attempt,
                 result=await results.load(task.result, self._adapters.results),
                 metrics=task.metrics,
-                outputs=tuple(folder / artifact.path for artifact in task.outputs),
+                outputs=tuple(Path(definition.folder, artifact.path) for artifact in task.outputs),
                 error=task.error,
                 reason=task.reason,
             )

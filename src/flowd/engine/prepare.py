@@ -53,7 +53,7 @@ class Resolver:
         """Resolved with paths as they are written. ExpressionError where that is not possible."""
         if self._is_plain(task):
             return Prepared(inputs=(), outputs=(), with_={}, env={}, action=self._action(task, {}))
-        if self._is_literal(task):
+        if is_literal(task, self._run.spec.env):
             return self._as_written(task)
         scope = self._scope(values, lambda path: path)
         inputs, outputs = self._paths(task, scope)
@@ -70,15 +70,6 @@ class Resolver:
         """Whether there is nothing in a task to resolve: a scope for it would be made in vain."""
         texts = task.with_ or task.inputs or task.outputs or task.env or self._run.spec.env
         return not texts and isinstance(task.action, Call)
-
-    def _is_literal(self, task: TaskSpec) -> bool:
-        """Whether no expression stands anywhere in a task."""
-        action = task.action
-        if not isinstance(action, Call) and "{{" in (action.text if action.text is not None else str(action.argv)):
-            return False
-        if any("{{" in ref.path for ref in task.inputs) or any("{{" in ref.path for ref in task.outputs):
-            return False
-        return not any(texts and "{{" in str(texts) for texts in (task.with_, task.env, self._run.spec.env))
 
     def _as_written(self, task: TaskSpec) -> Prepared:
         action = task.action
@@ -311,8 +302,20 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else str(value)
 
 
+def is_literal(task: TaskSpec, env: Mapping[str, str]) -> bool:
+    """Whether no expression stands anywhere in a task, nor in the `env` of its pipeline."""
+    action = task.action
+    if not isinstance(action, Call) and "{{" in (action.text if action.text is not None else str(action.argv)):
+        return False
+    if any("{{" in ref.path for ref in task.inputs) or any("{{" in ref.path for ref in task.outputs):
+        return False
+    return not any(texts and "{{" in str(texts) for texts in (task.with_, task.env, env))
+
+
 def referenced_results(task: TaskSpec) -> set[str]:
     """The tasks whose results the expressions of `task` refer to."""
+    if is_literal(task, {}):
+        return set()
     return {name for name, *fields in _references(task) if fields[:1] in ([], ["result"])}
 
 

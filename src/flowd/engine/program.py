@@ -33,6 +33,7 @@ class Program:
         self.strategies = strategies
         self.file = file or definition.source or definition.spec.name
         self.place = place
+        self._files: dict[int, Path | None] = {}
 
     def within(self, definition: Definition) -> Program:
         """The same functions for a run that was recorded with `definition`, whatever was edited since."""
@@ -45,13 +46,20 @@ class Program:
         function = self.functions.get(task)
         if function is None:
             return None
-        import inspect
+        key = id(function)  # which lives as long as the program
+        if key not in self._files:
+            self._files[key] = _source_file(function)
+        return self._files[key]
 
-        try:
-            found = inspect.getsourcefile(inspect.unwrap(function))
-        except TypeError:
-            return None
-        return Path(found) if found and Path(found).is_file() else None
+
+def _source_file(function: Callable[..., Any]) -> Path | None:
+    import inspect
+
+    try:
+        found = inspect.getsourcefile(inspect.unwrap(function))
+    except TypeError:
+        return None
+    return Path(found) if found and Path(found).is_file() else None
 
 
 def from_pipeline(pipeline: Pipeline) -> Program:
