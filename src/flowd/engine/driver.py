@@ -21,7 +21,7 @@ from flowd.core.decide import begin, decide, start
 from flowd.core.rank import critical_path, learned
 from flowd.core.spec import TaskSpec
 from flowd.core.stimuli import AttemptEnded, CancelAsked, DeadlineReached, PauseAsked, Stimulus
-from flowd.engine import results
+from flowd.engine import checkpointing, results
 from flowd.engine.attempt import Attempt, references
 from flowd.engine.entering import Entry
 from flowd.engine.prepare import NO_BINDING
@@ -82,6 +82,8 @@ class Driver:
         """
         if self._entry.go_on and self.run.state not in s.RUN_ENDED:
             await self._find_fresh()
+            if isinstance(self._entry.first, e.RunStarted) and self.run.unended:
+                await checkpointing.announce(self.services.adapters, self.program, self.run.id)
             self._rank()
             self._set_deadline()
             self._going = True
