@@ -1,6 +1,9 @@
 """`flowd` and `python -m flowd`: the command line's outermost frame.
 
 Whatever goes wrong inside, a person gets a message and a script gets an exit code here.
+
+House rule of this room: what `--version` does not need is imported where it is needed
+(`tests/system/test_import_budget.py`).
 """
 
 from __future__ import annotations
@@ -8,11 +11,12 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import tempfile
-from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
+
+TYPE_CHECKING = False  # as in typing, which takes a third of the interpreter's own start to import
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
 DEBUG = "FLOWD_DEBUG"
 INTERRUPTED = 130
@@ -26,6 +30,20 @@ DEFECT = 70
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 _FAILING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ESTALE}
+
+
+_MOST_YOUNG = 20_000
+"""So many new objects before the garbage collector looks at them: nearly all that a start makes is there to stay."""
+
+
+def program() -> int:
+    """`main` as the whole of a process."""
+    import gc
+
+    gc.set_threshold(_MOST_YOUNG)
+    code = main()
+    gc.freeze()  # at its exit the interpreter would go through all that is about to be given back anyway
+    return code
 
 
 def main(argv: Sequence[str] | None = None, pipeline: Any = None) -> int:
@@ -52,7 +70,6 @@ def _carry_out(arguments: list[str], pipeline: Any) -> int:
     import click
 
     from flowd.cli.commands import flowd
-    from flowd.core.errors import FlowdError
 
     try:
         return flowd.main(arguments, prog_name="flowd", standalone_mode=False, obj=pipeline) or 0
@@ -66,10 +83,12 @@ def _carry_out(arguments: list[str], pipeline: Any) -> int:
     except (KeyboardInterrupt, click.Abort):
         _complain("interrupted")
         return INTERRUPTED
-    except FlowdError as error:
-        return _refuse(error)
     except Exception as error:  # noqa: BLE001  # the frame around all of it
+        from flowd.core.errors import FlowdError
+
         known = _only(error)
+        if isinstance(known, FlowdError):
+            return _refuse(known)
         if isinstance(known, BrokenPipeError):
             raise known from None
         if isinstance(known, OSError) and known.errno in _FULL and known.filename is None:
@@ -79,7 +98,7 @@ def _carry_out(arguments: list[str], pipeline: Any) -> int:
             return STORAGE_FAILING
         if isinstance(known, OSError) and known.errno in _FAILING:
             return _storage_failing(known)
-        return _refuse(known) if isinstance(known, FlowdError) else _report_defect(known)
+        return _report_defect(known)
 
 
 def _refuse(error: Any) -> int:
@@ -115,6 +134,7 @@ def _only(error: BaseException) -> BaseException:
 
 def _report_defect(error: BaseException) -> int:
     """One line for the person, the traceback for whoever mends it."""
+    import tempfile
     import traceback
 
     text = "".join(traceback.format_exception(error))
@@ -125,7 +145,7 @@ def _report_defect(error: BaseException) -> int:
     try:
         with tempfile.NamedTemporaryFile("w", prefix="flowd-", suffix=".txt", delete=False, encoding="utf-8") as file:
             file.write(text)
-        _complain(f"{line}; its traceback is in {Path(file.name)}")
+        _complain(f"{line}; its traceback is in {file.name}")
     except OSError:
         _complain(f"{line}; set {DEBUG}=1 to see its traceback")
     return DEFECT
@@ -150,4 +170,4 @@ def _silence(stream: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from flowd import BadPipeline, Pipeline
-from flowd.authoring.document import Document, read_document
+from flowd.authoring.document import Document, parse
 from flowd.authoring.findings import Findings
 from flowd.authoring.format import LIMIT, LOG, OUTPUT, PARAM, PIPELINE, RETRY, TASK
 
@@ -193,7 +193,7 @@ def test_a_place_is_where_the_thing_was_written(tmp_path, tree, data):
     file.write_text(writing.text + "\n", encoding="utf-8")
     document = Document("p.yaml")
     findings = Findings(document)
-    assert read_document(file, findings, document), (findings.problems, writing.text)
+    assert parse(file.read_bytes(), findings, document), (findings.problems, writing.text)
     for path, place in writing.keys.items():
         assert document.place(path, key=True) == place
         assert document.place((*path, "nowhere", 3), key=False) in {writing.keys[path], writing.values[path]}

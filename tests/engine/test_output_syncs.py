@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def test_an_output_that_is_unchanged_is_synced(tmp_path: Path, monkeypatch: pyte
     synced = set()
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.add(os.fstat(descriptor).st_ino))
     files = Files(tmp_path)
-    [artifact] = collect(files, [(Output(path="a"), "a")], [files.look(path)])
+    [artifact] = collect(files, [(Output(path="a"), "a")], [files.look(path)], time.time_ns())
     assert artifact.unchanged
     assert {path.stat().st_ino, tmp_path.stat().st_ino} <= synced
 
@@ -88,7 +89,7 @@ def test_what_no_sync_has_proved_is_written_once_more(
     mtimes = [path.stat().st_mtime_ns for path in paths]
     rewrites, files = Rewrites(monkeypatch), Files(tmp_path)
     for _ in range(2):
-        collect(files, [(Output(path=written), written)], [files.look(tmp_path / written)])
+        collect(files, [(Output(path=written), written)], [files.look(tmp_path / written)], time.time_ns())
     assert sorted(rewrites.names) == (["a"] if written == "a" else ["b", "c"])
     assert [path.stat().st_mtime_ns for path in paths] == mtimes
     assert {path.stat().st_mode & 0o777 for path in paths} == {mode}
@@ -114,7 +115,7 @@ def test_what_is_older_than_this_boot_is_not_written_once_more(tmp_path: Path, m
     path.write_text("a")
     os.utime(path, ns=(10**18, 10**18))
     rewrites, files = Rewrites(monkeypatch), Files(tmp_path)
-    collect(files, [(Output(path="a"), "a")], [files.look(path)])
+    collect(files, [(Output(path="a"), "a")], [files.look(path)], time.time_ns())
     assert rewrites.names == []
 
 

@@ -169,7 +169,8 @@ class FileCheckpoints:
 
     async def merge(self, key: str, run: str, found: Mapping[str, Checkpoint]) -> None:
         """Take a finished run's checkpoints in, newest wins, then forget the announcement."""
-        await self._change(key, lambda summary: summary.take(found))
+        if found:
+            await self._change(key, lambda summary: summary.take(found))
         await self._threads.run(self._withdraw, key, run)
 
     async def forget(self, key: str, tasks: tuple[str, ...]) -> tuple[str, ...]:

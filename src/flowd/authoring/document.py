@@ -1,15 +1,12 @@
 """A YAML file as plain data that knows the line and column of every key and value.
 
-House rules of this room. The file is read as bytes, weighed as nodes, and only then made into
+House rules of this room. The text is weighed as nodes, and only then made into
 plain data. Positions are looked up only when a problem needs them.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import stat
-from pathlib import Path
 from typing import Any
 
 from flowd.authoring.composing import Composer
@@ -17,7 +14,6 @@ from flowd.authoring.findings import Findings, KeyPath
 from flowd.authoring.nodes import Broken, Listing, Mapping, Node, Scalar, at
 from flowd.authoring.scalars import resolve
 
-MOST_BYTES = 16 * 1024 * 1024
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
 
 
@@ -63,10 +59,10 @@ class Document:
         return node.value if isinstance(node, Scalar) else None
 
 
-def read_document(path: Path, findings: Findings, document: Document) -> bool:
-    """Fill `document` from a file; False where nothing more can be said of it than the findings do."""
+def parse(data: bytes, findings: Findings, document: Document) -> bool:
+    """Fill `document` from a file's bytes; False where nothing more can be said of it than the findings do."""
     try:
-        text = _decoded(_bytes_of(path, findings), findings)
+        text = _decoded(data, findings)
         document.root = root = Composer(findings).read(text)
         document.value = _made(root)
     except Broken:
@@ -74,38 +70,7 @@ def read_document(path: Path, findings: Findings, document: Document) -> bool:
     return True
 
 
-# --- the file ----------------------------------------------------------------------------------------
-
-
-def _bytes_of(path: Path, findings: Findings) -> bytes:
-    def refuse(code: str, message: str, hint: str = "") -> Broken:
-        findings.add(code, (), message, hint)
-        return Broken()
-
-    try:
-        # Without waiting: opening a FIFO that nobody writes to would never return.
-        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise refuse("no_file", "there is no such file") from None
-    except (OSError, ValueError) as error:
-        raise refuse("unreadable", f"it cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    try:
-        found = os.fstat(number)
-        if stat.S_ISDIR(found.st_mode):
-            raise refuse("not_a_file", "this is a folder", "name the pipeline's file in it")
-        if not stat.S_ISREG(found.st_mode):
-            raise refuse("not_a_file", "this is not a regular file")
-        if found.st_size > MOST_BYTES:
-            raise refuse("too_large", f"it has {found.st_size} bytes; a pipeline's file has at most {MOST_BYTES}")
-        with open(number, "rb", closefd=False) as file:  # only now: a folder's descriptor cannot be opened so
-            data = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise refuse("unreadable", f"it cannot be read: {error.strerror}") from None
-    finally:
-        os.close(number)
-    if len(data) > MOST_BYTES:
-        raise refuse("too_large", f"it grows while it is read; a pipeline's file has at most {MOST_BYTES} bytes")
-    return data
+# --- the text ------------------------------------------------------------------------------------------
 
 
 def _decoded(data: bytes, findings: Findings) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Iterable
 from typing import Protocol
@@ -121,6 +120,8 @@ def quoted(value: object) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that was most likely meant."""
+    import difflib
+
     names = list(known)
     if len(names) > _MOST_NAMES or len(name) > 2 * _LONG:
         names = [other for other in names if other.casefold() == name.casefold()]

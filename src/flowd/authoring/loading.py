@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-from flowd.authoring.document import Document, read_document
 from flowd.authoring.findings import Findings, NoText, did_you_mean, listed
 from flowd.authoring.importing import CallError, import_beside
+from flowd.authoring.nodes import Broken
 from flowd.authoring.pipeline import Pipeline
+from flowd.authoring.source_file import read_bytes
 from flowd.core.errors import BadPipeline
+
+if TYPE_CHECKING:
+    from flowd.authoring.keeping import Shelf
 
 _YAML = frozenset({".yaml", ".yml"})
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -28,21 +33,45 @@ _IS_PYTHON = (
 )
 
 
-def load(named: str) -> Pipeline:
+ShelfOf = Callable[[Path], "Shelf"]
+"""Where what is found in a folder's files is kept."""
+
+
+def load(named: str, shelf_of: ShelfOf | None = None) -> Pipeline:
     """The pipeline that `named` names. Raises BadPipeline with every problem."""
     path, _, name = named.partition(":")
     if path.endswith(".py"):
         return _from_python(Path(path), name)
     if name and _DOTTED.fullmatch(path) and Path(path).suffix not in _YAML and not os.path.exists(named):
         return _from_module(path, name, named)
-    return _from_yaml(Path(named), named)
+    return _from_file(Path(named).absolute(), named, shelf_of)
 
 
-def _from_yaml(path: Path, named: str) -> Pipeline:
+def _from_file(path: Path, named: str, shelf_of: ShelfOf | None) -> Pipeline:
+    findings = Findings(NoText(named))
+    try:
+        data = read_bytes(Path(named), findings)
+    except Broken:
+        raise BadPipeline(findings.problems) from None
+    shelf = shelf_of(path.parent) if shelf_of is not None else None
+    if shelf is None:
+        return _from_yaml(path, named, data)
+    from flowd.authoring.keeping import keep, taken
+
+    pipeline = taken(shelf, path, named, data)
+    if pipeline is None:
+        pipeline = _from_yaml(path, named, data)
+        keep(shelf, path, data, pipeline)
+    return pipeline
+
+
+def _from_yaml(path: Path, named: str, data: bytes) -> Pipeline:
+    from flowd.authoring.document import Document, parse
+
     document = Document(named)
     findings = Findings(document)
-    readable = read_document(path, findings, document)
-    pipeline = Pipeline.of_document(document.value, document, path.absolute().parent, str(path.absolute()))
+    readable = parse(data, findings, document)
+    pipeline = Pipeline.of_document(document.value, document, path.parent, str(path))
     problems = findings.sorted()
     if readable:  # what is wrong with the text does not hide what is wrong with what it says
         try:

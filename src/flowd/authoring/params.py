@@ -17,9 +17,6 @@ from typing import Any
 import msgspec
 
 from flowd.authoring.findings import Findings, KeyPath, NoText, listed, quoted
-from flowd.authoring.format import PARAM
-from flowd.authoring.kinds import plain_data
-from flowd.authoring.records import record
 from flowd.core.durations import format_duration, parse_duration
 from flowd.core.errors import BadParameters
 from flowd.core.spec import Param
@@ -153,6 +150,8 @@ def _split(text: str) -> list[str]:
 
 def _plain(value: Any) -> Any:
     findings = Findings(NoText(""))
+    from flowd.authoring.kinds import plain_data
+
     made = plain_data(findings, (), value)
     if findings.problems:
         raise _Wrong(findings.problems[0].message)
@@ -182,6 +181,10 @@ def check_param(name: str, written: Any, findings: Findings, path: KeyPath) -> P
 
     None where something is wrong with it, which is then among the findings.
     """
+    from flowd.authoring.format import PARAM
+    from flowd.authoring.kinds import plain_data
+    from flowd.authoring.records import record
+
     before = len(findings.problems)
     if not isinstance(written, Mapping):
         default = plain_data(findings, path, _as_text(written))

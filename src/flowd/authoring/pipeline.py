@@ -3,7 +3,8 @@
 House rules of this room. A pipeline holds what was written, and nothing is judged before it is
 asked for: `definition()` reads and checks all of it at once, in the same way as a file, and the
 answer is kept until something is added. Only a function's parameters are judged when it is
-decorated, since there the mistake is on the screen.
+decorated, since there the mistake is on the screen. What reads and checks is imported when it
+is needed: a file that was checked before is run without it.
 """
 
 from __future__ import annotations
@@ -13,10 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, overload
 
-from flowd.authoring.build import Built, build
-from flowd.authoring.checks import check
+from flowd.authoring.binding import Binding, Checked, reconcile_key
 from flowd.authoring.findings import Findings, KeyPath, NoText, Source
-from flowd.authoring.resolve import Binding, mismatches, parameters_of, reconcile_key, resolve_call
+from flowd.authoring.importing import CallError
 from flowd.authoring.retry import Retry, Strategy
 from flowd.authoring.task import Task, plain_function
 from flowd.core.errors import BadPipeline, Problem
@@ -65,7 +65,9 @@ class Pipeline:
         self._own: dict[str, Callable[..., Any]] = {}
         self._source: Source = _Lines(str(made_in) if made_in else name)
         self._named: str | None = None
-        self._built: Built | None = None
+        self._built: Checked | None = None
+        self._again: Callable[[], dict[str, Any]] | None = None  # reads what stands in a file that was not parsed
+        self._found: dict[tuple[str, str], Callable[..., Any] | CallError] = {}
 
     def __repr__(self) -> str:
         return f"<Pipeline {self.name}>"
@@ -138,6 +140,10 @@ class Pipeline:
         replace: bool,
         function: Callable[..., Any] | None = None,
     ) -> None:
+        from flowd.authoring.resolve import mismatches, parameters_of
+
+        if self._again is not None:
+            self._raw, self._again = self._again(), None
         tasks = self._raw["tasks"]
         if name in tasks and not replace:
             hint = "give it another `name`, or say `replace=True`"
@@ -198,7 +204,7 @@ class Pipeline:
         raw, found = self._raw, {}
         fallback = raw.get("defaults", {}).get("retry") if isinstance(raw.get("defaults"), Mapping) else None
         for task in self.spec.tasks:
-            given = raw["tasks"][task.name].get("retry", fallback)
+            given = raw["tasks"].get(task.name, {}).get("retry", fallback)
             own = given.strategies() if isinstance(given, Retry) and task.retry is not None else None
             if own is not None:
                 found[task.name] = own
@@ -213,19 +219,38 @@ class Pipeline:
         """Line and column, from 1, of what stands under a key path, where that is known."""
         return self._source.place(path, key=False)
 
-    def _checked(self) -> Built:
+    def _checked(self) -> Checked:
         if self._built is None:
+            from flowd.authoring.build import build
+            from flowd.authoring.checks import check
+
             findings = Findings(self._source)
             built = build(self._raw, findings, folder=str(self._folder), resolve=self._resolve)
             check(built, findings, str(self._folder))
             if findings.problems:
                 raise BadPipeline(findings.sorted())
-            self._built = built
+            self._built = Checked(built.spec, built.functions, built.bindings)
         return self._built
 
     def _resolve(self, name: str, call: Call) -> Callable[..., Any]:
         own = self._own.get(name)
-        return own if own is not None else resolve_call(self._folder, call.module, call.function)
+        return own if own is not None else self.resolve(call)
+
+    def resolve(self, call: Call) -> Callable[..., Any]:
+        """The function that a call names, looked for once. CallError says why there is none."""
+        from flowd.authoring.resolve import resolve_call
+
+        key = (call.module, call.function)
+        found = self._found.get(key)
+        if found is None:
+            try:
+                found = resolve_call(self._folder, call.module, call.function)
+            except CallError as error:
+                found = error
+            self._found[key] = found
+        if isinstance(found, CallError):
+            raise found
+        return found
 
     @classmethod
     def of_document(cls, raw: dict[str, Any], source: Source, folder: Path, named: str) -> Pipeline:
@@ -233,6 +258,10 @@ class Pipeline:
         made = cls(str(raw.get("name", "")), folder=folder)
         made._raw, made._source, made._named = raw, source, named
         return made
+
+    def settle(self, checked: Checked, again: Callable[[], dict[str, Any]]) -> None:
+        """Take what is known to be sound as this pipeline's meaning; `again` reads it, should more be added."""
+        self._built, self._again = checked, again
 
     def loaded_as(self, named: str) -> Pipeline:
         """The same pipeline; `named` is what loads it again."""

@@ -8,28 +8,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
+from flowd.authoring.binding import Binding, reconcile_key
 from flowd.authoring.findings import did_you_mean, listed, plain
 from flowd.authoring.importing import CallError, import_beside
 from flowd.authoring.task import plain_function
 
-__all__ = ["Binding", "CallError", "bind", "is_async", "mismatches", "parameters_of", "reconcile_key", "resolve_call"]
-
-
-class Binding(msgspec.Struct, frozen=True, kw_only=True):
-    """How to call a task's function beside its `with`: all by keyword.
-
-    `result_parameters` are needs whose results it takes under their names.
-    """
-
-    wants_ctx: bool
-    result_parameters: tuple[str, ...]
-
-
-def reconcile_key(task: str) -> str:
-    """The name under which a task's `reconcile` stands among the functions: no task can have it."""
-    return f"reconcile {task}"
+__all__ = [
+    "Binding",
+    "CallError",
+    "bind",
+    "binding_of",
+    "is_async",
+    "mismatches",
+    "outline",
+    "parameters_of",
+    "reconcile_key",
+    "resolve_call",
+]
 
 
 def bind_reconcile(function: Callable[..., Any], needs: Collection[str], with_: Collection[str]) -> Binding:
@@ -85,7 +80,11 @@ def bind(function: Callable[..., Any], needs: Collection[str], with_: Collection
     """
     for code, message, hint in mismatches(function, needs, with_):
         raise CallError(code, message, hint)
-    names = parameters_of(function)
+    return binding_of(parameters_of(function), needs, with_)
+
+
+def binding_of(names: Collection[str], needs: Collection[str], with_: Collection[str]) -> Binding:
+    """As `bind`, for a function that is known to fit and takes these names."""
     return Binding(
         wants_ctx="ctx" in names and "ctx" not in with_,
         result_parameters=tuple(name for name in names if name in needs and name not in with_ and name != "ctx"),
@@ -102,6 +101,16 @@ def parameters_of(function: Callable[..., Any]) -> list[str]:
     except (TypeError, ValueError):
         return []
     return [parameter.name for parameter in parameters if parameter.kind in _NAMED]
+
+
+def outline(function: Callable[..., Any]) -> str:
+    """All that a check looks at of a function: whether it is async, and what it takes."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return "?"
+    takes = [(one.name, one.kind.name, one.default is not inspect.Parameter.empty) for one in parameters]
+    return repr((is_async(function), takes))
 
 
 def mismatches(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,6 +41,8 @@ def find_run(text: str | None, runs: Sequence[str], place: str) -> str:
         return found[0]
     if found:
         raise BadRequest(f"{len(found)} runs begin with {text}: {_some(found)}; write more of the id")
+    import difflib
+
     close = difflib.get_close_matches(text, runs, 3, 0.5) or runs[:3]
     raise NoSuchRun(f"there is no run {text} in {place}; did you mean {_some(close)}?")
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +13,9 @@ from flowd.cli.options import FORCE, FORCE_TASK, JSON, PARAMS, STATE_DIR, given_
 from flowd.cli.sources import FILE, load
 from flowd.cli.state_dir import state_dir as find_state_dir
 from flowd.core.errors import BadRequest
+
+if TYPE_CHECKING:
+    from flowd.adapters.shelf import FileShelf
 
 
 @click.command()
@@ -46,7 +50,8 @@ def run(
     """Run a pipeline: the named tasks and what they need, or all of them."""
     if only and (tasks or until):
         raise BadRequest("--only names tasks that run alone; leave the other tasks and --until out")
-    pipeline = load(file)
+    shelves: list[FileShelf] = []
+    pipeline = load(file, partial(_shelf, shelves, state_dir))
     definition = pipeline.definition()
     typed = given_params(definition, params)
     from flowd.cli.foreground import Foreground, flags_of
@@ -63,7 +68,7 @@ def run(
         max_concurrency=max_concurrency,
         flags=flags_of(place),
     )
-    return foreground.carry_out(
+    code = foreground.carry_out(
         lambda engine: engine.start(
             pipeline,
             *(only or (*tasks, *until)),
@@ -74,3 +79,15 @@ def run(
             only=bool(only),
         )
     )
+    for shelf in shelves:
+        shelf.write()
+    return code
+
+
+def _shelf(shelves: list[FileShelf], asked: str | None, folder: Path) -> FileShelf:
+    """Where a file in `folder` finds what was made of it before."""
+    from flowd.adapters.shelf import FileShelf
+
+    shelf = FileShelf(find_state_dir(asked, folder, os.environ))
+    shelves.append(shelf)
+    return shelf

@@ -11,6 +11,7 @@ import click
 from flowd.core.errors import BadRequest
 
 if TYPE_CHECKING:
+    from flowd.authoring.loading import ShelfOf
     from flowd.authoring.pipeline import Pipeline
 
 DEFAULT_FILE = "pipeline.yaml"
@@ -19,17 +20,18 @@ FILE: Callable[[Any], Any] = click.argument("file", required=False)
 """The pipeline: a YAML file, `file.py[:name]` or `module:name`; `pipeline.yaml` where it is left out."""
 
 
-def load(file: str | None) -> Pipeline:
+def load(file: str | None, shelf_of: ShelfOf | None = None) -> Pipeline:
     """The pipeline that is meant, `pipeline.yaml` where none is named.
 
-    Raises BadPipeline, and BadRequest where none can be meant.
+    With a shelf, a file that was checked before is not parsed again. Raises BadPipeline, and
+    BadRequest where none can be meant.
     """
-    from flowd.authoring.pipeline import Pipeline
+    from flowd.authoring import loading
 
-    given = click.get_current_context().find_root().obj
-    if isinstance(given, Pipeline):
+    given: Pipeline | None = click.get_current_context().find_root().obj
+    if given is not None:
         return given  # a script that runs its own pipeline
-    return Pipeline.load(named(file))
+    return loading.load(named(file), shelf_of)
 
 
 def named(file: str | None) -> str:

@@ -106,9 +106,14 @@ def render_argv(items: Sequence[str], scope: Mapping[str, Any]) -> tuple[str, ..
     return tuple(arguments)
 
 
+_SIMPLE = re.compile(r"[\w ./:=,@%+-]*")  # no shell sees anything in it but words
+
+
 @lru_cache(maxsize=4_096)
 def words_of(text: str) -> tuple[str, ...]:
     """The literal words of a command, as far as they can be told without running it; what `>` writes is none."""
+    if _SIMPLE.fullmatch(text):
+        return tuple(text.split())
     plain = re.sub(r"\{\{.*?\}\}", "{{}}", text, flags=re.DOTALL)
     lexer = shlex.shlex(plain, posix=True, punctuation_chars=";&|()<>\n")
     lexer.whitespace_split = True

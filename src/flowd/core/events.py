@@ -57,15 +57,13 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Artifact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A declared output as it was left: path as written, bytes, sha256 in hex.
 
-    `mtime_ns` and `hashed_at_ns` let a later run trust size and time instead of reading the
-    file again. `unchanged` marks an output that was there before and was not written.
+    `unchanged` marks an output that was there before and was not written.
     """
 
     path: str
     size: int
     digest: str
     mtime_ns: int = 0
-    hashed_at_ns: int = 0
     checkpoint: bool = True
     unchanged: bool = False
 

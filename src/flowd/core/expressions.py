@@ -8,7 +8,6 @@ Texts with `{{ }}` are templates; one that is exactly one `{{ }}` keeps its valu
 from __future__ import annotations
 
 import ast
-import difflib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
@@ -162,6 +161,8 @@ def _path_of(branch: ast.AST) -> tuple[Access, list[ast.AST]]:
 
 def unknown(name: str, known: Iterable[Any], prefix: str) -> ExpressionError:
     """The error for a name that is not there, with what may have been meant."""
+    import difflib
+
     names = sorted({str(key) for key in known})
     close = difflib.get_close_matches(name, names, 1)
     hint = (

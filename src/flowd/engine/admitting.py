@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
+import os
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from datetime import datetime
 
@@ -14,15 +14,10 @@ from flowd.core.reasons import because
 from flowd.core.run import RunState
 from flowd.core.spec import PipelineSpec, TaskSpec, task_map
 from flowd.core.stimuli import FoundFresh
-from flowd.engine.files import Files
+from flowd.engine.files import Files, is_pattern
 from flowd.engine.prepare import Resolver, referenced_tasks
 from flowd.engine.program import Program
 from flowd.ports.stores import Checkpoint
-
-
-def files_of(program: Program) -> Files:
-    """The files of a program's folder."""
-    return Files(program.folder)
 
 
 def check_request(
@@ -32,6 +27,8 @@ def check_request(
     known = task_map(spec)
     for name in (*tasks, *force_tasks):
         if name not in known:
+            import difflib
+
             close = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(list(known)[:10])}"
             raise BadRequest(f"pipeline {spec.name} has no task {name}; {hint}")
@@ -93,21 +90,25 @@ def check_inputs(program: Program, first: e.RunStarted, now: datetime) -> None:
         return
     run = RunState("check", spec)
     run.apply(first, now)
-    files = files_of(program)
+    files = Files(program.folder)
     resolver = Resolver(run, files)
-    written = {files.path(ref.path) for task in spec.tasks for ref in task.outputs if "{{" not in ref.path}
-    around = {above for path in written for above in path.parents}
+    written: _Written | None = None  # what is there needs no writer
     problems = []
     for task in run.shape.specs:
         for number, path in enumerate(_inputs_known_now(resolver, task)):
-            place = files.path(path)
-            found = files.matches(path)
-            if place in around or not written.isdisjoint((place, *place.parents)):
+            place = files.place(path)
+            if not is_pattern(path) and os.path.exists(place):
                 continue
-            if (found and place.exists()) or (found and found != [path]):
+            if written is None:
+                written = _Written(spec, files)
+            if written.brings(place):
                 continue
-            if found == [] and place.parent in {other.parent for other in written}:
-                continue  # a glob over a folder that a task writes into
+            if is_pattern(path):
+                found = files.matches(path)
+                if (found and (os.path.exists(place) or found != [path])) or (
+                    not found and written.fills(os.path.dirname(place))
+                ):
+                    continue
             line, column = program.place(("tasks", task.name, "inputs", number)) or (None, None)
             problems.append(
                 Problem(
@@ -122,6 +123,33 @@ def check_inputs(program: Program, first: e.RunStarted, now: datetime) -> None:
             )
     if problems:
         raise BadPipeline(problems)
+
+
+class _Written:
+    """What the tasks of a pipeline write, as far as it is known before they run."""
+
+    def __init__(self, spec: PipelineSpec, files: Files) -> None:
+        places = {files.place(ref.path) for task in spec.tasks for ref in task.outputs if "{{" not in ref.path}
+        self._places = places
+        self._folders = {os.path.dirname(place) for place in places}
+        self._around = {above for folder in self._folders for above in (folder, *_folders_above(folder))}
+
+    def brings(self, place: str) -> bool:
+        """Whether a task writes this, something in it, or the folder that it is in."""
+        return place in self._places or place in self._around or not self._places.isdisjoint(_folders_above(place))
+
+    def fills(self, folder: str) -> bool:
+        """Whether a task writes into this folder."""
+        return folder in self._folders
+
+
+def _folders_above(path: str) -> list[str]:
+    """The folders that hold a path, the nearest first."""
+    found = []
+    while (above := os.path.dirname(path)) != path:
+        found.append(above)
+        path = above
+    return found
 
 
 def _inputs_known_now(resolver: Resolver, task: TaskSpec) -> tuple[str, ...]:

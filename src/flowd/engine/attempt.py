@@ -8,6 +8,7 @@ own end: the journal then shows an attempt without an end, which recovery knows 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Sequence
 from datetime import timedelta
 from functools import partial
@@ -33,7 +34,8 @@ from flowd.core.stimuli import (
 )
 from flowd.engine import results, retrying
 from flowd.engine.channel import AttemptChannel
-from flowd.engine.files import Look, MissingOutput, collect, make_folders
+from flowd.engine.files import MissingOutput, collect, make_folders
+from flowd.engine.looks import Look
 from flowd.engine.prepare import NO_BINDING, Prepared, ReadParams
 from flowd.ports.executor import Abandoned, NoRoom, Work
 
@@ -48,6 +50,7 @@ class Attempt:
 
     __slots__ = (
         "_before",
+        "_began_ns",
         "_driver",
         "_number",
         "_parts",
@@ -67,6 +70,7 @@ class Attempt:
         self._scope = scope
         self._parts: dict[str, str] = {}
         self._before: Sequence[Look | None] = ()
+        self._began_ns = 0
         self._prepared: Prepared | None = None
         self._work: Work | None = None
         self._stopped_at = 0.0
@@ -178,7 +182,8 @@ class Attempt:
                     raise FileNotFoundError(f"its input {written} is not there")
         for _, written in prepared.outputs:
             make_folders(files.path(written).parent)
-        self._before = [files.look(files.path(path)) for _, path in prepared.outputs]
+        files.note_synced(survey.recorded_outputs(self._number))
+        self._before, self._began_ns = [files.look(files.path(path)) for _, path in prepared.outputs], time.time_ns()
         if self._spec.cache:
             self._parts = survey.parts(self._number, prepared, ())
 
@@ -211,7 +216,8 @@ class Attempt:
         stored = await results.store(value, driver.services.adapters.results) if value is not None else None
         artifacts: tuple[Artifact, ...] = ()
         if spec.outputs:
-            artifacts = await self._in_thread(collect, driver.survey.files, self._prepared.outputs, self._before)
+            files = driver.survey.files
+            artifacts = await self._in_thread(collect, files, self._prepared.outputs, self._before, self._began_ns)
         parts = self._parts
         if spec.cache:
             if isinstance(work.params, ReadParams) and work.wants_ctx:

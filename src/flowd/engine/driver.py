@@ -21,15 +21,14 @@ from flowd.core.decide import begin, decide, start
 from flowd.core.rank import critical_path, learned
 from flowd.core.spec import TaskSpec
 from flowd.core.stimuli import AttemptEnded, CancelAsked, DeadlineReached, PauseAsked, Stimulus
-from flowd.engine import results
+from flowd.engine import checkpointing, results
 from flowd.engine.attempt import Attempt
 from flowd.engine.entering import Entry
-from flowd.engine.files import Files
 from flowd.engine.prepare import NO_BINDING, is_plain, referenced_results
 from flowd.engine.resolving import reconcile
 from flowd.engine.services import Services
 from flowd.engine.stream import Stream
-from flowd.engine.survey import Standing, Survey
+from flowd.engine.survey import Standing, Survey, files_of
 from flowd.engine.timers import Timer
 
 RUN_LIMIT = "max_concurrency"
@@ -58,9 +57,8 @@ class Driver:
         self._still = anyio.Event()
         self._heard = anyio.Event()
         self._waits: dict[int, Timer] = {}
-        self.survey = Survey(
-            self.run, Files(self.program.folder), self._checkpoints, function_file=self.program.function_file
-        )
+        files = files_of(services.adapters, self.program)
+        self.survey = Survey(self.run, files, self._checkpoints, function_file=self.program.function_file)
 
     # --- the loop ----------------------------------------------------------------------------------
 
@@ -84,6 +82,8 @@ class Driver:
         """
         if self._entry.go_on and self.run.state not in s.RUN_ENDED:
             await self._find_fresh()
+            if isinstance(self._entry.first, e.RunStarted) and self.run.unended:
+                await checkpointing.announce(self.services.adapters, self.program, self.run.id)
             self._rank()
             self._set_deadline()
             self._going = True

@@ -1,8 +1,7 @@
 """The files that tasks read and write: where they are, what is in them, that they are on disk.
 
-Everything here blocks and is called in a thread of flowd's own, many files to a call. A digest
-is not computed again while a file's size and time are those it was recorded with, unless the
-file was so young when it was read that a later write could carry the same time.
+Everything here blocks and is called in a thread of flowd's own, many files to a call. A file is
+not read again while its status is that of an earlier look (`engine.looks` says which are believed).
 """
 
 from __future__ import annotations
@@ -11,8 +10,10 @@ import glob
 import hashlib
 import os
 import stat
+import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -20,86 +21,139 @@ import msgspec
 from flowd.core.errors import StorageFailing, cause
 from flowd.core.events import Artifact
 from flowd.core.spec import Output
+from flowd.engine.looks import Look, Looks, is_settled
 
 ABSENT = "absent"
-_YOUNG_NS = 50_000_000
 _PIECE = 1 << 20
-_MAGIC = frozenset("*?[")
+_LARGE = 1 << 20
+"""Bytes from which on files are read side by side: hashing gives up Python's lock, and waits for the disk."""
 
 
-class Look(msgspec.Struct, frozen=True, gc=False):
-    """What a file was like when it was read: bytes, times in ns, sha256 of its content."""
-
-    size: int
-    mtime_ns: int
-    hashed_at_ns: int
-    digest: str
+def is_pattern(written: str) -> bool:
+    """Whether it may name several paths."""
+    return "*" in written or "?" in written or "[" in written
 
 
 class Files:
-    """Digests of files below one folder, each computed at most once while a file stays as it is."""
+    """Digests of files below one folder, each computed at most once while a file stays as it is.
 
-    def __init__(self, folder: Path) -> None:
+    `looks` are kept from run to run, where given.
+    """
+
+    def __init__(self, folder: Path, looks: Looks | None = None) -> None:
         self.folder = folder
+        self._home = str(folder)
+        self._places: dict[str, str] = {}
         self._looks: dict[str, Look] = {}
         self._on_disk: dict[str, str] = {}
+        self._kept = looks
+        self._earlier: Mapping[str, Look] | None = None
+        self._lock = threading.Lock()
+        self._news = False
+
+    def place(self, written: str) -> str:
+        """The absolute path of one that is written relative to the folder, as text."""
+        place = self._places.get(written)
+        if place is None:
+            place = self._places[written] = os.path.normpath(os.path.join(self._home, written))
+        return place
 
     def path(self, written: str) -> Path:
         """The absolute path of one that is written relative to the folder."""
-        return Path(os.path.normpath(self.folder / written))
+        return Path(self.place(written))
 
-    def remember(self, artifacts: Iterable[Artifact]) -> None:
-        """Trust recorded sizes and times of earlier looks."""
-        for artifact in artifacts:
-            name = str(self.path(artifact.path))
-            self._on_disk[name] = artifact.digest
-            if artifact.mtime_ns:
-                look = Look(artifact.size, artifact.mtime_ns, artifact.hashed_at_ns, artifact.digest)
-                self._looks.setdefault(name, look)
+    def note_synced(self, artifacts: Iterable[Artifact]) -> None:
+        """Remember that these contents are on disk: whoever recorded them has synced them before."""
+        self._on_disk.update((self.place(artifact.path), artifact.digest) for artifact in artifacts)
 
     def is_on_disk(self, path: Path, look: Look) -> bool:
-        """Whether this very content is known to have been synced, here or by whoever recorded it."""
+        """Whether this very content is known to have been synced."""
         return self._on_disk.get(str(path)) == look.digest
 
-    def synced(self, path: Path, look: Look) -> None:
-        """Note that this content is on disk."""
-        self._on_disk[str(path)] = look.digest
-
-    def look(self, path: Path) -> Look | None:
+    def look(self, path: str | Path) -> Look | None:
         """The file or folder at `path` as it is now, or None where there is nothing to read."""
-        name = str(path)
+        name = os.fspath(path)
         try:
             status = os.stat(name)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        known = self._looks.get(name)
-        if (
-            known is not None
-            and known.size == status.st_size
-            and known.mtime_ns == status.st_mtime_ns
-            and known.hashed_at_ns - known.mtime_ns > _YOUNG_NS
-        ):
-            return known
+        return self._known(name, status) or self._read(name, status)
+
+    def digest(self, path: str | Path) -> str:
+        """The content's digest, or `absent`."""
+        look = self.look(path)
+        return ABSENT if look is None else look.digest
+
+    def glance(self, paths: Iterable[str]) -> dict[str, str]:
+        """The digests of many files, with one status each; large ones that have to be read are read side by side."""
+        found: dict[str, str] = {}
+        large: list[tuple[str, os.stat_result]] = []
+        for name in paths:
+            try:
+                status = os.stat(name)
+            except (FileNotFoundError, NotADirectoryError):
+                found[name] = ABSENT
+                continue
+            look = self._known(name, status)
+            if look is None and status.st_size >= _LARGE:
+                large.append((name, status))
+                continue
+            look = look or self._read(name, status)
+            found[name] = ABSENT if look is None else look.digest
+        if large:
+            with ThreadPoolExecutor(min(len(large), os.cpu_count() or 1), "flowd-hash") as pool:
+                for (name, _), look in zip(large, pool.map(lambda one: self._read(*one), large), strict=True):
+                    found[name] = ABSENT if look is None else look.digest
+        return found
+
+    def note_code(self, path: str | Path, look: Look, code: str) -> None:
+        """Remember the digest of the meaning of a file that is as `look` says."""
+        if look.mtime_ns:
+            self._looks[os.fspath(path)] = msgspec.structs.replace(look, code=code)
+            self._news = True
+
+    def keep(self, *, all_seen: bool) -> None:
+        """Keep the looks for later runs; those of files that were not looked at only unless `all_seen`."""
+        if self._kept is not None and self._news:
+            earlier = {} if all_seen else self._recalled()
+            self._kept.save({name: look for name, look in {**earlier, **self._looks}.items() if look.mtime_ns})
+            self._news = False
+
+    def _known(self, name: str, status: os.stat_result) -> Look | None:
+        look = self._looks.get(name)
+        if look is None:
+            look = self._recalled().get(name)
+            if look is not None and look.holds(status):
+                self._looks[name] = look
+                return look
+            return None
+        return look if look.holds(status) else None
+
+    def _recalled(self) -> Mapping[str, Look]:
+        if self._earlier is None:
+            with self._lock:
+                if self._earlier is None:
+                    self._earlier = {} if self._kept is None else self._kept.load()
+        return self._earlier
+
+    def _read(self, name: str, status: os.stat_result) -> Look | None:
         now = time.time_ns()
         if stat.S_ISDIR(status.st_mode):
-            look = Look(status.st_size, 0, now, self._tree_digest(path))
+            look = Look(status.st_size, 0, 0, 0, False, self._tree_digest(Path(name)))
         elif stat.S_ISREG(status.st_mode):
             with open(name, "rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            look = Look(status.st_size, status.st_mtime_ns, now, digest)
+            settled = is_settled(status.st_ctime_ns, now)
+            look = Look(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, settled, digest)
+            self._news = True
         else:
             return None
         self._looks[name] = look
         return look
 
-    def digest(self, path: Path) -> str:
-        """The content's digest, or `absent`."""
-        look = self.look(path)
-        return ABSENT if look is None else look.digest
-
     def matches(self, pattern: str) -> list[str]:
         """The paths, as they would be written, that an input names: itself, or what a glob finds."""
-        if not _MAGIC.intersection(pattern):
+        if not is_pattern(pattern):
             return [pattern]
         return sorted(glob.glob(pattern, root_dir=self.folder, recursive=True))
 
@@ -117,13 +171,15 @@ class MissingOutput(Exception):
     """A declared output is not there after its task said that it succeeded."""
 
 
-def collect(files: Files, outputs: Sequence[tuple[Output, str]], before: Sequence[Look | None]) -> tuple[Artifact, ...]:
+def collect(
+    files: Files, outputs: Sequence[tuple[Output, str]], before: Sequence[Look | None], began_ns: int = 0
+) -> tuple[Artifact, ...]:
     """The outputs as the task left them, each synced with its folder's entry before this returns.
 
-    `outputs` come with their resolved path, `before` with how each was before the attempt.
+    `outputs` come with their resolved path, `before` with how each was when the attempt began, which was at `began_ns`.
     Raises MissingOutput, and StorageFailing where one cannot be synced.
     """
-    found = []
+    found: list[Artifact] = []
     for (output, written), earlier in zip(outputs, before, strict=True):
         path = files.path(written)
         look = files.look(path)
@@ -133,20 +189,19 @@ def collect(files: Files, outputs: Sequence[tuple[Output, str]], before: Sequenc
             raise MissingOutput(f"its output {written} is not there; write it, or mark it as optional")
         unchanged = earlier is not None and 0 != earlier.mtime_ns == look.mtime_ns and earlier.digest == look.digest
         if earlier is not None and not files.is_on_disk(path, look):
-            write_again(path, before_ns=earlier.hashed_at_ns)
+            write_again(path, before_ns=began_ns)
         sync(path, files.folder)  # an unchanged one, too: an attempt that was cut off may have written it
-        files.synced(path, look)
         found.append(
             Artifact(
                 path=written,
                 size=look.size,
                 digest=look.digest,
                 mtime_ns=look.mtime_ns,
-                hashed_at_ns=look.hashed_at_ns,
                 checkpoint=output.checkpoint,
                 unchanged=unchanged,
             )
         )
+    files.note_synced(found)
     return tuple(found)
 
 

@@ -6,8 +6,8 @@ stays fresh. Code is digested after parsing, without docstrings, comments and la
 
 from __future__ import annotations
 
-import ast
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,61 +31,88 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(data).hexdigest()[:_SHORT]
 
 
+Named = dict[tuple[str, str], str | None]
+"""The file in the pipeline's folder that a word of a command names, seen from where it runs."""
+
+
 class Codes:
-    """Digests of code, each file read once for all tasks of a run."""
+    """Digests of code, each file looked at once for all tasks of a run."""
 
     def __init__(self, files: Files) -> None:
         self._files = files
-        self._modules: dict[Path, str] = {}
+        self._modules: dict[str, str] = {}
+        self._home = f"{str(files.folder).rstrip('/')}/"
 
-    def parts(self, task: TaskSpec, function_file: Path | None) -> dict[str, str]:
-        """The `code:` parts: the function's module, scripts that the command names, `code` globs."""
-        found: dict[str, str] = {}
-        for path in self._paths(task, function_file):
-            found[f"code:{self._written(path)}"] = self._module(path)
-        return found
+    def parts(self, task: TaskSpec, function_file: Path | None, named: Named | None = None) -> dict[str, str]:
+        """The `code:` parts: the function's module, scripts that the command names, `code` globs.
 
-    def _paths(self, task: TaskSpec, function_file: Path | None) -> Iterable[Path]:
+        `named` remembers what words name, for as long as nothing runs.
+        """
+        paths = self._paths(task, function_file, {} if named is None else named)
+        return {f"code:{path.removeprefix(self._home)}": self._module(path) for path in paths}
+
+    def _paths(self, task: TaskSpec, function_file: Path | None, named: Named) -> Iterable[str]:
         if isinstance(task.action, Call):
             if function_file is not None:
-                yield function_file
+                yield str(function_file)
         else:
-            folder = self._files.folder
             words = words_of(task.action.text) if task.action.text is not None else task.action.argv or ()
-            cwd = folder / task.cwd if task.cwd and "{{" not in task.cwd else folder
+            cwd = task.cwd if task.cwd and "{{" not in task.cwd else ""
+            declared: set[str] | None = None
             for word in words:
                 if "{{" in word or "\0" in word or len(word) > 1000:
                     continue
-                path = Path(cwd, word)
-                if path.is_relative_to(folder) and path.is_file() and not _declared(task, path, self._files):
-                    yield path
+                if declared is None:
+                    declared = _declared(task, self._files)
+                if self._files.place(os.path.join(cwd, word)) not in declared:
+                    path = self._file_named(cwd, word, named)
+                    if path is not None:
+                        yield path
         for pattern in task.code:
             for written in self._files.matches(pattern):
-                yield self._files.path(written)
+                yield self._files.place(written)
 
-    def _written(self, path: Path) -> str:
-        folder = self._files.folder
-        return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()
+    def _file_named(self, cwd: str, word: str, named: Named) -> str | None:
+        key = (cwd, word)
+        if key not in named:
+            folder = self._files.folder
+            path = Path(folder, cwd, word)
+            named[key] = str(path) if path.is_relative_to(folder) and path.is_file() else None
+        return named[key]
 
-    def _module(self, path: Path) -> str:
+    def _module(self, path: str) -> str:
         known = self._modules.get(path)
         if known is None:
             known = self._modules[path] = _code_digest(path, self._files)
         return known
 
 
-def _declared(task: TaskSpec, path: Path, files: Files) -> bool:
+def _declared(task: TaskSpec, files: Files) -> set[str]:
     named = [*(ref.path for ref in task.inputs), *(ref.path for ref in task.outputs)]
-    return any("{{" not in written and files.path(written) == path for written in named)
+    return {files.place(written) for written in named if "{{" not in written}
 
 
-def _code_digest(path: Path, files: Files) -> str:
-    if path.suffix != ".py":
-        return files.digest(path)[:_SHORT]
+def _code_digest(path: str, files: Files) -> str:
+    look = files.look(path)
+    if look is None or not path.endswith(".py"):
+        return (ABSENT if look is None else look.digest)[:_SHORT]
+    if look.code:
+        return look.code
     try:
-        tree = ast.parse(path.read_bytes())
+        data = Path(path).read_bytes()
+        code = _meaning(data)
     except (OSError, SyntaxError, ValueError, RecursionError):
-        return files.digest(path)[:_SHORT]
+        return look.digest[:_SHORT]
+    if hashlib.sha256(data).hexdigest() == look.digest:
+        files.note_code(path, look, code)
+    return code
+
+
+def _meaning(source: bytes) -> str:
+    """A digest of Python code without docstrings, comments and layout."""
+    import ast
+
+    tree = ast.parse(source)
     for branch in ast.walk(tree):
         if isinstance(branch, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = branch.body[0] if branch.body else None

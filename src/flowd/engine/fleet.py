@@ -7,9 +7,11 @@ from datetime import timedelta
 from functools import partial
 
 import anyio
+import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from flowd.core.errors import BadRequest, StorageFailing
+from flowd.core.events import RunStarted
 from flowd.core.spec import PipelineSpec
 from flowd.core.stimuli import Stimulus
 from flowd.engine import admitting, checkpointing
@@ -111,13 +113,15 @@ class Fleet:
                 stream = Stream(run_id, writer, entry.last, followers)
                 driver = self.drivers[run_id] = Driver(services, entry, stream)
                 self._open_limits(entry.program.spec)
-                await checkpointing.announce(adapters, entry.program, run_id)
+                if not isinstance(entry.first, RunStarted):  # a new run may yet turn out to have nothing to do
+                    await checkpointing.announce(adapters, entry.program, run_id)
                 group.start_soon(_publish, driver, name="flowd publish")
                 await driver.enter()
                 self._owned[run_id].set()
                 await driver.drive()
                 group.cancel_scope.cancel()
             await checkpointing.merge(adapters, entry.program, entry.state)
+            await anyio.to_thread.run_sync(driver.survey.keep_looks, limiter=services.threads)
         except Exception as error:  # noqa: BLE001  # given to whoever waits for the run
             self._failures[run_id] = single(error)
         finally:

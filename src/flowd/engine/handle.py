@@ -213,7 +213,7 @@ class Run:
                 attempts=task.attempt,
                 result=task.result and await results.load(task.result, self._adapters.results),
                 metrics=task.metrics,
-                outputs=tuple(folder / artifact.path for artifact in task.outputs),
+                outputs=tuple(Path(folder, artifact.path) for artifact in task.outputs),
                 error=task.error,
                 reason=task.reason,
             )

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from flowd.authoring.resolve import Binding, parameters_of
+from flowd.authoring.binding import Binding
 from flowd.core import states as s
 from flowd.core.commands import parse_command, render_argv
 from flowd.core.expressions import references_of, render_value
@@ -58,6 +58,8 @@ class Resolver:
         """Resolved with paths as they are written. ExpressionError where that is not possible."""
         if self._is_plain(task):
             return Prepared(inputs=(), outputs=(), with_={}, env={}, action=self._action(task, {}))
+        if is_literal(task, self._run.spec.env):
+            return self._as_written(task)
         scope = self._scope(values, lambda path: path)
         inputs, outputs = self._paths(task, scope)
         scope["inputs"], scope["outputs"] = list(inputs), [path for _, path in outputs]
@@ -73,12 +75,26 @@ class Resolver:
         """Whether there is nothing in a task to resolve: a scope for it would be made in vain."""
         return not self._run.spec.env and is_plain(task)
 
+    def _as_written(self, task: TaskSpec) -> Prepared:
+        action = task.action
+        return Prepared(
+            inputs=tuple([ref.path for ref in task.inputs]),
+            outputs=tuple([(output, output.path) for output in task.outputs]),
+            with_=task.with_,
+            env=self._env(task, {}) if task.env or self._run.spec.env else {},
+            action=self._action(task, {}) if isinstance(action, Call) else action.text or list(action.argv or ()),
+        )
+
     def outputs(self, task: TaskSpec) -> tuple[tuple[Output, str], ...]:
         """The outputs that are known without any other task; ExpressionError where one is not."""
+        if not any("{{" in ref.path for ref in task.outputs):
+            return tuple([(output, output.path) for output in task.outputs])
         return self._paths(task, self._scope({}, lambda path: path))[1]
 
     def inputs(self, task: TaskSpec) -> tuple[str, ...]:
         """The inputs that are known without any other task; ExpressionError where one is not."""
+        if not any("{{" in ref.path for ref in task.inputs):
+            return tuple([ref.path for ref in task.inputs])
         return self._paths(task, self._scope({}, lambda path: path))[0]
 
     def work(
@@ -140,6 +156,8 @@ class Resolver:
         """The work of asking a task's `reconcile` about an attempt: as the attempt's, with another function."""
         prepared = self.written(task, values)
         work = self.work(task, prepared, values, attempt=attempt, run_folder=run_folder, function=None)
+        from flowd.authoring.resolve import parameters_of
+
         taken = parameters_of(function)
         work.argv, work.function, work.wants_ctx = (), function, binding.wants_ctx
         work.params = ReadParams(self._params(self._absolute))
@@ -180,7 +198,7 @@ class Resolver:
         return list(render_argv(action.argv or (), scope))
 
     def _absolute(self, path: str) -> str:
-        return str(self._files.path(path))
+        return self._files.place(path)
 
     def _params(self, place: Callable[[str], str]) -> dict[str, Any]:
         """The run's parameters, those that are paths put in their place."""
@@ -292,8 +310,20 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else str(value)
 
 
+def is_literal(task: TaskSpec, env: Mapping[str, str]) -> bool:
+    """Whether no expression stands anywhere in a task, nor in the `env` of its pipeline."""
+    action = task.action
+    if not isinstance(action, Call) and "{{" in (action.text if action.text is not None else str(action.argv)):
+        return False
+    if any("{{" in ref.path for ref in task.inputs) or any("{{" in ref.path for ref in task.outputs):
+        return False
+    return not any(texts and "{{" in str(texts) for texts in (task.with_, task.env, env))
+
+
 def referenced_results(task: TaskSpec) -> set[str]:
     """The tasks whose results the expressions of `task` refer to."""
+    if is_literal(task, {}):
+        return set()
     return {name for name, *fields in _references(task) if fields[:1] in ([], ["result"])}
 
 

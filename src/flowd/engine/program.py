@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from flowd.authoring.binding import Binding, reconcile_key
 from flowd.authoring.pipeline import Pipeline
-from flowd.authoring.resolve import Binding, bind, bind_reconcile, reconcile_key, resolve_call
 from flowd.core.errors import BadRequest
 from flowd.core.spec import Call, Definition, TaskSpec
 from flowd.engine.retrying import Strategies
@@ -34,6 +33,7 @@ class Program:
         self.strategies = strategies
         self.file = file or definition.source or definition.spec.name
         self.place = place
+        self._files: dict[int, Path | None] = {}
 
     def within(self, definition: Definition) -> Program:
         """The same functions for a run that was recorded with `definition`, whatever was edited since."""
@@ -46,11 +46,20 @@ class Program:
         function = self.functions.get(task)
         if function is None:
             return None
-        try:
-            found = inspect.getsourcefile(inspect.unwrap(function))
-        except TypeError:
-            return None
-        return Path(found) if found and Path(found).is_file() else None
+        key = id(function)  # which lives as long as the program
+        if key not in self._files:
+            self._files[key] = _source_file(function)
+        return self._files[key]
+
+
+def _source_file(function: Callable[..., Any]) -> Path | None:
+    import inspect
+
+    try:
+        found = inspect.getsourcefile(inspect.unwrap(function))
+    except TypeError:
+        return None
+    return Path(found) if found and Path(found).is_file() else None
 
 
 def from_pipeline(pipeline: Pipeline) -> Program:
@@ -66,6 +75,8 @@ def from_definition(definition: Definition) -> Program:
 
     Raises BadRequest where they cannot be.
     """
+    from flowd.authoring.resolve import bind, bind_reconcile
+
     functions: dict[str, Callable[..., Any]] = {}
     bindings: dict[str, Binding] = {}
     for task in definition.spec.tasks:
@@ -85,4 +96,6 @@ def _imported(definition: Definition, task: TaskSpec, call: Call) -> Callable[..
             f"task {task.name} calls {call.module}:{call.function}, which lives only in the program that started the "
             "run; go on with engine.resume(run_id, pipeline) there, or move the function into a module"
         )
+    from flowd.authoring.resolve import resolve_call
+
     return resolve_call(Path(definition.folder), call.module, call.function)

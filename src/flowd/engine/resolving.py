@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
-from flowd.authoring.resolve import is_async, reconcile_key
+from flowd.authoring.binding import reconcile_key
 from flowd.core import states as s
 from flowd.core.errors import BadRequest, StorageFailing
 from flowd.core.events import Artifact
@@ -79,6 +79,8 @@ async def _asked(driver: Driver, spec: TaskSpec, attempt: int, key: str) -> Any:
         function=function,
         binding=driver.program.bindings[key],
     )
+    from flowd.authoring.resolve import is_async
+
     executor = driver.services.adapters.executors["async" if is_async(function) else "thread"]
     with anyio.fail_after((spec.timeout or PATIENCE).total_seconds()):
         return await executor.run(work, AttemptChannel(driver.stream, spec.name, attempt, driver.now))

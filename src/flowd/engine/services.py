@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 import msgspec
 
+from flowd.authoring.keeping import Shelf
 from flowd.core.events import Error
 from flowd.core.limits import Admission
 from flowd.engine.timers import Timers
@@ -35,6 +36,7 @@ class Adapters(msgspec.Struct, kw_only=True, eq=False):
     journal: Journal
     checkpoints: Checkpoints
     results: Results
+    shelf: Shelf
     inbox: Inbox
     executors: Mapping[str, Executor]
     describe: Callable[[BaseException, Path], Error]

@@ -26,8 +26,9 @@ from flowd.core.reasons import because
 from flowd.core.run import RunState
 from flowd.core.stimuli import FoundFresh
 from flowd.engine import checkpointing
-from flowd.engine.files import ABSENT, Files
-from flowd.engine.fingerprint import Codes, digest_of, input_part, plain_parts
+from flowd.engine.files import ABSENT, Files, is_pattern
+from flowd.engine.fingerprint import Codes, Named, digest_of, input_part, plain_parts
+from flowd.engine.looks import Looks
 from flowd.engine.prepare import Prepared, Resolver, referenced_results
 from flowd.engine.program import Program
 from flowd.engine.services import Adapters
@@ -50,9 +51,15 @@ async def foresee(
     state, now = RunState("plan", program.spec), adapters.clock.now()
     state.apply(first, now)
     known = await checkpointing.load(adapters, program)
-    survey = Survey(state, Files(program.folder), known, function_file=program.function_file)
+    survey = Survey(state, files_of(adapters, program), known, function_file=program.function_file)
     standings, _ = await anyio.to_thread.run_sync(survey.pass_over, now, limiter=threads)
     return {state.shape.specs[number].name: standing for number, standing in standings.items()}
+
+
+def files_of(adapters: Adapters, program: Program) -> Files:
+    """The files of a program's folder, with what is kept of how they were."""
+    key = adapters.key(program.spec.name, program.folder)
+    return Files(program.folder, Looks(adapters.shelf, f"{key}.looks"))
 
 
 class Survey:
@@ -75,8 +82,8 @@ class Survey:
         self._checkpoints = checkpoints
         self._function_file = function_file
         self._codes = Codes(files)
-        for checkpoint in checkpoints.values():
-            files.remember(checkpoint.outputs)
+        self._seen: dict[str, str] = {}  # digests, and what words name, for as long as nothing runs
+        self._named: Named | None = None
 
     def pass_over(self, now: datetime) -> tuple[dict[int, Standing], list[AnyEvent]]:
         """Judge every pending task once, in order, and settle at once those that are fresh.
@@ -85,13 +92,46 @@ class Survey:
         """
         standings: dict[int, Standing] = {}
         events: list[AnyEvent] = []
+        self._seen, self._named = self.files.glance(self._paths_to_see()), {}
+        try:
+            self._judge_all(standings, events, now)
+        finally:
+            self._seen, self._named = {}, None
+        return standings, events
+
+    def _judge_all(self, standings: dict[int, Standing], events: list[AnyEvent], now: datetime) -> None:
         for number in self._run.shape.order():
             if self._run.tasks[number].state != s.PENDING:
                 continue
             standing = standings[number] = self._stand(number, now)
             if standing.action == FRESH:
                 events += decide(self._run, self.found(number, standing.reason), now)
-        return standings, events
+
+    def _paths_to_see(self) -> dict[str, None]:
+        """The outputs and inputs that are sure to be asked for: of tasks that may be fresh, as they are written."""
+        paths: dict[str, None] = {}
+        place = self.files.place
+        for number, spec in enumerate(self._run.shape.specs):
+            checkpoint = self._checkpoints.get(spec.name)
+            if checkpoint is None or not spec.cache or self._run.tasks[number].state != s.PENDING:
+                continue
+            if self._run.is_forced(number):
+                continue
+            for artifact in checkpoint.outputs:
+                paths[place(artifact.path)] = None
+            for ref in spec.inputs:
+                if not is_pattern(ref.path) and "{{" not in ref.path and place(ref.path) not in self._writers:
+                    paths[place(ref.path)] = None
+        return paths
+
+    def _digest(self, path: str) -> str:
+        seen = self._seen.get(path)
+        return self.files.digest(path) if seen is None else seen
+
+    def keep_looks(self) -> None:
+        """Keep how files were for later runs."""
+        run = self._run
+        self.files.keep(all_seen=run.state == s.RUN_SUCCEEDED and len(run.tasks) == len(run.spec.tasks))
 
     def found(self, number: int, reason: Reason) -> FoundFresh:
         """The stimulus that a task was found fresh."""
@@ -136,8 +176,8 @@ class Survey:
             read_params=read_params,
             products={need: product(run.task(need).result, run.task(need).outputs) for need in needs},
         )
-        parts |= self._codes.parts(spec, self._function_file(spec.name))
-        own = {str(self.files.path(path)) for _, path in prepared.outputs}
+        parts |= self._codes.parts(spec, self._function_file(spec.name), self._named)
+        own = {self.files.place(path) for _, path in prepared.outputs}
         for pattern in prepared.inputs:
             for written in self.files.matches(pattern):
                 parts[f"input:{written}"] = input_part(self._input_digest(number, written, own))
@@ -152,7 +192,7 @@ class Survey:
         settled = dict(parts)
         for artifact in artifacts:
             name = f"input:{artifact.path}"
-            if name in settled and self._writer_above(number, str(self.files.path(artifact.path))) is None:
+            if name in settled and self._writer_above(number, self.files.place(artifact.path)) is None:
                 settled[name] = input_part(artifact.digest)
         return settled
 
@@ -200,26 +240,30 @@ class Survey:
             except ExpressionError:
                 continue  # it depends on a result: known when its turn comes
             for _, path in outputs:
-                writers.setdefault(str(self.files.path(path)), []).append(number)
+                writers.setdefault(self.files.place(path), []).append(number)
         return {path: numbers for path, numbers in writers.items() if numbers}
+
+    def recorded_outputs(self, number: int) -> tuple[Artifact, ...]:
+        """The outputs in a task's newest checkpoint."""
+        checkpoint = self._checkpoints.get(self._run.shape.specs[number].name)
+        return checkpoint.outputs if checkpoint else ()
 
     def _outputs_now(self, number: int, known: Checkpoint) -> tuple[tuple[str, ...], tuple[str, ...]]:
         missing, altered = [], []
         for artifact in known.outputs:
-            path = self.files.path(artifact.path)
-            now = self.files.digest(path)
+            path = self.files.place(artifact.path)
+            now = self._digest(path)
             if now == ABSENT:
                 missing.append(artifact.path)
-            elif now != self._last_left(number, str(path), artifact):
+            elif now != self._last_left(number, path, artifact):
                 altered.append(artifact.path)
         return tuple(missing), tuple(altered)
 
     def _recorded(self, number: int, path: str) -> Artifact | None:
         """What a task recorded of `path`: in this run where it has ended, else before."""
         task = self._run.tasks[number]
-        checkpoint = self._checkpoints.get(self._run.shape.specs[number].name)
-        recorded = task.outputs if task.state in s.OK else checkpoint.outputs if checkpoint else ()
-        return next((artifact for artifact in recorded if str(self.files.path(artifact.path)) == path), None)
+        recorded = task.outputs if task.state in s.OK else self.recorded_outputs(number)
+        return next((artifact for artifact in recorded if self.files.place(artifact.path) == path), None)
 
     def _last_left(self, number: int, path: str, own: Artifact) -> str:
         """The digest that the last writer of `path` recorded: what the file ought to have."""
@@ -241,11 +285,11 @@ class Survey:
         A file that the task itself rewrites counts as the task left it, unless another hand
         has changed it since.
         """
-        path = str(self.files.path(written))
+        path = self.files.place(written)
         writer = self._writer_above(number, path)
         if writer is not None:
             recorded = self._recorded(writer, path)
             return ABSENT if recorded is None else recorded.digest
-        now = self.files.digest(Path(path))
+        now = self._digest(path)
         left = self._recorded(number, path) if path in own else None
         return left.digest if left is not None and now == self._last_left(number, path, left) else now

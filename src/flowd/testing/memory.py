@@ -15,6 +15,7 @@ from flowd.adapters.executors.failure import describe
 from flowd.adapters.executors.thread import ThreadExecutor
 from flowd.adapters.journal.memory import MemoryJournal
 from flowd.adapters.results import MemoryResults
+from flowd.adapters.shelf import MemoryShelf
 from flowd.engine import engine
 from flowd.engine.services import Adapters, FollowerFactory
 from flowd.ports.clock import Clock
@@ -71,6 +72,7 @@ class MemoryEngine(engine.Engine):
                 journal=self.journal,
                 checkpoints=self.checkpoints,
                 results=self.results,
+                shelf=MemoryShelf(),
                 inbox=NoInbox(),
                 executors={"async": CoroutineExecutor(), "thread": ThreadExecutor(), **self._more_executors},
                 describe=describe,

@@ -22,6 +22,7 @@ from flowd.adapters.inbox import FileInbox
 from flowd.adapters.journal.file import FileJournal
 from flowd.adapters.journal.lock import new_incarnation
 from flowd.adapters.results import FileResults
+from flowd.adapters.shelf import FileShelf
 from flowd.authoring.pipeline import Pipeline
 from flowd.engine import engine
 from flowd.engine.blocking import run_blocking
@@ -56,6 +57,7 @@ async def file_adapters(
                 journal=journal,
                 checkpoints=FileCheckpoints(state_dir, journal, report=say_damage),
                 results=FileResults(state_dir),
+                shelf=FileShelf(state_dir),
                 inbox=inbox,
                 executors={
                     "async": CoroutineExecutor(),

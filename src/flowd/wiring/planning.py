@@ -12,6 +12,7 @@ from flowd.adapters.clock import SystemClock
 from flowd.adapters.executors.failure import describe
 from flowd.adapters.inbox import FileInbox
 from flowd.adapters.results import FileResults
+from flowd.adapters.shelf import FileShelf
 from flowd.engine import engine
 from flowd.engine.saying import say_damage
 from flowd.engine.services import Adapters
@@ -35,6 +36,7 @@ async def _adapters(state_dir: Path) -> AsyncIterator[Adapters]:
             journal=journal,
             checkpoints=checkpoints,
             results=results,
+            shelf=FileShelf(state_dir),
             inbox=FileInbox(state_dir),
             executors={},
             describe=describe,

@@ -1,0 +1,193 @@
+"""A file's specification once it was checked, kept so that an unchanged file is not parsed twice.
+
+House rules of this room. Only what has no problem is kept. It stands for all that the check
+looked at: the file's bytes and folder, flowd's own code, and what the functions that are called
+take. Where any of that differs, or what is kept is damaged, the file is read and checked as if
+nothing were kept: this room has no messages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+from zlib import crc32
+
+import msgspec
+
+from flowd.authoring.binding import Checked, reconcile_key
+from flowd.authoring.findings import Findings, KeyPath
+from flowd.authoring.pipeline import Pipeline
+from flowd.core.spec import Call, PipelineSpec
+
+_HOME = Path(__file__).parents[1]
+_ROOMS = ("authoring", "core")
+"""Whose code decides what a file means."""
+_PARSER = "yaml"
+_SUM = 4
+
+
+class Shelf(Protocol):
+    """Where bytes are kept by a name; whatever is wrong with it, it keeps nothing and says nothing."""
+
+    def get(self, name: str) -> bytes | None:
+        """What was put there last, if it is still there."""
+        ...
+
+    def put(self, name: str, data: bytes) -> None:
+        """Have it kept by the next `write`."""
+        ...
+
+    def write(self) -> None:
+        """Keep what was put."""
+        ...
+
+
+class _Kept(msgspec.Struct, frozen=True, array_like=True):
+    """`seen` is a digest of what stands in the file and around it, `calls` of what is called by it."""
+
+    seen: str
+    spec: PipelineSpec
+    calls: dict[str, str]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Kept).decode
+
+
+class Unread:
+    """The places in a file that is not parsed before one is asked for; a `Source`."""
+
+    def __init__(self, name: str, data: bytes) -> None:
+        self.name = name
+        self._data = data
+
+    def read(self) -> Any:
+        """The file as a document."""
+        from flowd.authoring.document import Document, parse
+
+        document = Document(self.name)
+        parse(self._data, Findings(document), document)
+        return document
+
+    def value(self) -> dict[str, Any]:
+        """What the file says, as plain data."""
+        value: dict[str, Any] = self.read().value
+        return value
+
+    def place(self, path: KeyPath, *, key: bool) -> tuple[int, int] | None:
+        """Line and column, from 1, of a value or of its key."""
+        place: tuple[int, int] | None = self.read().place(path, key=key)
+        return place
+
+    def written(self, path: KeyPath) -> str | None:
+        """A scalar as it is written."""
+        text: str | None = self.read().written(path)
+        return text
+
+
+def taken(shelf: Shelf, path: Path, named: str, data: bytes) -> Pipeline | None:
+    """The pipeline of a file with these bytes, if it is kept as it would be read."""
+    kept = _opened(shelf.get(_name(path)))
+    if kept is None or kept.seen != _seen(path, data):
+        return None
+    source = Unread(named, data)
+    pipeline = Pipeline.of_document({"name": kept.spec.name, "tasks": {}}, source, path.parent, str(path))
+    if _calls(pipeline, kept.spec) != kept.calls:
+        return None
+    pipeline.settle(_bound(pipeline, kept.spec) if kept.calls else Checked(kept.spec, {}, {}), source.value)
+    return pipeline
+
+
+def keep(shelf: Shelf, path: Path, data: bytes, pipeline: Pipeline) -> None:
+    """Keep what was read from a file with these bytes, and has no problem."""
+    calls = _calls(pipeline, pipeline.spec)
+    if calls is None:
+        return
+    body = _encode(_Kept(_seen(path, data), pipeline.spec, calls))
+    if _decode(body).spec == pipeline.spec:
+        shelf.put(_name(path), crc32(body).to_bytes(_SUM, "big") + body)
+
+
+def _opened(data: bytes | None) -> _Kept | None:
+    if data is None or crc32(data[_SUM:]).to_bytes(_SUM, "big") != data[:_SUM]:
+        return None
+    try:
+        return _decode(data[_SUM:])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _name(path: Path) -> str:
+    return hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
+
+
+def _seen(path: Path, data: bytes) -> str:
+    """A digest of all that a file's meaning depends on, but for the functions that it names."""
+    known = hashlib.sha256(data)
+    known.update(repr((str(path), sys.version, msgspec.__version__, list(_code()))).encode())
+    return known.hexdigest()
+
+
+def _code() -> Iterator[tuple[str, int, int]]:
+    """The files of the code that reads and checks, with their sizes and times: another flowd checks anew."""
+    parser = find_spec(_PARSER)
+    folders = [str(_HOME / room) for room in _ROOMS]
+    if parser is not None and parser.origin is not None:
+        folders.append(os.path.dirname(parser.origin))
+    for folder in folders:
+        with os.scandir(folder) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if entry.name.endswith(".py"):
+                    status = entry.stat()
+                    yield entry.path, status.st_size, status.st_mtime_ns
+
+
+def _calls(pipeline: Pipeline, spec: PipelineSpec) -> dict[str, str] | None:
+    """What each function that is called takes, as the check looks at it; None where one cannot be found."""
+    found: dict[str, str] = {}
+    for call in _called(spec):
+        name = f"{call.module}:{call.function}"
+        if name not in found:
+            from flowd.authoring.resolve import CallError, outline
+
+            try:
+                found[name] = outline(pipeline.resolve(call))
+            except CallError:
+                return None
+    return found
+
+
+def _bound(pipeline: Pipeline, spec: PipelineSpec) -> Checked:
+    """The specification with its functions, which are known to fit."""
+    from flowd.authoring.resolve import bind_reconcile, binding_of, parameters_of
+
+    functions, bindings = {}, {}
+    takes: dict[Call, list[str]] = {}
+    for task in spec.tasks:
+        if isinstance(task.action, Call):
+            function = functions[task.name] = pipeline.resolve(task.action)
+            names = takes.get(task.action)
+            if names is None:
+                names = takes[task.action] = parameters_of(function)
+            bindings[task.name] = binding_of(names, task.needs, task.with_)
+        if task.reconcile is not None:
+            key = reconcile_key(task.name)
+            functions[key] = pipeline.resolve(task.reconcile)
+            bindings[key] = bind_reconcile(functions[key], task.needs, task.with_)
+    return Checked(spec, functions, bindings)
+
+
+def _called(spec: PipelineSpec) -> Iterator[Call]:
+    for task in spec.tasks:
+        if isinstance(task.action, Call):
+            yield task.action
+        if task.reconcile is not None:
+            yield task.reconcile
+
+
+__all__ = ["Shelf", "Unread", "keep", "taken"]

@@ -1,0 +1,90 @@
+"""What files were like when they were read, kept from run to run, so that none is read again in vain."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+import msgspec
+
+if TYPE_CHECKING:
+    from flowd.authoring.keeping import Shelf
+
+_SUM = 4
+_TICK_NS = 50_000_000
+"""Longer than the ticks in which kernels count file times."""
+_SECONDS_NS = 2_000_000_000
+"""The coarsest ticks of file systems that count whole seconds."""
+
+
+class Look(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A file as it was read: bytes, times in ns, inode, sha256 of its content; of code, a digest of its meaning.
+
+    `settled`: it had been left alone for so long by then that whoever writes to it later gives it
+    another time.
+    """
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    settled: bool
+    digest: str
+    code: str = ""
+
+    def holds(self, status: os.stat_result) -> bool:
+        """Whether a file with this status still has the content that was read.
+
+        The time of the last change of its inode is set by the kernel alone: it tells of content
+        that was put in place under an old time, by a rename or by setting the time back.
+        """
+        return (
+            self.settled
+            and self.ctime_ns == status.st_ctime_ns
+            and self.mtime_ns == status.st_mtime_ns
+            and self.size == status.st_size
+            and self.inode == status.st_ino
+        )
+
+
+def is_settled(ctime_ns: int, now_ns: int) -> bool:
+    """Whether a change after `now_ns` would carry another time than `ctime_ns`."""
+    tick = _TICK_NS if ctime_ns % 1_000_000_000 else _SECONDS_NS
+    return now_ns - ctime_ns > tick
+
+
+class _Kept(msgspec.Struct, frozen=True, array_like=True):
+    by: str  # digests of code differ between Pythons
+    looks: dict[str, Look]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Kept).decode
+
+
+class Looks:
+    """The looks of one pipeline on a shelf. What is damaged counts as not there: files are read then."""
+
+    def __init__(self, shelf: Shelf, name: str) -> None:
+        self._shelf = shelf
+        self._name = name
+
+    def load(self) -> Mapping[str, Look]:
+        """The looks by absolute path."""
+        data = self._shelf.get(self._name)
+        if data is None or crc32(data[_SUM:]).to_bytes(_SUM, "big") != data[:_SUM]:
+            return {}
+        try:
+            kept = _decode(data[_SUM:])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return {}
+        return kept.looks if kept.by == sys.version else {}
+
+    def save(self, looks: Mapping[str, Look]) -> None:
+        """Keep these and no others."""
+        body = _encode(_Kept(sys.version, dict(looks)))
+        self._shelf.put(self._name, crc32(body).to_bytes(_SUM, "big") + body)
+        self._shelf.write()
