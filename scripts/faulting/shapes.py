@@ -15,6 +15,10 @@ NASTY = {
     "has wiped an environment": (
         "(env -i setsid sh -c 'env -i sleep {token} & sleep {token}' &); echo ready; sleep {token}"
     ),
+    "has taken off every mark": (
+        "(env -i setsid sh -c 'ulimit -w 7 2>&- || ulimit -x 7; sleep {token} & sleep {token} &' &);"
+        " echo ready; sleep {token}"
+    ),
     "has a stubborn stray": (
         "(env -i setsid sh -c 'trap \"\" TERM; while :; do sleep {token}; done' &); echo ready; sleep {token}"
     ),
