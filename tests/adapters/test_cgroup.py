@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from faulting.living import bearing, kill_all
-from faulting.shapes import NASTY
+from faulting.shapes import NASTY, UNMARKED
 
 from attempts import living, within
 from flowd.adapters.executors.guardian import Command, Guardian
@@ -22,7 +22,6 @@ from flowd.adapters.executors.leftovers import end_leftovers
 from flowd.adapters.journal.lock import new_incarnation
 from flowd.guardian import cgroup, strays
 
-UNMARKED = "has taken off every mark"
 CAN, WHY = cgroup.available()
 needs_a_group = pytest.mark.skipif(not CAN, reason=f"no control group can be made here: {WHY}")
 
