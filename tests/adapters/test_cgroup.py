@@ -133,9 +133,10 @@ async def test_a_living_guardian_is_given_its_time(tmp_path: Path, token: str) -
 
 
 @needs_a_group
-def test_a_guardian_without_its_engine_takes_its_group_along(tmp_path: Path, token: str) -> None:
-    """After SIGKILL of the engine alone every process is gone, and so is the group."""
-    with engine(tmp_path, token, [UNMARKED, "keeps forking", "ignores SIGTERM"]) as (pid, mark, _):
+@pytest.mark.parametrize("shapes", [["has background children"], [UNMARKED, "keeps forking", "ignores SIGTERM"]])
+def test_a_guardian_without_its_engine_takes_its_group_along(tmp_path: Path, token: str, shapes: list[str]) -> None:
+    """After SIGKILL of the engine alone every process is gone, on SIGTERM or SIGKILL, and so is the group."""
+    with engine(tmp_path, token, shapes) as (pid, mark, _):
         assert len(cgroup.groups_of(mark)) == 1
         os.kill(pid, signal.SIGKILL)
         assert within(2, lambda: not living(token))
