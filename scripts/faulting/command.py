@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,7 +25,7 @@ RUN = "r"
 class Command:
     """One command of flowd, running. Leaving it ends what lives of it."""
 
-    def __init__(self, place: Path, words: Sequence[str], life: str) -> None:
+    def __init__(self, place: Path, words: Sequence[str], life: str, variables: Mapping[str, str]) -> None:
         self.words = tuple(words)
         self.life = life
         self.out = place / f"{life}.out"
@@ -35,7 +35,7 @@ class Command:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "flowd", *words],
                 cwd=place,
-                env=kept | {"PYTHONUTF8": "1", living.LIFE: life},
+                env=kept | {"PYTHONUTF8": "1", living.LIFE: life, **variables},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -97,9 +97,10 @@ class Command:
 
 
 class Place:
-    """A folder with a pipeline, and flowd run there; its commands are named after its seed."""
+    """A folder with a pipeline, and flowd run there; its commands are named after its seed and get `variables`."""
 
     def __init__(self, folder: Path, seed: int) -> None:
+        self.variables: dict[str, str] = {}
         self.folder = folder
         self.state = folder / ".flowd"
         self.token = f"{os.getpid()}x{seed}"
@@ -118,7 +119,7 @@ class Place:
         """Start a command."""
         self.lives += 1
         flags = ("--state-dir", state or str(self.state))
-        return Command(self.folder, (*words, *flags), f"{self.token}.{self.lives}")
+        return Command(self.folder, (*words, *flags), f"{self.token}.{self.lives}", self.variables)
 
     def run(self) -> Command:
         """Start the run, or go on with it."""

@@ -10,15 +10,16 @@ from collections.abc import Callable
 
 from faulting import living
 from faulting.command import RUN, Command, Place
-from faulting.family import Broken, Order, Report, lead_each
-from faulting.shapes import LEFT_BEHIND, NASTY
+from faulting.family import Broken, Forbidden, Order, Report, lead_each
+from faulting.shapes import LEFT_BEHIND, NASTY, UNMARKED
+from flowd.guardian.cgroup import available
 
 GRACE = "2s"
 STOP_S = 5.0
 """Seconds from a signal, a cancel or a timeout to the last process's end, the grace of 2 s among them."""
 DEATH_S = 2.0
 """Seconds from flowd's own death to the last process's end."""
-NEXT_S = 8.0
+NEXT_S = 6.0
 """Seconds in which the next owner ends what is left, and a whole task runs."""
 TIMEOUT_S = 1.0
 
@@ -45,6 +46,10 @@ def run(order: Order, report: Report) -> None:
         text = (NASTY | LEFT_BEHIND)[shape]
         with report.trial(order, seed) as folder:
             place = Place(folder, seed)
+            if (shape, end) == (UNMARKED, KILLED_BOTH) and not available()[0]:
+                raise Forbidden(f"only a control group keeps a task that {shape}: {available()[1]}")
+            if end == WITHOUT_GROUP:
+                place.variables["FLOWD_CGROUP"] = "off"
             found = Trial(place, f"9{seed % 10**5:05d}.{random.randrange(10**6):06d}", random.Random(seed))
             try:
                 found.begin(text, **({"timeout": f"{TIMEOUT_S:g}s"} if end == "timeout" else {}))
@@ -136,8 +141,9 @@ def _killed(trial: Trial) -> None:
 
 def _killed_with_its_guardian(trial: Trial) -> None:
     guardians = living.guardians(trial.command.pid)
-    trial.command.process.kill()
+    trial.command.process.send_signal(signal.SIGSTOP)  # or it would hear of its guardian's end, and act
     living.kill(guardians)
+    trial.command.process.kill()
     trial.command.process.wait()
     left = trial.living()
     if not left:
@@ -158,17 +164,22 @@ def _succeeded(trial: Trial) -> None:
     trial.ends(STOP_S, 0, "the task's success")
 
 
+KILLED_BOTH = "on SIGKILL of flowd and its guardian"
+WITHOUT_GROUP = f"{KILLED_BOTH}, without a control group"
+
 ENDS: dict[str, Callable[[Trial], None]] = {
     "on SIGTERM": _signalled(signal.SIGTERM),
     "on SIGINT": _signalled(signal.SIGINT),
     "timeout": _timeout,
     "flowd cancel": _cancelled,
     "on SIGKILL of flowd": _killed,
-    "on SIGKILL of flowd and its guardian": _killed_with_its_guardian,
+    KILLED_BOTH: _killed_with_its_guardian,
+    WITHOUT_GROUP: _killed_with_its_guardian,
     "having succeeded": _succeeded,
 }
 
 COMBINATIONS = [
-    *itertools.product(NASTY, [end for end in ENDS if end != "having succeeded"]),
+    *itertools.product(NASTY, [end for end in ENDS if end not in ("having succeeded", WITHOUT_GROUP)]),
+    *((shape, WITHOUT_GROUP) for shape in NASTY if shape != UNMARKED),
     *((shape, "having succeeded") for shape in LEFT_BEHIND),
 ]

@@ -6,6 +6,9 @@ command line.
 
 from __future__ import annotations
 
+UNMARKED = "has taken off every mark"
+"""Its strays are known by nothing but the control group they stand in."""
+
 NASTY = {
     "ignores SIGTERM": "trap '' TERM; echo ready; while :; do sleep {token}; done",
     "has background children": "sleep {token} & sleep {token} & echo ready; wait",
@@ -14,6 +17,10 @@ NASTY = {
     "has double-forked": "(setsid sh -c 'sleep {token} & sleep {token} &' &); echo ready; sleep {token}",
     "has wiped an environment": (
         "(env -i setsid sh -c 'env -i sleep {token} & sleep {token}' &); echo ready; sleep {token}"
+    ),
+    UNMARKED: (
+        "(env -i setsid sh -c 'ulimit -w 7 2>&- || ulimit -x 7; sleep {token} & sleep {token} &' &);"
+        " echo ready; sleep {token}"
     ),
     "has a stubborn stray": (
         "(env -i setsid sh -c 'trap \"\" TERM; while :; do sleep {token}; done' &); echo ready; sleep {token}"

@@ -18,7 +18,7 @@ from faulting.shapes import NASTY
 
 from attempts import is_running, living, within
 from flowd.adapters.executors.guardian import Command, Guardian, GuardianLost, ProcessReport, _refusal
-from flowd.guardian import processes
+from flowd.guardian import strays
 from flowd.guardian.serving import _open_log
 from flowd.guardian.spawning import CannotSpawn
 from flowd.ports.executor import Abandoned, CommandFailed, NoRoom, NotStarted
@@ -260,15 +260,15 @@ async def test_an_end_that_does_not_come_is_abandoned(tmp_path: Path) -> None:
 async def test_the_left_overs_of_an_incarnation_are_found(guardian: Guardian, tmp_path: Path, token: str) -> None:
     """By mark alone, whoever comes later finds every process of an incarnation, and no other."""
     mark = guardian._mark
-    assert processes.left_by(mark) == set()
+    assert strays.left_by(mark) == set()
     command = shell(tmp_path, NASTY["has wiped an environment"].format(token=token))
     async with anyio.create_task_group() as group:
         group.start_soon(guardian.run, command)
         await until_ready(command.log)
-        assert len(processes.left_by(mark)) >= 3
-        assert processes.left_by(mark + "x") == set()
+        assert len(strays.left_by(mark)) >= 3
+        assert strays.left_by(mark + "x") == set()
         group.cancel_scope.cancel()
-    assert processes.left_by(mark) == set()
+    assert strays.left_by(mark) == set()
 
 
 # --- how it ended --------------------------------------------------------------------------------

@@ -12,11 +12,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import anyio
+import msgspec
 import pytest
 
 from flowd.adapters.journal import lock
 from flowd.adapters.journal.file import FileJournal
+from flowd.adapters.journal.lock import new_incarnation
 from flowd.core.errors import StateDamaged, StateLocked, StorageFailing
+from flowd.core.events import RunAdopted
 from flowd.testing.conformance import RUN, recorded, sample_definition, sample_records
 from journal_place import DATA, LINES, RECORDS, Place, created
 
@@ -276,6 +279,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from flowd.adapters.journal import lock
 from flowd.adapters.journal.file import FileJournal
+from flowd.adapters.journal.lock import new_incarnation
 from flowd.core.events import Envelope, TaskStarted
 
 def record(seq):
@@ -378,6 +382,23 @@ async def test_owners_whose_left_overs_were_not_ended_are_named_until_they_are(p
     assert await before("third") == ["first", "second"]
     assert await before("third", writes=True) == ["first", "second", "third"]
     assert await before("fourth") == ["third"]
+
+
+@pytest.mark.parametrize("damage", [None, b"", b'{"pid": 1, "incarn', b"{}"])
+async def test_the_journal_names_the_owners_where_their_file_does_not(place: Place, damage: bytes | None) -> None:
+    """Without `owner.json`, or with a torn one, all owners of this start of the machine are named from the record."""
+    first, second, of_another_start = new_incarnation(), new_incarnation(), "1-2-00000000-ffffffff"
+    begun = msgspec.structs.replace(RECORDS[0].event, owner=first)
+    owners = [begun, RunAdopted(owner=of_another_start), RunAdopted(owner=second)]
+    async with place.journal.open(RUN) as writer:
+        writer.append([msgspec.structs.replace(RECORDS[n], event=owner) for n, owner in enumerate(owners)])
+        await writer.durable(len(owners))
+    file = place.folder / "owner.json"
+    file.unlink()
+    if damage is not None:
+        file.write_bytes(damage)
+    async with place.journal.open(RUN) as writer:
+        assert list(writer.left_by) == [first, second]
 
 
 async def test_making_a_run_never_waits_for_the_run(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,38 @@ def shell(here: Place, text: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+CHILDREN = """\
+import asyncio, os, subprocess
+from flowd import Pipeline
+
+p = Pipeline("p")
+
+@p.task
+async def coroutine() -> int:
+    child = await asyncio.create_subprocess_shell("echo from a child; echo unended | tr -d '\\n'")
+    return await child.wait()
+
+@p.task(needs=["coroutine"], executor="thread")
+def thread() -> int:
+    os.write(1, b"raw ")
+    return subprocess.run(["echo", "from a thread's child"]).returncode
+"""
+
+
+@pytest.mark.parametrize("flag", ["--json", "--events"])
+def test_children_of_tasks_never_write_between_documents(here: Place, flag: str) -> None:
+    """stdout has whole documents and nothing else; what children of in-process tasks print goes to stderr."""
+    here.write("pipeline.py", CHILDREN)
+    ended = here.run("run", "pipeline.py", flag)
+    assert ended.code == 0, ended.said
+    if flag == "--json":
+        assert ended.document["state"] == "succeeded"
+    else:
+        assert [event["event"] for event in ended.events][-1] == "run_finished", ended.said
+    for said in ("from a child\n", "unended", "raw from a thread's child\n"):
+        assert said in ended.err
+
+
 def test_a_reader_that_leaves(here: Place) -> None:
     """`| head -1` and `> /dev/full` give no traceback; only the second is said."""
     some(here)

@@ -18,7 +18,7 @@ from typing import Any
 import anyio
 
 from flowd.cli.outlets import Outlets, Wishes, document_text
-from flowd.cli.prints import routed
+from flowd.cli.prints import kept_stdout, routed
 from flowd.cli.screen import Line
 from flowd.cli.state_dir import state_dir
 from flowd.cli.streams import tell
@@ -63,7 +63,7 @@ class Foreground:
     def carry_out(self, begin: Begin) -> int:
         """Begin (or go on), wait, print, and return the exit code. Raises what refused the run."""
         owned = self._wishes.as_json or self._wishes.events
-        with routed(aside=owned):
+        with kept_stdout(aside=owned) as self.outlets.results, routed(aside=owned):
             return anyio.run(self._main, begin)
 
     async def _main(self, begin: Begin) -> int:

@@ -1,6 +1,7 @@
 """Where `print` goes while this process runs tasks: into the file of the attempt that prints.
 
-Only a command does so; the library leaves its host's streams alone.
+Only a command does so; the library leaves its host's streams alone. What processes of tasks print
+that are begun in here (`subprocess`, `asyncio`) goes where the command's own streams lead.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -61,3 +62,34 @@ def routed(*, aside: bool) -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr = before
+
+
+@contextmanager
+def kept_stdout(*, aside: bool) -> Iterator[TextIO]:
+    """stdout for documents alone; `aside`: whatever else writes to descriptor 1, as children do, reaches stderr."""
+    stream = sys.stdout
+    if not aside or _number(stream) != 1:
+        yield stream
+        return
+    stream.flush()
+    kept = open(os.dup(1), "w", encoding=stream.encoding, errors=stream.errors)  # noqa: SIM115  # closed below, both ways
+    os.dup2(2, 1)
+    try:
+        yield kept
+    except BaseException:
+        with suppress(OSError):  # the first reason counts
+            kept.flush()
+        raise
+    else:
+        kept.flush()
+    finally:
+        os.dup2(kept.fileno(), 1)
+        with suppress(OSError):  # what could not be written was said by then
+            kept.close()
+
+
+def _number(stream: TextIO) -> int | None:
+    try:
+        return stream.fileno()
+    except (OSError, ValueError):  # a stream of a test, or closed
+        return None

@@ -1,4 +1,4 @@
-"""Where the guardian process begins: `python -I -S .../guardian/__main__.py DESCRIPTOR TAG_BASE`.
+"""Where the guardian process begins: `python -I -S .../guardian/__main__.py DESCRIPTOR TAG_BASE MARK`.
 
 It runs without site-packages. An empty package stands in for `flowd`, so that the rooms of the
 guardian are found under their real names without opening flowd's front door.
@@ -15,7 +15,7 @@ def main() -> None:
     sys.modules["flowd"] = package
     from flowd.guardian.serving import serve
 
-    serve(int(sys.argv[1]), int(sys.argv[2]))
+    serve(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
 
 
 if __name__ == "__main__":

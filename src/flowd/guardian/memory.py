@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from flowd.guardian.cgroup import PREFIX
+
 _ROOT = "/sys/fs/cgroup"
 
 
@@ -17,6 +19,9 @@ def oom_kills() -> int | None:
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if not controllers:
+            # The guardian's own group has no controllers: what is counted is counted above it.
+            while os.path.basename(path).startswith(PREFIX):
+                path = os.path.dirname(path).rstrip("/")
             places = [(f"{_ROOT}{path}", "memory.events"), (f"{_ROOT}/unified{path}", "memory.events")]
         elif "memory" in controllers.split(","):
             places = [(f"{_ROOT}/memory{path}", "memory.oom_control"), (f"{_ROOT}/memory", "memory.oom_control")]

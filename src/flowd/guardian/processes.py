@@ -20,6 +20,7 @@ MARK = "FLOWD_MARK"
 _RLIMIT_LOCKS = 10
 _NUMBER_BITS = 22
 _PR_SET_CHILD_SUBREAPER = 36
+_MOST_LOOKS = 100
 
 Table = dict[int, tuple[int, int]]
 """Living processes: parent and session by process id; the dead that nobody has waited for are left out."""
@@ -53,17 +54,22 @@ def processes() -> Table:
     except OSError:
         return table
     for name in names:
-        if not name.isdigit():
-            continue
-        try:
-            with open(f"/proc/{name}/stat", "rb") as file:
-                fields = file.read().rpartition(b")")[2].split()
-        except OSError:
-            continue
-        # A first thread may be dead while others of its process live on.
-        if len(fields) > 17 and (fields[0] not in b"ZX" or int(fields[17]) > 1):
-            table[int(name)] = (int(fields[1]), int(fields[3]))
+        if name.isdigit() and (found := _parent_and_session(name)) is not None:
+            table[int(name)] = found
     return table
+
+
+def _parent_and_session(pid: int | str) -> tuple[int, int] | None:
+    """Those of a living process; None where there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    # A first thread may be dead while others of its process live on.
+    if len(fields) <= 17 or (fields[0] in b"ZX" and int(fields[17]) <= 1):
+        return None
+    return int(fields[1]), int(fields[3])
 
 
 def family(table: Table, roots: Collection[int]) -> set[int]:
@@ -123,17 +129,58 @@ def _wear(soft: int, hard: int) -> None:
             resource.setrlimit(_RLIMIT_LOCKS, (soft, hard))
 
 
-def left_by(mark: str) -> set[int]:
-    """The living processes that an engine of incarnation `mark` began, wherever they are by now."""
+def bearing(mark: str) -> Iterator[int]:
+    """The living processes that bear the mark of incarnation `mark`, its tag or its name in their environment.
+
+    Each is given as it is found: one that forks and dies soon is ahead of any list.
+    """
     base = tag_base(mark) >> _NUMBER_BITS
     sign = f"{MARK}={mark}".encode()
-    return {pid for pid in processes() if (tag_of(pid) or 0) >> _NUMBER_BITS == base or sign in _environment(pid)}
+    last = _last_born()
+    ahead: Iterable[int] = processes()
+    for _ in range(_MOST_LOOKS):
+        for pid in ahead:
+            if ((tag_of(pid) or 0) >> _NUMBER_BITS == base or sign in _words(pid, "environ")) and _lives(pid):
+                yield pid
+        before, last = last, _last_born()
+        if last == before:  # nobody was born meanwhile, so nobody was missed
+            break
+        ahead = range(before + 1, last + 1) if last > before else processes()
 
 
-def _environment(pid: int) -> list[bytes]:
+def _lives(pid: int) -> bool:
+    return _parent_and_session(pid) is not None
+
+
+def _last_born() -> int:
+    """The highest process id that was given out in this round of ids; 0 where nobody tells."""
     try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            return file.read().split(b"\0")
+        with open("/proc/loadavg", "rb") as file:
+            return int(file.read().split()[-1])
+    except (OSError, ValueError):
+        return 0
+
+
+def engine_lives(mark: str) -> bool:
+    """Whether the process that took the name `mark` still runs; a reused process id has another start."""
+    pid, started = [*mark.split("-"), "", ""][:2]
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return False
+    return len(fields) > 19 and fields[19].decode() == started and fields[0] not in b"ZX"
+
+
+def command_line(pid: int) -> list[bytes]:
+    """The words that a process was begun with; none where it may not be asked."""
+    return _words(pid, "cmdline")
+
+
+def _words(pid: int, name: str) -> list[bytes]:
+    try:
+        with open(f"/proc/{pid}/{name}", "rb") as file:
+            return file.read().removesuffix(b"\0").split(b"\0")
     except OSError:
         return []
 

@@ -15,7 +15,7 @@ import time
 from functools import partial
 from typing import Any
 
-from flowd.guardian import processes, spawning
+from flowd.guardian import cgroup, processes, spawning
 from flowd.guardian.attempts import Attempt
 from flowd.guardian.output import Log, Stream
 from flowd.guardian.redaction import redaction
@@ -28,11 +28,14 @@ _MOST_SWEEPS = 20
 
 
 class Guardian:
-    """Everything the process knows; `base` is the first tag of its engine's incarnation."""
+    """Everything the process knows; `base` is the first tag of its engine's incarnation, `mark` the name of that."""
 
-    def __init__(self, engine: socket.socket, base: int) -> None:
+    def __init__(self, engine: socket.socket, base: int, mark: str) -> None:
         self._engine = engine
         self._base = base
+        self._mark = mark
+        self._parent = os.getppid()
+        self._group: cgroup.Group | None = None
         self._incoming = Incoming()
         self._outgoing = Outgoing()
         self._selector = selectors.DefaultSelector()
@@ -48,14 +51,14 @@ class Guardian:
     def open(self) -> None:
         """Become the reaper of all that follows, and listen."""
         processes.become_subreaper()
+        self._group = cgroup.enter(self._mark)
         self._engine.setblocking(False)
         self._watch(self._engine.fileno(), self._hear)
         self._listen_for_signals()
         # A fork of the engine's process may hold its socket open longer than it lives.
         with contextlib.suppress(OSError, AttributeError):
-            parent = os.getppid()
-            self._watch(os.pidfd_open(parent), self._engine_gone)
-            if os.getppid() != parent:
+            self._watch(os.pidfd_open(self._parent), self._engine_gone)
+            if os.getppid() != self._parent:
                 self._gone = True
 
     def _listen_for_signals(self) -> None:
@@ -253,12 +256,17 @@ class Guardian:
                 everyone = self._kill(everyone)
         for attempt in self._attempts.values():
             attempt.report(time.monotonic())
+        if self._group is not None and os.getppid() != self._parent:  # a living engine does it without the wait
+            self._group.leave()
+            self._group.remove()
 
     def _kill(self, everyone: set[int]) -> set[int]:
         """Kill, and look again at once as long as there are more: some fork while they die."""
         for _ in range(_MOST_SWEEPS):
             if not everyone:
                 break
+            if self._group is not None and self._group.leave():
+                self._group.kill()
             processes.end(everyone, kindly=False)
             self._wait_for_all()
             everyone = self._everyone()
@@ -275,7 +283,11 @@ class Guardian:
     def _everyone(self) -> set[int]:
         if processes.LINUX:
             table = processes.processes()
-            return processes.family(table, [pid for pid in processes.own_children() if pid in table])
+            children = processes.own_children()  # after the table: who was born meanwhile is not left out
+            found = processes.family(table, children).union(children)
+            if self._group is not None:
+                found |= self._group.pids()
+            return found - {os.getpid()}
         return {pid for pid in self._by_pid if processes.end_group(pid, kindly=True)}
 
     def _wait_for_all(self) -> None:
@@ -312,10 +324,10 @@ def _empty(descriptor: int) -> None:
         os.read(descriptor, 4096)
 
 
-def serve(descriptor: int, base: int) -> None:
+def serve(descriptor: int, base: int, mark: str) -> None:
     """Be the guardian of the engine behind `descriptor`; does not return."""
     os.set_inheritable(descriptor, False)
-    guardian = Guardian(socket.socket(fileno=descriptor), base)
+    guardian = Guardian(socket.socket(fileno=descriptor), base, mark)
     code = 0
     try:
         guardian.open()

@@ -24,7 +24,7 @@ import msgspec
 
 import flowd.guardian
 from flowd.core.events import Ending, Error
-from flowd.guardian import processes
+from flowd.guardian import cgroup, processes, strays
 from flowd.guardian.wire import Incoming, Outgoing
 from flowd.ports.executor import Abandoned, CommandFailed, NoRoom, NotStarted
 
@@ -199,10 +199,9 @@ class _Line:
         if self._watched:
             how = self._how_it_ended()
             for _ in range(20):  # some fork while they die
-                left = processes.left_by(self._mark)
-                processes.end(left, kindly=False)
-                if not left:
+                if not strays.left_by(self._mark):
                     break
+                strays.kill(self._mark)
             for ident in list(self._watched):
                 self._end(ident, failure=GuardianLost(how))
         self.closed.set()
@@ -270,6 +269,7 @@ class Guardian:
         for line in lines:
             if line is not None:
                 await line.close()
+                cgroup.remove(self._mark)
 
     @property
     def pid(self) -> int | None:
@@ -350,7 +350,7 @@ class Guardian:
 
 def _begin(mark: str, theirs: socket.socket) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", _PROGRAM, str(theirs.fileno()), str(processes.tag_base(mark))],
+        [sys.executable, "-I", "-S", _PROGRAM, str(theirs.fileno()), str(processes.tag_base(mark)), mark],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

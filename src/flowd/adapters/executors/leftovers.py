@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import anyio
 import anyio.to_thread
 
-from flowd.guardian import processes
+from flowd.guardian import processes, strays
 
 _PATIENCE = 2.0
-"""Seconds that a guardian has to do it itself: it writes down what they still say."""
+"""Seconds that a living guardian has to do it itself: it writes down what they still say."""
 _MOST = 10.0
 
 
@@ -23,22 +22,21 @@ async def end_leftovers(incarnations: Sequence[str]) -> None:
 
 def _end(incarnations: Sequence[str]) -> None:
     # one that lives let go of this run in order, and has others
-    dead = [incarnation for incarnation in incarnations if not _lives(incarnation)]
+    ahead = [incarnation for incarnation in incarnations if not processes.engine_lives(incarnation)]
     began = time.monotonic()
-    while left := set[int]().union(*map(processes.left_by, dead)):
+    while ahead := [mark for mark in ahead if not _ended(mark)]:
         waited = time.monotonic() - began
         if waited > _MOST:
             return
-        if waited > _PATIENCE:
-            processes.end(left, kindly=False)
+        for mark in ahead:
+            if waited > _PATIENCE or not strays.guardians_of(mark):
+                strays.kill(mark)
         time.sleep(0.02)
 
 
-def _lives(incarnation: str) -> bool:
-    """Whether the process that took this name still runs; a reused process id has another start."""
-    pid, started = [*incarnation.split("-"), "", ""][:2]
-    try:
-        fields = Path("/proc", pid, "stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
+def _ended(mark: str) -> bool:
+    """Whether nothing of an incarnation lives; then its group goes too, unless its guardian is about to."""
+    if strays.left_by(mark):
         return False
-    return len(fields) > 19 and fields[19].decode() == started and fields[0] not in b"ZX"
+    strays.tidy(mark)
+    return True

@@ -13,7 +13,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -66,13 +66,17 @@ def new_incarnation() -> str:
     return f"{os.getpid()}-{started}-{disk.boot_id()[:8]}-{secrets.token_hex(4)}"
 
 
-def last_here(folder: Path) -> tuple[str, ...]:
+def last_here(folder: Path, recorded: Callable[[], Iterable[str]] = tuple) -> tuple[str, ...]:
     """The incarnations of the owners before, if in this start of this machine: no other has processes here.
 
-    More than one where owners died before they had ended what those before them left.
+    More than one where owners died before they had ended what those before them left. Where the
+    file does not say, they are those that are `recorded` of this start.
     """
-    last = read_owner(folder)
-    named = (*last.before, last.incarnation) if last.boot_id == disk.boot_id() else ()
+    last, boot = read_owner(folder), disk.boot_id()
+    if last.incarnation:
+        named = (*last.before, last.incarnation) if last.boot_id == boot else ()
+    else:
+        named = tuple(owner for owner in recorded() if owner.split("-")[2:3] == [boot[:8]])
     return tuple(dict.fromkeys(filter(None, named)))
 
 

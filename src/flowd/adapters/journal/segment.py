@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -14,8 +15,13 @@ from flowd.adapters import disk
 from flowd.adapters.journal import lock
 from flowd.adapters.journal.layout import segment_path
 from flowd.adapters.journal.mark import Mark
+from flowd.adapters.journal.reader import Walk
 from flowd.adapters.journal.repair import Repair, restore
 from flowd.core.errors import StorageFailing
+from flowd.core.events import RunAdopted, RunStarted
+
+OWNED = ("run_started", "run_adopted")
+"""The events that name an owner."""
 
 
 class OpenSegment:
@@ -54,13 +60,20 @@ class OpenSegment:
                     self._file = disk.open_regular(self._path, os.O_WRONLY | os.O_APPEND)
                     self._mark_file = disk.open_regular(self._folder / "mark", os.O_WRONLY | os.O_CREAT)
                     os.pwrite(self._mark_file, self.mark.encoded(), 0)
-                    self.left_by = lock.last_here(self._folder)
+                    self.left_by = lock.last_here(self._folder, self._recorded_owners)
                     me = lock.this_process(now, self._incarnation)
                     self._owner = msgspec.structs.replace(me, before=self.left_by)
                     lock.write_owner(self._folder, self._owner)
             except BaseException:
                 self._release()
                 raise
+
+    def _recorded_owners(self) -> Iterator[str]:
+        """Who has owned the run according to its journal."""
+        for piece in Walk(self._folder, self._run, self.mark, after=0, only=OWNED).acknowledged():
+            for envelope in piece:
+                if isinstance(envelope.event, RunStarted | RunAdopted):
+                    yield envelope.event.owner
 
     def commit(self, data: bytes, seq: int, checksum: int) -> None:
         """Bring lines up to record `seq` to disk, then move the mark. StorageFailing names file and cause."""
