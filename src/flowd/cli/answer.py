@@ -43,7 +43,7 @@ def resolve(
         more = {"by": request.by, "pipeline": given, "go_on": not no_run}
         return engine.resolve(found.id, task, verdict, result=value, **more)
 
-    return answered(found, state_dir, wishes, request, begin, f"{task} is resolved as {verdict}", no_run)
+    return answered(found, wishes, request, begin, f"{task} is resolved as {verdict}", no_run=no_run)
 
 
 def _read(file: str, verdict: str) -> Any:

@@ -23,6 +23,7 @@ from flowd.core import states as s
 from flowd.core.errors import BadRequest
 from flowd.core.events import RunStarted
 from flowd.core.run import RunState
+from flowd.core.views import WAITING
 from flowd.ports.inbox import Request
 from flowd.ports.stores import Checkpoint
 
@@ -49,11 +50,18 @@ def cancel(run: str | None, reason: str, state_dir: str | None, *, as_json: bool
         asked_of_owner(found, Request(id=new_request_id(), kind="cancel", by=person(), reason=reason))
     elif found.state.state not in s.RUN_ENDED:
         anyio.run(_cancel, found, reason)
+    from flowd.cli.foreground import flags_of
+    from flowd.cli.summary import following
+
     after = looked_up(state_dir, found.id)
     if as_json:
         say(msgspec.json.encode(after.document()).decode())
     elif after.state.state in s.RUN_ENDED:
         say(f"run {found.id} is cancelled")
+    elif after.status == WAITING:
+        say(f"run {found.id} is cancelled, and ends once it is said what became of what was cut off")
+        for command in following(after.state, after.status):
+            say(f"next: {command}{flags_of(found.place)}")
     else:
         say(f"run {found.id} is being cancelled")
     return 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import anyio
+import msgspec
 
 from flowd.adapters.journal.file import FileJournal
 from flowd.adapters.journal.lock import Owner
@@ -17,7 +18,7 @@ from flowd.cli.streams import tell
 from flowd.core import states as s
 from flowd.core.errors import BadRequest, FlowdError, NoSuchRun
 from flowd.core.run import RunState
-from flowd.core.spec import Definition
+from flowd.core.spec import Definition, PipelineSpec
 from flowd.core.views import run_document, run_status
 from flowd.ports.executor import log_path
 from flowd.wiring.reading import reading
@@ -51,7 +52,10 @@ def _some(runs: Sequence[str]) -> str:
 
 
 class Found(NamedTuple):
-    """A run as it stands on disk; `owner` is who goes on with it at this moment."""
+    """A run as it stands on disk; `owner` is who goes on with it at this moment.
+
+    `definition` is what it goes on with, `began` the specification that it began with.
+    """
 
     place: Path
     id: str
@@ -59,6 +63,7 @@ class Found(NamedTuple):
     definition: Definition
     state: RunState
     owner: Owner | None
+    began: PipelineSpec
 
     @property
     def status(self) -> str:
@@ -92,7 +97,8 @@ async def look(journal: FileJournal, run: str) -> Found:
     state = RunState(run, definition.spec)
     async for envelope in journal.read(run):
         state.apply(envelope.event, envelope.at)
-    return Found(journal.state_dir, run, journal.run_folder(run), definition, state, owner)
+    began, definition = definition.spec, msgspec.structs.replace(definition, spec=state.spec)
+    return Found(journal.state_dir, run, journal.run_folder(run), definition, state, owner, began)
 
 
 def unfinished(asked: str | None) -> list[Found]:

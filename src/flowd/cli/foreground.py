@@ -39,7 +39,8 @@ Begin = Callable[[Engine], Awaitable[Run]]
 class Foreground:
     """Carries one run to where it can go by itself, and tells how it went.
 
-    `flags` is what the commands named at the end need besides the run.
+    `flags` is what the commands named at the end need besides the run; `began` is what it began
+    with, where that is not `spec`.
     """
 
     def __init__(
@@ -51,8 +52,9 @@ class Foreground:
         *,
         max_concurrency: int | None = None,
         flags: str = "",
+        began: PipelineSpec | None = None,
     ) -> None:
-        self.outlets = Outlets(spec, folder, wishes)
+        self.outlets = Outlets(spec, folder, wishes, began)
         self._wishes = wishes
         self._state_dir = state_dir
         self._most = max_concurrency

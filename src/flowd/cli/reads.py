@@ -216,6 +216,8 @@ def event_text(envelope: Envelope) -> str:
             words.append(f"error={value['type']}: {value['message'].splitlines()[0] if value['message'] else ''}")
         elif name == "reason" and isinstance(value, dict):
             words.append(f"[{value['code']}] {value['sentence']}")
+        elif name in {"added", "removed"}:
+            words.append(f"{name}={','.join(value)}")
         elif name == "outputs":
             words.append("outputs=" + ",".join(output["path"] for output in value))
         elif isinstance(value, str | int | float):

@@ -6,10 +6,12 @@ An outcome that is none of these cannot be said; unknown means an error, never s
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 
 from flowd.core.events import Artifact, Ending, Error, Reason, Stored
+from flowd.core.spec import PipelineSpec
 
 # --- how an attempt ended ----------------------------------------------------------------------
 
@@ -124,6 +126,19 @@ class RetryAsked(msgspec.Struct, frozen=True, kw_only=True):
     by: str = ""
 
 
+class Redefined(msgspec.Struct, frozen=True, kw_only=True):
+    """A person wants the run to go on as its pipeline is written now, and perhaps some of its tasks `again`.
+
+    `spec` is the digest of `definition`; `params` are the run's, as the definition takes them.
+    """
+
+    definition: PipelineSpec
+    spec: str
+    params: dict[str, Any] = {}
+    by: str = ""
+    again: RetryAsked | None = None
+
+
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     """A person, or the task's `reconcile`, says what became of it: succeeded, failed or rerun."""
 
@@ -144,5 +159,6 @@ Stimulus = (
     | DeadlineReached
     | Adopted
     | RetryAsked
+    | Redefined
     | Resolved
 )

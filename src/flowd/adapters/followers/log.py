@@ -39,7 +39,9 @@ _WARNINGS: Final = (
 _ERRORS: Final = (e.RunDeadlinePassed, e.TaskFailed, e.TaskTimedOut, e.TaskAbandoned)
 _TASK_IN_PATH: Final = re.compile(r"\{\{\s*task\s*\}\}")
 _PLAIN: Final = frozenset({str, int, float, bool, dict})
-_QUIET: Final = frozenset({"event", "task", "parts", "spec", "owner"})  # for programs, or said in another way
+_QUIET: Final = frozenset(
+    {"event", "task", "parts", "spec", "definition", "owner"}
+)  # for programs, or said in another way
 
 
 class Sink(msgspec.Struct, frozen=True, kw_only=True):
