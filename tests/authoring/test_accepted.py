@@ -48,6 +48,8 @@ GOOD = {
     "its own retry all the same": (task("run: x, idempotent: false, retry: {attempts: 2}"), lambda a: a.retry.attempts == 2),
     "a duration of parts": (task("run: x, timeout: 1h30m"), lambda a: a.timeout == timedelta(hours=1, minutes=30)),
     "a part of a second": (task("run: x, timeout: 1.5s, grace: 0s"), lambda a: a.timeout == timedelta(seconds=1.5)),
+    "the pipeline's grace": (task("run: x", "grace: 3s\n"), lambda a: a.grace == timedelta(seconds=3)),
+    "a default over the pipeline's grace": (task("run: x", "grace: 3s\ndefaults: {grace: 4s}\n"), lambda a: a.grace == timedelta(seconds=4)),
     "a default that does not fit": (task("call: m:f", "defaults: {executor: shell, cwd: d, shell: bash}\n"),
                                     lambda a: (a.executor, a.cwd) == ("thread", None)),
     "an async def": (task("call: m:g"), lambda a: a.executor == "async"),

@@ -255,3 +255,15 @@ def test_an_unknown_word_is_a_usage_error(here: Place) -> None:
     refused("run", "--run-id", "x" * 129)
     refused("run", "--run-id", "")
     assert not here.state.exists()
+
+
+def test_the_resolved_specification(here: Place) -> None:
+    """`show --resolved` is YAML for people and one object with --json; both say the same."""
+    import yaml
+
+    here.pipeline({"t": {"run": "echo {{ params.n }}"}}, params={"n": 1}, grace="3s")
+    here.ok("run", "-p", "n=5")
+    document = here.json("show", "last", "--resolved")
+    assert yaml.safe_load(here.ok("show", "--resolved").out) == document
+    assert (document["params"]["n"]["value"], document["folder"]) == (5, str(here.folder))
+    assert (document["tasks"]["t"]["run"], document["tasks"]["t"]["grace"]) == ("echo 5", "3s")

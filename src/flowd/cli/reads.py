@@ -97,12 +97,16 @@ def _parsed(moment: str | None) -> datetime | None:
 
 @click.command()
 @RUN
+@click.option("--resolved", is_flag=True, help="Its specification instead, with defaults and parameters filled in.")
 @STATE_DIR
 @JSON
-def show(run: str | None, state_dir: str | None, *, as_json: bool) -> int:
+def show(run: str | None, state_dir: str | None, *, resolved: bool, as_json: bool) -> int:
     """Show a run (the newest, where RUN is left out): its tasks, attempts, errors and outputs."""
     with reading(place_of(state_dir)) as journal:
         found = anyio.run(look, journal, found_run(journal, run))
+    if resolved:
+        _show_resolved(found, as_json=as_json)
+        return 0
     if as_json:
         say(msgspec.json.encode(found.document()).decode())
         return 0
@@ -110,6 +114,21 @@ def show(run: str | None, state_dir: str | None, *, as_json: bool) -> int:
     for line in show_lines(found):
         say(style.text(line))
     return 0
+
+
+def _show_resolved(found: Found, *, as_json: bool) -> None:
+    """The specification as JSON, or in the form of a pipeline file."""
+    from flowd.core.resolved import resolved_document
+
+    document = resolved_document(found.state)
+    document |= {"folder": found.definition.folder, "source": found.definition.source}
+    if as_json:
+        say(msgspec.json.encode(document).decode())
+        return
+    import yaml
+
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
+    say(style_of("stdout").text(text.rstrip()))
 
 
 def show_lines(found: Found) -> list[str]:
