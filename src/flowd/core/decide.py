@@ -250,6 +250,12 @@ def _pause_asked(decision: _Decision, asked: st.PauseAsked) -> None:
         decision.say(e.RunPaused(reason=asked.reason))
 
 
+def _resume_asked(decision: _Decision, asked: st.ResumeAsked) -> None:
+    if decision.run.state == s.RUN_PAUSED:
+        decision.say(e.RunAdopted(owner=asked.owner))
+        decision.run.find_ready()
+
+
 def _deadline_reached(decision: _Decision, _reached: st.DeadlineReached) -> None:
     if decision.run.state in {s.RUN_RUNNING, s.RUN_PAUSED}:
         decision.say(e.RunDeadlinePassed())
@@ -376,6 +382,7 @@ _HANDLERS: dict[type, Callable[[_Decision, Any], None]] = {
     st.CouldNotBegin: _could_not_begin,
     st.CancelAsked: _cancel_asked,
     st.PauseAsked: _pause_asked,
+    st.ResumeAsked: _resume_asked,
     st.DeadlineReached: _deadline_reached,
     st.Adopted: _adopted,
     st.RetryAsked: _retry_asked,

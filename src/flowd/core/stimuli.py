@@ -108,6 +108,12 @@ class PauseAsked(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
+class ResumeAsked(msgspec.Struct, frozen=True):
+    """The owner of a paused run wants it to go on; what still runs goes on running."""
+
+    owner: str = ""
+
+
 class DeadlineReached(msgspec.Struct, frozen=True):
     """The run's deadline has elapsed."""
 
@@ -156,6 +162,7 @@ Stimulus = (
     | CouldNotBegin
     | CancelAsked
     | PauseAsked
+    | ResumeAsked
     | DeadlineReached
     | Adopted
     | RetryAsked

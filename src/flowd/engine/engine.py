@@ -186,9 +186,7 @@ class Engine:
             self._check_anew(run_id, pipeline)
             enter = adoption(self._adapters(), run_id, pipeline=pipeline, anew=redefining.asking(by))
             return await self._here.launch(run_id, enter)
-        if run_id in self._here or await self._has_ended(run_id):
-            return self._here.handle(run_id)
-        return await self._here.launch(run_id, adoption(self._adapters(), run_id, pipeline=pipeline))
+        return await self._here.go_on(run_id, None if pipeline is None else from_pipeline(pipeline))
 
     async def retry(
         self,

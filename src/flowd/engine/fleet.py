@@ -9,13 +9,15 @@ from functools import partial
 import anyio
 from anyio.abc import TaskGroup
 
+from flowd.core import states as s
 from flowd.core.errors import BadRequest, StorageFailing
 from flowd.core.spec import PipelineSpec
 from flowd.core.stimuli import Stimulus
 from flowd.engine import admitting, checkpointing
 from flowd.engine.driver import RUN_LIMIT, Driver
-from flowd.engine.entering import Enter
+from flowd.engine.entering import Enter, adoption, read
 from flowd.engine.handle import Run
+from flowd.engine.program import Program
 from flowd.engine.services import Services
 from flowd.engine.stream import Stream
 
@@ -41,7 +43,9 @@ class Fleet:
         """The run as a host program holds it, living or not."""
         adapters = self._services.adapters
         driver, ended = self.drivers.get(run_id), self._ended.get(run_id)
-        return Run(run_id, adapters, driver, ended, partial(self._failures.get, run_id))
+        program = driver.program if driver is not None else None
+        go_on = partial(self.go_on, run_id, program)
+        return Run(run_id, adapters, driver, ended, partial(self._failures.get, run_id), go_on)
 
     async def living(self, run_id: str) -> Driver | None:
         """The driver of a run that is being opened or goes on here; None where it does neither, or ended meanwhile."""
@@ -59,6 +63,25 @@ class Fleet:
             driver.tell(asked)
             await driver.recorded()
         return handle
+
+    async def go_on(self, run_id: str, program: Program | None = None) -> Run:
+        """Go on with a run that stands still, here or anywhere; one that goes on or has ended is left as it is.
+
+        `program` holds its functions, where they are not to be imported.
+        """
+        ended = self._ended.get(run_id)
+        driver = await self.living(run_id)
+        if driver is not None and ended is not None:
+            if driver.resume():
+                await driver.recorded()
+                return self.handle(run_id)
+            program = program or driver.program
+            await ended.wait()
+        adapters = self._services.adapters
+        state, _, _ = await read(adapters, run_id, uncalled=True)
+        if state.state in s.RUN_ENDED:
+            return self.handle(run_id)
+        return await self.launch(run_id, adoption(adapters, run_id, given=program))
 
     async def launch(self, run_id: str, enter: Enter) -> Run:
         """Start the run's driver and return when it owns the run; raise what kept it from that.
