@@ -18,7 +18,6 @@ from flowd.cli.finding import Found, found_run, look, place_of
 from flowd.cli.logs import logs
 from flowd.cli.options import JSON, RUN, STATE_DIR
 from flowd.cli.screen import error_text, inline_result
-from flowd.cli.sources import load
 from flowd.cli.state_dir import state_dir as find_state_dir
 from flowd.cli.streams import say, style_of, tell
 from flowd.cli.wording import age_text, duration_text, note, size_text, tasks_text
@@ -251,27 +250,40 @@ def event_text(envelope: Envelope) -> str:
 @STATE_DIR
 @JSON
 def list_(state_dir: str | None, *, as_json: bool) -> int:
-    """List the pipelines found here and below, with their state directories."""
+    """List the pipelines found here and below, with their state directories; nothing is imported or run."""
     from flowd.authoring.loading import discover
 
-    rows: list[dict[str, Any]] = []
-    for found in discover(Path.cwd()):
-        row: dict[str, Any] = {"file": str(found)}
-        try:
-            definition = load(str(found)).definition()
-        except FlowdError as error:
-            row["error"] = str(error).splitlines()[0]
-        else:
-            row |= {"pipeline": definition.spec.name, "tasks": len(definition.spec.tasks)}
-            row["state_dir"] = str(find_state_dir(state_dir, Path(definition.folder), os.environ))
-        rows.append(row)
+    rows = [row for found in discover(Path.cwd()) for row in _listed(found, state_dir)]
     if as_json:
         say(msgspec.json.encode({"pipelines": rows}).decode())
         return 0
     width = max((len(row["file"]) for row in rows), default=0)
     for row in rows:
-        told = row.get("error") or f"{row['pipeline']}, {tasks_text(row['tasks'])}, state in {row['state_dir']}"
-        say(f"{row['file']:<{width}}   {told}")
+        say(f"{row['file']:<{width}}   {_listed_text(row)}")
     if not rows:
         tell("no pipelines here; a pipeline is a pipeline.yaml, or a Python file with a Pipeline in it")
     return 0
+
+
+def _listed(found: Path, state_dir: str | None) -> list[dict[str, Any]]:
+    """A row for each pipeline of a file, which is named as `flowd run` takes it."""
+    from flowd.authoring.naming import named_in
+
+    try:
+        pipelines = named_in(found)
+    except FlowdError as error:
+        return [{"file": str(found), "error": str(error).splitlines()[0]}]
+    rows = []
+    for one in pipelines:
+        file = f"{found}:{one.variable}" if len(pipelines) > 1 else str(found)
+        place = find_state_dir(state_dir, Path(one.folder or found.parent).absolute(), os.environ)
+        rows.append({"file": file, "pipeline": one.name, "tasks": one.tasks, "state_dir": str(place)})
+    return rows
+
+
+def _listed_text(row: dict[str, Any]) -> str:
+    if "error" in row:
+        return str(row["error"])
+    name = row["pipeline"] or "named when it is imported"
+    tasks = tasks_text(row["tasks"]) if row["tasks"] is not None else "tasks told when it is imported"
+    return f"{name}, {tasks}, state in {row['state_dir']}"
