@@ -16,7 +16,7 @@ from flowd.cli.check import refuse_unknown
 from flowd.cli.finding import Found, looked_up
 from flowd.cli.options import JSON, PARAMS, RUN, STATE_DIR, given_params
 from flowd.cli.sources import FILE, load
-from flowd.cli.state_dir import state_dir as find_state_dir
+from flowd.cli.state_dir import find_state_dir
 from flowd.cli.streams import say
 from flowd.cli.wording import tasks_text
 from flowd.core import states as s

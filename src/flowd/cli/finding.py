@@ -13,7 +13,7 @@ import msgspec
 
 from flowd.adapters.journal.file import FileJournal
 from flowd.adapters.journal.lock import Owner
-from flowd.cli.state_dir import state_dir
+from flowd.cli.state_dir import find_state_dir
 from flowd.cli.streams import tell
 from flowd.core import states as s
 from flowd.core.errors import BadRequest, FlowdError, NoSuchRun
@@ -82,7 +82,7 @@ class Found(NamedTuple):
 
 def place_of(asked: str | None) -> Path:
     """The state directory that a command without a file means."""
-    return state_dir(asked, Path.cwd(), os.environ)
+    return find_state_dir(asked, Path.cwd(), os.environ)
 
 
 def found_run(journal: FileJournal, text: str | None) -> str:

@@ -20,7 +20,7 @@ import anyio
 from flowd.cli.outlets import Outlets, Wishes, document_text
 from flowd.cli.prints import routed
 from flowd.cli.screen import Line
-from flowd.cli.state_dir import state_dir
+from flowd.cli.state_dir import find_state_dir
 from flowd.cli.streams import tell
 from flowd.cli.summary import summary
 from flowd.core.errors import FlowdError
@@ -166,6 +166,6 @@ class Foreground:
 def flags_of(place: Path) -> str:
     """What a command that is typed here needs besides the run so that it finds the state directory `place`."""
     here = Path.cwd()
-    if state_dir(None, here, os.environ) == place:
+    if find_state_dir(None, here, os.environ) == place:
         return ""
     return f" --state-dir {shlex.quote(str(place.relative_to(here) if place.is_relative_to(here) else place))}"

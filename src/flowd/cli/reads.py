@@ -18,7 +18,7 @@ from flowd.cli.finding import Found, found_run, look, place_of
 from flowd.cli.logs import logs
 from flowd.cli.options import JSON, RUN, STATE_DIR
 from flowd.cli.screen import error_text, inline_result
-from flowd.cli.state_dir import state_dir as find_state_dir
+from flowd.cli.state_dir import find_state_dir
 from flowd.cli.streams import say, style_of, tell
 from flowd.cli.wording import age_text, duration_text, note, size_text, tasks_text
 from flowd.core import states as s

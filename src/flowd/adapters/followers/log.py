@@ -7,7 +7,6 @@ itself. The name of a line about an event is the event's own name, which is stab
 from __future__ import annotations
 
 import importlib
-import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
+from flowd.adapters import disk
 from flowd.core import events as e
 from flowd.ports.follower import Signal
 
@@ -64,18 +64,14 @@ def append_to(path: str, *, private: bool = False) -> Callable[[Lines], None]:
 
     A `private` file is made for its owner alone.
     """
-    mode = 0o600 if private else 0o666
 
     def write(lines: Lines) -> None:
         by_path: dict[str, list[str]] = {}
         for task, line in lines:
             by_path.setdefault(_TASK_IN_PATH.sub(task or "run", path), []).append(line)
         for name, some in by_path.items():
-            place = Path(name)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(place, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
-            with open(descriptor, "a", encoding="utf-8", errors="backslashreplace") as file:
-                file.write("".join(f"{line}\n" for line in some))
+            text = "".join(f"{line}\n" for line in some)
+            disk.append(Path(name), text.encode("utf-8", "backslashreplace"), private=private)
 
     return write
 
@@ -177,7 +173,7 @@ class LogFollower:
             return self._started.pop(task, None)
         elif kind is e.RunFinished:
             return self._run_started
-        elif kind in {e.RunStarted, e.RunAdopted}:
+        elif kind in {e.RunStarted, e.RunAdopted, e.RunReopened}:
             self._run_started = at
         return None
 
