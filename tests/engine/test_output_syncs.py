@@ -33,7 +33,7 @@ def test_an_output_that_is_unchanged_is_synced(tmp_path: Path, monkeypatch: pyte
     synced = set()
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.add(os.fstat(descriptor).st_ino))
     files = Files(tmp_path)
-    [artifact] = collect(files, [(Output(path="a"), "a")], [files.look(path)])
+    [artifact] = collect(files, [(Output(path="a"), "a")], {"a": files.look(path)})
     assert artifact.unchanged
     assert {path.stat().st_ino, tmp_path.stat().st_ino} <= synced
 

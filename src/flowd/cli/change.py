@@ -115,7 +115,7 @@ async def _touch(pipeline: Pipeline, tasks: tuple[str, ...], params: dict[str, o
                 raise BadRequest(f"{task.name} always runs: it declares no outputs, and no `cache: true`")
             try:
                 outputs = resolver.outputs(task)
-                artifacts = collect(files, outputs, [None] * len(outputs))
+                artifacts = collect(files, outputs, {})
             except (ExpressionError, MissingOutput) as error:
                 raise BadRequest(f"{task.name} cannot be marked as fresh: {error}") from error
             before = known.get(task.name)

@@ -9,6 +9,7 @@ from datetime import datetime
 from flowd.core import events as e
 from flowd.core.errors import BadPipeline, BadRequest, Problem
 from flowd.core.expressions import ExpressionError
+from flowd.core.graph import finds, is_pattern
 from flowd.core.limits import Admission
 from flowd.core.reasons import because
 from flowd.core.run import RunState
@@ -96,12 +97,15 @@ def check_inputs(program: Program, first: e.RunStarted, now: datetime) -> None:
     files = files_of(program)
     resolver = Resolver(run, files)
     written = {files.path(ref.path) for task in spec.tasks for ref in task.outputs if "{{" not in ref.path}
+    patterns = [str(path) for path in written if is_pattern(str(path))]
     around = {above for path in written for above in path.parents}
     problems = []
     for task in run.shape.specs:
         for number, path in enumerate(_inputs_known_now(resolver, task)):
             place = files.path(path)
             found = files.matches(path)
+            if any(finds(pattern, str(place)) for pattern in patterns):
+                continue
             if place in around or not written.isdisjoint((place, *place.parents)):
                 continue
             if (found and place.exists()) or (found and found != [path]):

@@ -31,7 +31,7 @@ from flowd.core.stimuli import (
 )
 from flowd.engine import results, retrying
 from flowd.engine.channel import AttemptChannel
-from flowd.engine.files import Look, MissingOutput, collect, make_folders
+from flowd.engine.files import Look, MissingOutput, collect, prepare_places
 from flowd.engine.prepare import NO_BINDING, Prepared, ReadParams, referenced_results
 from flowd.ports.executor import Abandoned, Work
 
@@ -64,7 +64,7 @@ class Attempt:
         self._spec = driver.run.shape.specs[number]
         self._scope = anyio.CancelScope()
         self._parts: dict[str, str] = {}
-        self._before: list[Look | None] = []
+        self._before: dict[str, Look] = {}
         self._prepared: Prepared | None = None
         self._work: Work | None = None
         self._stopped_at = 0.0
@@ -153,15 +153,13 @@ class Attempt:
 
     def _look_at_files(self, prepared: Prepared) -> None:
         survey, files = self._driver.survey, self._driver.survey.files
-        own = {files.path(path) for _, path in prepared.outputs}
+        own = {files.path(found) for _, path in prepared.outputs for found in files.written_as(path)}
         for pattern in prepared.inputs:
             for written in files.matches(pattern) or [pattern]:
                 path = files.path(written)
                 if path not in own and not path.exists():
                     raise FileNotFoundError(f"its input {written} is not there")
-        for _, written in prepared.outputs:
-            make_folders(files.path(written).parent)
-        self._before = [files.look(files.path(path)) for _, path in prepared.outputs]
+        self._before = prepare_places(files, prepared.outputs)
         if self._spec.cache:
             self._parts = survey.parts(self._number, prepared, ())
 

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from flowd.core.commands import words_of
+from flowd.core.graph import finds, is_pattern
 from flowd.core.spec import Call, TaskSpec
 from flowd.engine.files import ABSENT, Files
 
@@ -76,7 +77,8 @@ class Codes:
 
 def _declared(task: TaskSpec, path: Path, files: Files) -> bool:
     named = [*(ref.path for ref in task.inputs), *(ref.path for ref in task.outputs)]
-    return any("{{" not in written and files.path(written) == path for written in named)
+    own = [str(files.path(written)) for written in named if "{{" not in written]
+    return any(one == str(path) or (is_pattern(one) and finds(one, str(path))) for one in own)
 
 
 def _code_digest(path: Path, files: Files) -> str:

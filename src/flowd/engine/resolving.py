@@ -102,9 +102,8 @@ async def _success(driver: Driver, task: str, value: Any, by: str) -> Resolved:
         prepared = survey.resolver.written(spec, await driver.values(spec))
         artifacts: tuple[Artifact, ...] = ()
         if prepared.outputs:
-            before = [None] * len(prepared.outputs)
             threads = driver.services.threads
-            artifacts = await anyio.to_thread.run_sync(collect, survey.files, prepared.outputs, before, limiter=threads)
+            artifacts = await anyio.to_thread.run_sync(collect, survey.files, prepared.outputs, {}, limiter=threads)
     except (MissingOutput, ExpressionError) as error:
         raise BadRequest(
             f"task {task} cannot have succeeded: {error}; put it in place, or resolve it as failed or rerun"
