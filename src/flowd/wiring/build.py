@@ -58,8 +58,8 @@ async def file_adapters(
                 results=FileResults(state_dir),
                 inbox=inbox,
                 executors={
-                    "async": CoroutineExecutor(),
-                    "thread": ThreadExecutor(),
+                    "async": CoroutineExecutor(guardian),
+                    "thread": ThreadExecutor(guardian),
                     "shell": ShellExecutor(guardian),
                     "process": ProcessExecutor(guardian),
                 },
