@@ -18,7 +18,7 @@ from flowd.core.spec import Call, PipelineSpec, Retry, TaskSpec
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ERROR = e.Error(type="ValueError", message="NaN in price")
 WHY = e.Reason("why", "because")
-VERDICTS = ("succeeded", "failed", "rerun")
+VERDICTS = tuple(s.RESOLUTIONS)
 
 
 def task(name: str, *needs: str, **fields: object) -> TaskSpec:

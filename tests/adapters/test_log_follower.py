@@ -108,6 +108,14 @@ async def test_the_lines_say_order_checkpoints_failures_and_outputs(heard):
     assert finished["duration_s"] == 6.0
 
 
+async def test_every_end_of_a_run_says_how_long_it_took(heard):
+    """Also where the run was adopted, or asked for again: since then."""
+    at = [AT + timedelta(seconds=n) for n in range(6)]
+    again = [e.RunAdopted(owner="o"), e.RunFinished(state="failed"), e.RunReopened(), e.RunFinished(state="succeeded")]
+    await follower(heard.sink()).record([e.Envelope("r1", n, at[n], event) for n, event in enumerate(again, 1)])
+    assert [line.get("duration_s") for line in heard.objects] == [None, 1.0, None, 1.0]
+
+
 async def test_a_sink_without_events_hears_tasks_alone(heard):
     """On a terminal the transcript tells of events; what a task logs is always written."""
     log = follower(heard.sink(events=False))

@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 
 from flowd.cli.finding import find_run
-from flowd.cli.state_dir import state_dir
+from flowd.cli.state_dir import find_state_dir
 from flowd.core.errors import BadRequest, NoSuchRun
 
 
 def test_what_is_asked_for_wins_over_the_environment(tmp_path):
     """`--state-dir`, then `FLOWD_STATE_DIR`, then the search."""
     named = {"FLOWD_STATE_DIR": str(tmp_path / "env")}
-    assert state_dir(str(tmp_path / "asked"), tmp_path, named) == tmp_path / "asked"
-    assert state_dir(None, tmp_path, named) == tmp_path / "env"
-    assert state_dir(None, tmp_path, {"FLOWD_STATE_DIR": ""}) == tmp_path / ".flowd"
+    assert find_state_dir(str(tmp_path / "asked"), tmp_path, named) == tmp_path / "asked"
+    assert find_state_dir(None, tmp_path, named) == tmp_path / "env"
+    assert find_state_dir(None, tmp_path, {"FLOWD_STATE_DIR": ""}) == tmp_path / ".flowd"
 
 
 @pytest.mark.parametrize("mark", [".git", "pyproject.toml"])
@@ -24,11 +24,11 @@ def test_the_nearest_one_up_to_the_root_is_found(tmp_path, mark):
     deep.mkdir(parents=True)
     (tmp_path / ".flowd").mkdir()
     (tmp_path / "project" / mark).touch()
-    assert state_dir(None, deep, {}) == tmp_path / "project" / ".flowd"
+    assert find_state_dir(None, deep, {}) == tmp_path / "project" / ".flowd"
     (tmp_path / "project" / "configs" / ".flowd").mkdir()
-    assert state_dir(None, deep, {}) == tmp_path / "project" / "configs" / ".flowd"
+    assert find_state_dir(None, deep, {}) == tmp_path / "project" / "configs" / ".flowd"
     (deep / ".flowd").mkdir()
-    assert state_dir(None, deep, {}) == deep / ".flowd"
+    assert find_state_dir(None, deep, {}) == deep / ".flowd"
 
 
 def test_without_a_root_it_is_beside_the_file(tmp_path):
@@ -36,7 +36,7 @@ def test_without_a_root_it_is_beside_the_file(tmp_path):
     deep = tmp_path / "a" / "b"
     deep.mkdir(parents=True)
     (tmp_path / ".flowd").mkdir()
-    assert state_dir(None, deep, {}) == deep / ".flowd"
+    assert find_state_dir(None, deep, {}) == deep / ".flowd"
 
 
 RUNS = ["20261122-0921-q1d", "20261122-0914-k3f", "20261121-0914-aaa"]

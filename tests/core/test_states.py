@@ -47,6 +47,7 @@ RUN_EVENTS = (
     e.RunFinished(state="failed"),
     e.RunFinished(state="cancelled"),
     e.RunReopened(),
+    e.RunRedefined(spec="", definition=pipeline(task("a"), task("b", "a"), task("c", "b"))),
 )
 
 

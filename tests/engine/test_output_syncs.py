@@ -12,7 +12,8 @@ import pytest
 from flowd import Engine, Pipeline
 from flowd.core.errors import StorageFailing
 from flowd.core.spec import Output
-from flowd.engine.files import Files, collect
+from flowd.engine.files import Files, collect, prepare_places
+from flowd.engine.looks import Look
 
 
 def lazy(folder: Path) -> Pipeline:
@@ -27,6 +28,11 @@ def lazy(folder: Path) -> Pipeline:
     return pipeline
 
 
+def looked(files: Files, written: str) -> dict[str, Look]:
+    """How an output is before an attempt."""
+    return prepare_places(files, [(Output(path=written), written)])
+
+
 def test_an_output_that_is_unchanged_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An attempt that a crash cut off may have written it, and nobody synced it then."""
     path = tmp_path / "a"
@@ -34,7 +40,7 @@ def test_an_output_that_is_unchanged_is_synced(tmp_path: Path, monkeypatch: pyte
     synced = set()
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.add(os.fstat(descriptor).st_ino))
     files = Files(tmp_path)
-    [artifact] = collect(files, [(Output(path="a"), "a")], [files.look(path)], time.time_ns())
+    [artifact] = collect(files, [(Output(path="a"), "a")], looked(files, "a"), time.time_ns())
     assert artifact.unchanged
     assert {path.stat().st_ino, tmp_path.stat().st_ino} <= synced
 
@@ -89,7 +95,7 @@ def test_what_no_sync_has_proved_is_written_once_more(
     mtimes = [path.stat().st_mtime_ns for path in paths]
     rewrites, files = Rewrites(monkeypatch), Files(tmp_path)
     for _ in range(2):
-        collect(files, [(Output(path=written), written)], [files.look(tmp_path / written)], time.time_ns())
+        collect(files, [(Output(path=written), written)], looked(files, written), time.time_ns())
     assert sorted(rewrites.names) == (["a"] if written == "a" else ["b", "c"])
     assert [path.stat().st_mtime_ns for path in paths] == mtimes
     assert {path.stat().st_mode & 0o777 for path in paths} == {mode}
@@ -115,7 +121,7 @@ def test_what_is_older_than_this_boot_is_not_written_once_more(tmp_path: Path, m
     path.write_text("a")
     os.utime(path, ns=(10**18, 10**18))
     rewrites, files = Rewrites(monkeypatch), Files(tmp_path)
-    collect(files, [(Output(path="a"), "a")], [files.look(path)], time.time_ns())
+    collect(files, [(Output(path="a"), "a")], looked(files, "a"), time.time_ns())
     assert rewrites.names == []
 
 
@@ -127,5 +133,5 @@ def test_names_outside_the_folder_are_synced_as_well(tmp_path: Path, monkeypatch
     far.write_text("a")
     synced = set()
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.add(os.fstat(descriptor).st_ino))
-    collect(Files(folder), [(Output(path=str(far)), str(far))], [None])
+    collect(Files(folder), [(Output(path=str(far)), str(far))], {})
     assert {path.stat().st_ino for path in (far, far.parent, tmp_path / "far", tmp_path)} <= synced

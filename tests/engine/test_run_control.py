@@ -453,3 +453,100 @@ async def test_retry_runs_failed_tasks_again_in_the_same_run(engine):
     assert result.ok
     assert ran == ["good", "bad", "bad", "below"]
     assert result.tasks["bad"].attempts == 2
+
+
+def paused_chain() -> tuple[Pipeline, list[str], anyio.Event, anyio.Event]:
+    """Two tasks, the first of which runs until the second event is set; what ran; the first event: it has begun."""
+    pipeline, ran, began, release = Pipeline("chain"), [], anyio.Event(), anyio.Event()
+
+    @pipeline.task
+    async def first():
+        ran.append("first")
+        began.set()
+        await release.wait()
+
+    @pipeline.task
+    async def second(first):
+        ran.append("second")
+
+    return pipeline, ran, began, release
+
+
+async def test_a_paused_run_goes_on_while_its_task_still_runs(engine):
+    """Resumed before it has come to rest: what runs goes on, nothing is run twice."""
+    pipeline, ran, began, release = paused_chain()
+    run = await engine.start(pipeline)
+    await began.wait()
+    await run.pause()
+    assert (await run.snapshot())["state"] == "paused"
+    await run.resume()
+    await run.resume()  # it goes on already
+    release.set()
+    assert (await run.wait()).ok
+    assert ran == ["first", "second"]
+    events = [event.event async for event in run.events()]
+    assert [events.count(name) for name in ("run_paused", "run_adopted", "task_interrupted")] == [1, 1, 0]
+
+
+async def test_a_paused_run_goes_on_after_it_has_come_to_rest(engine):
+    """The same handle waits anew, with the same closures; a finished run stays as it is."""
+    pipeline, ran, began, release = paused_chain()
+    run = await engine.start(pipeline)
+    await began.wait()
+    await run.pause()
+    release.set()
+    assert (await run.wait()).state == "paused"
+    assert ran == ["first"]
+    await run.resume()
+    result = await run.wait()
+    assert (result.state, ran) == ("succeeded", ["first", "second"])
+    await run.resume()
+    assert (await run.wait()).tasks["second"].attempts == 1
+    assert (await engine.resume(run.id)).id == run.id
+
+
+async def test_resuming_at_the_moment_of_rest():
+    """Told in the same instant in which the last attempt ends, before the run is let go: nothing is lost."""
+    for turns in range(12):
+        pipeline, ran, began, release = paused_chain()
+        async with MemoryEngine() as engine:
+            run = await engine.start(pipeline)
+            await began.wait()
+            await run.pause()
+            release.set()
+            for _ in range(turns):
+                await anyio.lowlevel.checkpoint()
+            await run.resume()
+            assert (await run.wait()).ok, turns
+        assert ran == ["first", "second"]
+
+
+async def test_a_retry_that_came_due_in_a_pause_is_made_after_it():
+    """The wait for it is taken up again."""
+    clock, pipeline, tried = FakeClock(), Pipeline("p"), []
+    release, failed = anyio.Event(), anyio.Event()
+
+    @pipeline.task(retry=Retry(attempts=2, delay="1s"))
+    async def flaky(ctx):
+        tried.append(ctx.attempt)
+        if ctx.attempt == 1:
+            failed.set()
+            raise ConnectionError("reset")
+
+    @pipeline.task
+    async def long():
+        await release.wait()
+
+    async with MemoryEngine(clock=clock) as engine:
+        run = await engine.start(pipeline)
+        await failed.wait()
+        await run.pause()
+        clock.advance(5)
+        for _ in range(20):
+            await anyio.lowlevel.checkpoint()
+        assert tried == [1]
+        await run.resume()
+        clock.advance(0.1)
+        release.set()
+        assert (await run.wait(10)).ok
+    assert tried == [1, 2]

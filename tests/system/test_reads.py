@@ -213,6 +213,35 @@ def test_list_names_pipelines_and_their_state(here: Place) -> None:
     assert rows["broken/pipeline.yaml"]["error"]
 
 
+def test_list_imports_nothing(here: Place) -> None:
+    """A script without a guard, and a module that a file calls, do not run; what cannot be told is said so."""
+    ran = "open('ran', 'w').close()\n"
+    here.write("steps.py", ran + "def f(): pass\n")
+    here.pipeline({"t": {"call": "steps:f", "executor": "thread"}, "u": {"call": "nowhere:g", "needs": ["t"]}})
+    here.write("one.py", f"from flowd import Pipeline\n{ran}p = Pipeline('one')\n")
+    here.write(
+        "two.py", f"import flowd\na = flowd.Pipeline('x', folder='/srv')\nb: object = flowd.Pipeline('y')\n{ran}"
+    )
+    here.write("three.py", f"from flowd import Pipeline\np = Pipeline('f' + 'g')\n{ran}")
+    here.write("bad.py", "from flowd import Pipeline\np = Pipeline(\n")
+    rows = {row["file"]: row for row in here.json("list")["pipelines"]}
+    assert not (here.folder / "ran").exists()
+    assert {file: row.get("pipeline") for file, row in rows.items()} == {
+        "pipeline.yaml": "p",
+        "one.py": "one",
+        "two.py:a": "x",
+        "two.py:b": "y",
+        "three.py": None,
+        "bad.py": None,
+    }
+    assert (rows["pipeline.yaml"]["tasks"], rows["one.py"]["tasks"]) == (2, None)
+    assert (rows["two.py:a"]["state_dir"], rows["one.py"]["state_dir"]) == ("/srv/.flowd", str(here.state))
+    assert "cannot be read as Python" in rows["bad.py"]["error"]
+    shown = here.ok("list").out
+    assert "named when it is imported, tasks told when it is imported" in shown
+    assert "p, 2 tasks, state in" in shown
+
+
 def test_run_without_a_file_says_what_is_there(here: Place) -> None:
     """No pipeline.yaml here: exit 2, and the ones found below are named."""
     here.write("sub/pipeline.yaml", "name: q\ntasks: {t: {run: 'true'}}\n")
@@ -255,3 +284,15 @@ def test_an_unknown_word_is_a_usage_error(here: Place) -> None:
     refused("run", "--run-id", "x" * 129)
     refused("run", "--run-id", "")
     assert not here.state.exists()
+
+
+def test_the_resolved_specification(here: Place) -> None:
+    """`show --resolved` is YAML for people and one object with --json; both say the same."""
+    import yaml
+
+    here.pipeline({"t": {"run": "echo {{ params.n }}"}}, params={"n": 1}, grace="3s")
+    here.ok("run", "-p", "n=5")
+    document = here.json("show", "last", "--resolved")
+    assert yaml.safe_load(here.ok("show", "--resolved").out) == document
+    assert (document["params"]["n"]["value"], document["folder"]) == (5, str(here.folder))
+    assert (document["tasks"]["t"]["run"], document["tasks"]["t"]["grace"]) == ("echo 5", "3s")

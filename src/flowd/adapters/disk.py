@@ -122,6 +122,17 @@ def write_atomic(path: Path, data: bytes, *, synced: bool = True) -> None:
         sync_folder(path.parent)
 
 
+def append(path: Path, data: bytes, *, private: bool = True) -> None:
+    """Add to the end of a file, which is made where it is missing, as is its folder; `private`: for its owner alone."""
+    path.parent.mkdir(mode=FOLDER_MODE if private else 0o777, parents=True, exist_ok=True)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    descriptor = os.open(path, flags, FILE_MODE if private else 0o666)
+    try:
+        write_all(descriptor, data)
+    finally:
+        os.close(descriptor)
+
+
 def make_folders(folder: Path) -> set[Path]:
     """Make a folder and those above it that are missing, private; the folders whose new names were synced."""
     missing, synced = [], set()

@@ -35,7 +35,7 @@ class FileInbox:
     async def answer(self, run: str, request: str, answer: Answer) -> None:
         """Tell whoever asked; nobody may be there any more."""
         path = self._runs / run / "inbox" / f"{request}{_ANSWER}"
-        await self._threads.run(_put, path, msgspec.json.encode(answer))
+        await self._threads.run(disk.write_atomic, path, msgspec.json.encode(answer), synced=False)
 
     def close(self) -> None:
         """Let the thread go."""
@@ -61,7 +61,7 @@ class FileInbox:
                     found.append((run, msgspec.json.decode(data, type=Request)))
                 except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                     answer = Answer(error=f"the request cannot be read: {error}")
-                    _put(folder / (name.removesuffix(_REQUEST) + _ANSWER), msgspec.json.encode(answer))
+                    disk.write_atomic(taken.with_suffix(_ANSWER), msgspec.json.encode(answer), synced=False)
         return found
 
 
@@ -70,7 +70,7 @@ async def ask(run_folder: Path, request: Request, *, patience: float = 10.0) -> 
     folder = run_folder / "inbox"
     folder.mkdir(mode=0o700, exist_ok=True)
     asked, answered = folder / f"{request.id}{_REQUEST}", folder / f"{request.id}{_ANSWER}"
-    _put(asked, msgspec.json.encode(request))
+    disk.write_atomic(asked, msgspec.json.encode(request), synced=False)
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         await anyio.sleep(0.05)
@@ -87,9 +87,3 @@ async def ask(run_folder: Path, request: Request, *, patience: float = 10.0) -> 
 def new_request_id() -> str:
     """An id that sorts by time."""
     return f"{time.time_ns():020d}-{secrets.token_hex(4)}"
-
-
-def _put(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    temporary.write_bytes(data)
-    temporary.replace(path)

@@ -274,9 +274,9 @@ def _task(draft: Draft, top: Mapping[str, Any], defaults: Mapping[str, Any], fin
 
 
 def _merged(draft: Draft, top: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The task's values over the defaults over the pipeline's own `shell` and `workdir`."""
+    """The task's values over the defaults over the pipeline's own `shell`, `workdir` and `grace`."""
     values = dict(draft.values)
-    fallen = {"shell": top.get("shell"), "cwd": top.get("workdir"), **defaults}
+    fallen = {"shell": top.get("shell"), "cwd": top.get("workdir"), "grace": top.get("grace"), **defaults}
     idempotent = values.get("idempotent", defaults.get("idempotent", True))
     for name, value in fallen.items():
         if value is None or name in values:

@@ -59,12 +59,13 @@ PIPELINE = _table(
     Key("limits", "limits", "Named capacities that tasks share: NAME: N, or {capacity: N}."),
     Key("defaults", "defaults", "Policies of every task that does not say otherwise."),
     Key("deadline", "span", "How long a run may take in all.", "none"),
+    Key("grace", "duration", "How long an attempt of any task may take to stop.", "10s"),
     msgspec.structs.replace(_ENV, policy=False),
     msgspec.structs.replace(_SHELL, policy=False, fits=()),
     Key("workdir", "path", "The folder in which commands run.", "the file's folder"),
     Key("log", "log", "Where log lines go besides the run's own file."),
     Key("tasks", "tasks", "The tasks by name.", required=True),
-    later="secrets schedule trigger group owners notify expect grace fail_fast stop_after_failures finally targets "
+    later="secrets schedule trigger group owners notify expect fail_fast stop_after_failures finally targets "
     "include result retention",
 )
 
@@ -74,7 +75,7 @@ TASK = _table(
     Key("needs", "needs", "The tasks that come before: a list, or one name.", "none"),
     Key("with", "values", "The function's parameters by name.", "none", fits=("call",)),
     Key("inputs", "inputs", "Paths that are read, relative to the file's folder.", "none"),
-    Key("outputs", "outputs", "Paths that are written: PATH, or {path, checkpoint, optional}.", "none"),
+    Key("outputs", "outputs", "Paths or globs that are written: PATH, or {path, checkpoint, optional}.", "none"),
     Key("idempotent", "bool", "Whether running it twice is as good as once.", "true", policy=True),
     Key("cache", "bool", "Whether it may be fresh.", "true where outputs are declared, else false", policy=True),
     Key("fresh_for", "span", "How long it stays fresh.", "for ever", policy=True),
@@ -124,7 +125,7 @@ RETRY = _table(
 INPUT = _table(Key("path", "path", "The path or glob.", required=True))
 
 OUTPUT = _table(
-    Key("path", "path", "The path.", required=True),
+    Key("path", "path", "The path or glob.", required=True),
     Key("checkpoint", "bool", "Whether its content counts for freshness.", "true, unless another output says true"),
     Key("optional", "bool", "Whether it may be missing after success.", "false"),
     later="retention delete",

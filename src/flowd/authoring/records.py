@@ -5,7 +5,6 @@ House rules of this room: those of `kinds`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,8 +17,6 @@ from flowd.authoring.format import Key
 from flowd.authoring.kinds import NONE, WRONG, Reader, amount, check_name, items, pairs, path_text, wrong
 from flowd.authoring.retry import Retry as OwnRetry
 from flowd.core.spec import Input, LogSpec, Output, Retry
-
-_GLOB = re.compile(r"[*?]")
 
 
 def record(
@@ -85,7 +82,7 @@ def inputs(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
 
 
 def outputs(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
-    """Paths that are written; where one says `checkpoint: true`, the silent ones are not."""
+    """Paths or globs that are written; where one says `checkpoint: true`, the silent ones are not."""
     found: list[dict[str, Any]] = []
     for place, item in items(findings, path, value, "[data/clean.csv]"):
         if isinstance(item, Mapping):
@@ -94,9 +91,6 @@ def outputs(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
             written = path_text(findings, place, item, key)
             read = {} if written is WRONG else {"path": written}
         if "path" not in read:
-            continue
-        if _GLOB.search(read["path"].split("{{", 1)[0]):
-            findings.add("not_yet", place, "globs in `outputs` are not supported yet", "name each file")
             continue
         found.append(read)
     chosen = any(read.get("checkpoint") is True for read in found)

@@ -20,9 +20,13 @@ from flowd.core.errors import BadRequest, FlowdError, StateLocked
 from flowd.ports.inbox import Request
 
 if TYPE_CHECKING:
+    from flowd.authoring.pipeline import Pipeline
     from flowd.cli.foreground import Begin
 
 EVENTS = click.option("--events", is_flag=True, help="Print each event as a JSON line on stdout, once durable.")
+ANEW = click.option(
+    "--with-new-definition", "anew", is_flag=True, help="Go on with the pipeline file as it is now, not as it was."
+)
 NO_RUN = click.option("--no-run", is_flag=True, help="Record it, and do not go on with the run.")
 LOG_FORMAT = click.option("--log-format", type=click.Choice(["console", "json"]), help="How log lines look.")
 
@@ -30,20 +34,25 @@ LOG_FORMAT = click.option("--log-format", type=click.Choice(["console", "json"])
 @click.command()
 @RUN
 @click.option("--all", "everything", is_flag=True, help="Every run that is unfinished and that nobody owns.")
+@ANEW
 @STATE_DIR
 @JSON
 @EVENTS
 @LOG_FORMAT
-def resume(run: str | None, state_dir: str | None, *, everything: bool, **wishes: Any) -> int:
-    """Go on with a run after a crash, an interruption or a pause (RUN: the newest, where left out)."""
+def resume(run: str | None, state_dir: str | None, *, everything: bool, anew: bool, **wishes: Any) -> int:
+    """Go on with a run after a crash, an interruption or a pause (RUN: the newest, where left out).
+
+    The run keeps the definition that it began with, unless --with-new-definition: what had succeeded
+    stays so, and the rest goes on as the pipeline file is now.
+    """
     if not everything:
-        return _resume(looked_up(state_dir, run), wishes)
+        return _resume(looked_up(state_dir, run), wishes, anew=anew)
     if run is not None:
         raise BadRequest("--all resumes every unfinished run; leave RUN out")
     codes = []
     for found in unfinished(state_dir):
         try:
-            codes.append(_resume(found, wishes))
+            codes.append(_resume(found, wishes, anew=anew))
         except FlowdError as error:  # one that cannot go on keeps no other from it
             tell(str(error))
             codes.append(error.exit_code)
@@ -56,59 +65,109 @@ _ORDER = (5, 4, 6, 2, 130, 3, 1, 0)
 """Which of several exit codes speaks for all, the first that applies."""
 
 
-def _resume(found: Found, wishes: dict[str, Any]) -> int:
+def _resume(found: Found, wishes: dict[str, Any], *, anew: bool) -> int:
     if found.state.state == s.RUN_CANCELLED:
         raise BadRequest(f"run {found.id} was cancelled; to run what is left of it: flowd retry {found.id}")
     if found.owner is not None:
         raise StateLocked(f"run {found.id} is going on: it is held by {found.owner}")
-    given = given_pipeline()
-    if found.state.state not in s.RUN_ENDED:
-        for line in changed_code(found, given):
+    if anew and found.state.state == s.RUN_FAILED:
+        raise BadRequest(
+            f"run {found.id} has failed; to run what failed again as the file is now: "
+            f"flowd retry {found.id} --with-new-definition"
+        )
+    given = _taken_up(found, anew=anew)
+    if found.state.state not in s.RUN_ENDED and not anew:
+        for line in changes(found, given):
             tell(line)
-    return go_on(found, wishes, lambda engine: engine.resume(found.id, given))
+    return go_on(
+        found, wishes, lambda engine: engine.resume(found.id, given, with_new_definition=anew), given if anew else None
+    )
 
 
 @click.command()
 @RUN
 @click.argument("tasks", nargs=-1)
 @click.option("--downstream", is_flag=True, help="Run what depends on them again, too.")
+@ANEW
 @NO_RUN
 @STATE_DIR
 @JSON
 @EVENTS
 @LOG_FORMAT
 def retry(
-    run: str | None, tasks: tuple[str, ...], state_dir: str | None, *, downstream: bool, no_run: bool, **wishes: Any
+    run: str | None,
+    tasks: tuple[str, ...],
+    state_dir: str | None,
+    *,
+    downstream: bool,
+    anew: bool,
+    no_run: bool,
+    **wishes: Any,
 ) -> int:
-    """Run tasks of a run again: all that did not end well, or those named (RUN: the newest, where left out)."""
+    """Run tasks of a run again: all that did not end well, or those named (RUN: the newest, where left out).
+
+    The run keeps the definition that it began with, unless --with-new-definition.
+    """
     from flowd.cli.check import refuse_unknown
 
     found = looked_up(state_dir, run)
-    refuse_unknown(tasks, set(found.state.shape.index), f"run {found.id}")
+    if anew and found.owner is not None:
+        raise StateLocked(f"run {found.id} is going on: it is held by {found.owner}; cancel it, or wait for its end")
+    given = _taken_up(found, anew=anew)
+    if not anew:
+        refuse_unknown(tasks, set(found.state.shape.index), f"run {found.id}")
+        for line in changes(found, given):
+            tell(line)
     request = Request(id=new_request_id(), kind="retry", by=person(), tasks=tasks, downstream=downstream)
-    given = given_pipeline()
 
     def begin(engine: Any) -> Any:
-        more = {"by": request.by, "pipeline": given, "go_on": not no_run}
+        more = {"by": request.by, "pipeline": given, "go_on": not no_run, "with_new_definition": anew}
         return engine.retry(found.id, *tasks, downstream=downstream, **more)
 
-    return answered(
-        found, state_dir, wishes, request, begin, f"{', '.join(tasks) or 'what failed'} to run again", no_run
-    )
+    what = f"{', '.join(tasks) or 'what failed'} to run again"
+    if not tasks and not any(task.state in s.BAD | {s.SKIPPED} for task in found.state.tasks):
+        what = "nothing has failed, so there is nothing to run again"
+        tell(f"run {found.id}: {what}; name a task to run it in any case")
+    return answered(found, wishes, request, begin, what, no_run=no_run, given=given if anew else None)
+
+
+def _taken_up(found: Found, *, anew: bool) -> Any:
+    """The pipeline to go on with: the script's own, else the file as it is now if `anew`; None: as it is recorded."""
+    given = given_pipeline()
+    if given is not None or not anew:
+        return given
+    from flowd.authoring.pipeline import Pipeline
+
+    if found.definition.source is None:
+        raise BadRequest(
+            f"run {found.id} was started by a program, from no file; go on there with "
+            f"engine.resume({found.id!r}, pipeline, with_new_definition=True)"
+        )
+    return Pipeline.load(found.definition.source)
 
 
 def answered(
-    found: Found, asked: str | None, wishes: dict[str, Any], request: Request, begin: Begin, what: str, no_run: bool
+    found: Found,
+    wishes: dict[str, Any],
+    request: Request,
+    begin: Begin,
+    what: str,
+    *,
+    no_run: bool,
+    given: Pipeline | None = None,
 ) -> int:
-    """Give a person's answer: to the run's living owner, or by going on with the run here (unless `no_run`)."""
+    """Give a person's answer: to the run's living owner, or by going on with the run here (unless `no_run`).
+
+    `given` is the definition that it goes on with, where that is not its own.
+    """
     if found.owner is None and not no_run:
-        return go_on(found, wishes, begin)
+        return go_on(found, wishes, begin, given)
     if found.owner is not None:
         asked_of_owner(found, request)
     else:
         anyio.run(_recorded, found, begin)
     if wishes["as_json"]:
-        say(msgspec.json.encode(looked_up(asked, found.id).document()).decode())
+        say(msgspec.json.encode(looked_up(str(found.place), found.id).document()).decode())
     else:
         say(f"run {found.id}: {what}" + ("" if found.owner else f"; flowd resume {found.id} goes on"))
     return 0
@@ -121,17 +180,18 @@ async def _recorded(found: Found, begin: Begin) -> None:
         await (await begin(engine)).wait()
 
 
-def go_on(found: Found, wishes: dict[str, Any], begin: Begin) -> int:
-    """Go on with a run in the foreground; its exit code."""
+def go_on(found: Found, wishes: dict[str, Any], begin: Begin, given: Pipeline | None = None) -> int:
+    """Go on with a run in the foreground, with its own definition or the one that is `given`; its exit code."""
     from flowd.cli.foreground import Foreground, flags_of
     from flowd.cli.outlets import Wishes
 
     foreground = Foreground(
-        found.definition.spec,
+        found.definition.spec if given is None else given.spec,
         Path(found.definition.folder),
         found.place,
         Wishes(**wishes),
         flags=flags_of(found.place),
+        began=found.began,
     )
     return foreground.carry_out(begin)
 
@@ -163,7 +223,28 @@ def person() -> str:
         return ""
 
 
-def changed_code(found: Found, given: Any) -> list[str]:
+def changes(found: Found, given: Pipeline | None) -> list[str]:
+    """What was edited after the run began: its pipeline, and the code of tasks still to run; best effort."""
+    return [*_changed_definition(found, given), *_changed_code(found, given)]
+
+
+def _changed_definition(found: Found, given: Pipeline | None) -> list[str]:
+    from flowd.authoring.pipeline import Pipeline
+
+    source = found.definition.source
+    if given is None and source is None:
+        return []  # nothing to compare with
+    name = Path((source or found.definition.spec.name).partition(":")[0]).name
+    try:
+        now = (given or Pipeline.load(str(source))).spec
+    except FlowdError:
+        return [f"{name} was changed after the run began, and is refused as it is now; the run keeps its definition"]
+    if now == found.definition.spec:
+        return []
+    return [f"{name} was changed after the run began; the run keeps its definition (not so: --with-new-definition)"]
+
+
+def _changed_code(found: Found, given: Pipeline | None) -> list[str]:
     """One line for each task still to run whose code was edited after the run began; best effort."""
     from flowd.engine.files import Files
     from flowd.engine.fingerprint import Codes

@@ -13,16 +13,21 @@ from flowd.cli.again import EVENTS, LOG_FORMAT, NO_RUN, answered, given_pipeline
 from flowd.cli.check import refuse_unknown
 from flowd.cli.finding import looked_up
 from flowd.cli.options import JSON, STATE_DIR
+from flowd.core import states as s
 from flowd.core.errors import BadRequest
 from flowd.ports.inbox import Request
-
-VERDICTS = ("succeeded", "failed", "rerun")
 
 
 @click.command()
 @click.argument("run")
 @click.argument("task")
-@click.option("--as", "verdict", type=click.Choice(VERDICTS), required=True, help="What became of it, or run it again.")
+@click.option(
+    "--as",
+    "verdict",
+    type=click.Choice(tuple(s.RESOLUTIONS)),
+    required=True,
+    help="What became of it, or run it again.",
+)
 @click.option("--result", metavar="FILE", help="The JSON result of a task that succeeded.")
 @NO_RUN
 @STATE_DIR
@@ -43,7 +48,7 @@ def resolve(
         more = {"by": request.by, "pipeline": given, "go_on": not no_run}
         return engine.resolve(found.id, task, verdict, result=value, **more)
 
-    return answered(found, state_dir, wishes, request, begin, f"{task} is resolved as {verdict}", no_run)
+    return answered(found, wishes, request, begin, f"{task} is resolved as {verdict}", no_run=no_run)
 
 
 def _read(file: str, verdict: str) -> Any:

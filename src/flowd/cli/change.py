@@ -16,13 +16,14 @@ from flowd.cli.check import refuse_unknown
 from flowd.cli.finding import Found, looked_up
 from flowd.cli.options import JSON, PARAMS, RUN, STATE_DIR, given_params
 from flowd.cli.sources import FILE, load
-from flowd.cli.state_dir import state_dir as find_state_dir
+from flowd.cli.state_dir import find_state_dir
 from flowd.cli.streams import say
 from flowd.cli.wording import tasks_text
 from flowd.core import states as s
 from flowd.core.errors import BadRequest
 from flowd.core.events import RunStarted
 from flowd.core.run import RunState
+from flowd.core.views import WAITING
 from flowd.ports.inbox import Request
 from flowd.ports.stores import Checkpoint
 
@@ -49,11 +50,18 @@ def cancel(run: str | None, reason: str, state_dir: str | None, *, as_json: bool
         asked_of_owner(found, Request(id=new_request_id(), kind="cancel", by=person(), reason=reason))
     elif found.state.state not in s.RUN_ENDED:
         anyio.run(_cancel, found, reason)
+    from flowd.cli.foreground import flags_of
+    from flowd.cli.summary import following
+
     after = looked_up(state_dir, found.id)
     if as_json:
         say(msgspec.json.encode(after.document()).decode())
     elif after.state.state in s.RUN_ENDED:
         say(f"run {found.id} is cancelled")
+    elif after.status == WAITING:
+        say(f"run {found.id} is cancelled, and ends once it is said what became of what was cut off")
+        for command in following(after.state, after.status):
+            say(f"next: {command}{flags_of(found.place)}")
     else:
         say(f"run {found.id} is being cancelled")
     return 0
@@ -107,7 +115,7 @@ async def _touch(pipeline: Pipeline, tasks: tuple[str, ...], params: dict[str, o
                 raise BadRequest(f"{task.name} always runs: it declares no outputs, and no `cache: true`")
             try:
                 outputs = resolver.outputs(task)
-                artifacts = collect(files, outputs, [None] * len(outputs))
+                artifacts = collect(files, outputs, {})
             except (ExpressionError, MissingOutput) as error:
                 raise BadRequest(f"{task.name} cannot be marked as fresh: {error}") from error
             before = known.get(task.name)

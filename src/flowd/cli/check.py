@@ -11,7 +11,7 @@ import msgspec
 
 from flowd.cli.options import FORCE, FORCE_TASK, JSON, PARAMS, STATE_DIR, given_params
 from flowd.cli.sources import DEFAULT_FILE, FILE, load
-from flowd.cli.state_dir import state_dir as find_state_dir
+from flowd.cli.state_dir import find_state_dir
 from flowd.cli.streams import say, style_of, tell
 from flowd.cli.wording import tasks_text
 from flowd.core.errors import BadPipeline, BadRequest, FlowdError, Problem

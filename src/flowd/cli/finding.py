@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import anyio
+import msgspec
 
 from flowd.adapters.journal.file import FileJournal
 from flowd.adapters.journal.lock import Owner
-from flowd.cli.state_dir import state_dir
+from flowd.cli.state_dir import find_state_dir
 from flowd.cli.streams import tell
 from flowd.core import states as s
 from flowd.core.errors import BadRequest, FlowdError, NoSuchRun
 from flowd.core.run import RunState
-from flowd.core.spec import Definition
+from flowd.core.spec import Definition, PipelineSpec
 from flowd.core.views import run_document, run_status
 from flowd.ports.executor import log_path
 from flowd.wiring.reading import reading
@@ -52,7 +53,10 @@ def _some(runs: Sequence[str]) -> str:
 
 
 class Found(NamedTuple):
-    """A run as it stands on disk; `owner` is who goes on with it at this moment."""
+    """A run as it stands on disk; `owner` is who goes on with it at this moment.
+
+    `definition` is what it goes on with, `began` the specification that it began with.
+    """
 
     place: Path
     id: str
@@ -60,6 +64,7 @@ class Found(NamedTuple):
     definition: Definition
     state: RunState
     owner: Owner | None
+    began: PipelineSpec
 
     @property
     def status(self) -> str:
@@ -78,7 +83,7 @@ class Found(NamedTuple):
 
 def place_of(asked: str | None) -> Path:
     """The state directory that a command without a file means."""
-    return state_dir(asked, Path.cwd(), os.environ)
+    return find_state_dir(asked, Path.cwd(), os.environ)
 
 
 def found_run(journal: FileJournal, text: str | None) -> str:
@@ -93,7 +98,8 @@ async def look(journal: FileJournal, run: str) -> Found:
     state = RunState(run, definition.spec)
     async for envelope in journal.read(run):
         state.apply(envelope.event, envelope.at)
-    return Found(journal.state_dir, run, journal.run_folder(run), definition, state, owner)
+    began, definition = definition.spec, msgspec.structs.replace(definition, spec=state.spec)
+    return Found(journal.state_dir, run, journal.run_folder(run), definition, state, owner, began)
 
 
 def unfinished(asked: str | None) -> list[Found]:

@@ -20,7 +20,7 @@ import anyio
 from flowd.cli.outlets import Outlets, Wishes, document_text
 from flowd.cli.prints import kept_stdout, routed
 from flowd.cli.screen import Line
-from flowd.cli.state_dir import state_dir
+from flowd.cli.state_dir import find_state_dir
 from flowd.cli.streams import tell
 from flowd.cli.summary import summary
 from flowd.core.errors import FlowdError
@@ -39,7 +39,8 @@ Begin = Callable[[Engine], Awaitable[Run]]
 class Foreground:
     """Carries one run to where it can go by itself, and tells how it went.
 
-    `flags` is what the commands named at the end need besides the run.
+    `flags` is what the commands named at the end need besides the run; `began` is what it began
+    with, where that is not `spec`.
     """
 
     def __init__(
@@ -51,8 +52,9 @@ class Foreground:
         *,
         max_concurrency: int | None = None,
         flags: str = "",
+        began: PipelineSpec | None = None,
     ) -> None:
-        self.outlets = Outlets(spec, folder, wishes)
+        self.outlets = Outlets(spec, folder, wishes, began)
         self._wishes = wishes
         self._state_dir = state_dir
         self._most = max_concurrency
@@ -164,6 +166,6 @@ class Foreground:
 def flags_of(place: Path) -> str:
     """What a command that is typed here needs besides the run so that it finds the state directory `place`."""
     here = Path.cwd()
-    if state_dir(None, here, os.environ) == place:
+    if find_state_dir(None, here, os.environ) == place:
         return ""
     return f" --state-dir {shlex.quote(str(place.relative_to(here) if place.is_relative_to(here) else place))}"

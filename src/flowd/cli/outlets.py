@@ -34,9 +34,12 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outlets:
-    """The streams of one run. stdout belongs to `--json` or `--events` where one was asked for."""
+    """The streams of one run of `spec`. stdout belongs to `--json` or `--events` where one was asked for.
 
-    def __init__(self, spec: PipelineSpec, folder: Path, wishes: Wishes) -> None:
+    `began` is what the run began with, where that is another specification.
+    """
+
+    def __init__(self, spec: PipelineSpec, folder: Path, wishes: Wishes, began: PipelineSpec | None = None) -> None:
         owner = "--json" if wishes.as_json else "--events" if wishes.events else ""
         if owner and spec.log.console == "stdout":
             raise BadRequest(f"{owner} cannot be used here: the pipeline's log.console is stdout, which it would share")
@@ -50,6 +53,7 @@ class Outlets:
         self._transcript: TextIO = sys.stderr if aside else sys.stdout
         self._style = style(self._transcript)
         self._spec = spec
+        self._began = began or spec
         self._folder = folder
         self._wishes = wishes
         self._errors: TextIO = sys.stderr  # as it is now: an attempt that speaks has its own
@@ -66,7 +70,7 @@ class Outlets:
 
     def followers(self, journal: Journal, run: str, run_folder: Path) -> Sequence[Any]:
         """Everyone who follows the run."""
-        self.watch = Watch(run, self._spec, journal, self.write, self.region)
+        self.watch = Watch(run, self._began, journal, self.write, self.region)
         log = LogFollower(self._sinks(run_folder), order=_order(self._spec), report=self._complain)
         if not self._wishes.events:
             return (log, self.watch)
@@ -75,7 +79,7 @@ class Outlets:
     def look(self, journal: Journal, run: str) -> Watch:
         """The watch of a run that goes on no more."""
         if self.watch is None:
-            self.watch = Watch(run, self._spec, journal, self.write, None)
+            self.watch = Watch(run, self._began, journal, self.write, None)
         return self.watch
 
     def write(self, lines: Sequence[Line]) -> None:

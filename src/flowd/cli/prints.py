@@ -10,9 +10,9 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any, TextIO
 
+from flowd.adapters import disk
 from flowd.ports.executor import attempt_at_work
 
 
@@ -27,7 +27,7 @@ class Routed:
         work = attempt_at_work.get()
         if work is None:
             return self._stream.write(text)
-        _append(work.log, text)
+        disk.append(work.log, text.encode("utf-8", "backslashreplace"))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
@@ -43,13 +43,6 @@ class Routed:
     def __getattr__(self, name: str) -> Any:
         """Whatever else a stream has is the stream's."""
         return getattr(self._stream, name)
-
-
-def _append(path: Path, text: str) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "ab") as file:
-        file.write(text.encode("utf-8", "backslashreplace"))
 
 
 @contextmanager

@@ -18,8 +18,7 @@ from flowd.cli.finding import Found, found_run, look, place_of
 from flowd.cli.logs import logs
 from flowd.cli.options import JSON, RUN, STATE_DIR
 from flowd.cli.screen import error_text, inline_result
-from flowd.cli.sources import load
-from flowd.cli.state_dir import state_dir as find_state_dir
+from flowd.cli.state_dir import find_state_dir
 from flowd.cli.streams import say, style_of, tell
 from flowd.cli.wording import age_text, duration_text, note, size_text, tasks_text
 from flowd.core import states as s
@@ -97,12 +96,16 @@ def _parsed(moment: str | None) -> datetime | None:
 
 @click.command()
 @RUN
+@click.option("--resolved", is_flag=True, help="Its specification instead, with defaults and parameters filled in.")
 @STATE_DIR
 @JSON
-def show(run: str | None, state_dir: str | None, *, as_json: bool) -> int:
+def show(run: str | None, state_dir: str | None, *, resolved: bool, as_json: bool) -> int:
     """Show a run (the newest, where RUN is left out): its tasks, attempts, errors and outputs."""
     with reading(place_of(state_dir)) as journal:
         found = anyio.run(look, journal, found_run(journal, run))
+    if resolved:
+        _show_resolved(found, as_json=as_json)
+        return 0
     if as_json:
         say(msgspec.json.encode(found.document()).decode())
         return 0
@@ -110,6 +113,21 @@ def show(run: str | None, state_dir: str | None, *, as_json: bool) -> int:
     for line in show_lines(found):
         say(style.text(line))
     return 0
+
+
+def _show_resolved(found: Found, *, as_json: bool) -> None:
+    """The specification as JSON, or in the form of a pipeline file."""
+    from flowd.core.resolved import resolved_document
+
+    document = resolved_document(found.state)
+    document |= {"folder": found.definition.folder, "source": found.definition.source}
+    if as_json:
+        say(msgspec.json.encode(document).decode())
+        return
+    import yaml
+
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
+    say(style_of("stdout").text(text.rstrip()))
 
 
 def show_lines(found: Found) -> list[str]:
@@ -216,6 +234,8 @@ def event_text(envelope: Envelope) -> str:
             words.append(f"error={value['type']}: {value['message'].splitlines()[0] if value['message'] else ''}")
         elif name == "reason" and isinstance(value, dict):
             words.append(f"[{value['code']}] {value['sentence']}")
+        elif name in {"added", "removed"}:
+            words.append(f"{name}={','.join(value)}")
         elif name == "outputs":
             words.append("outputs=" + ",".join(output["path"] for output in value))
         elif isinstance(value, str | int | float):
@@ -230,27 +250,40 @@ def event_text(envelope: Envelope) -> str:
 @STATE_DIR
 @JSON
 def list_(state_dir: str | None, *, as_json: bool) -> int:
-    """List the pipelines found here and below, with their state directories."""
+    """List the pipelines found here and below, with their state directories; nothing is imported or run."""
     from flowd.authoring.loading import discover
 
-    rows: list[dict[str, Any]] = []
-    for found in discover(Path.cwd()):
-        row: dict[str, Any] = {"file": str(found)}
-        try:
-            definition = load(str(found)).definition()
-        except FlowdError as error:
-            row["error"] = str(error).splitlines()[0]
-        else:
-            row |= {"pipeline": definition.spec.name, "tasks": len(definition.spec.tasks)}
-            row["state_dir"] = str(find_state_dir(state_dir, Path(definition.folder), os.environ))
-        rows.append(row)
+    rows = [row for found in discover(Path.cwd()) for row in _listed(found, state_dir)]
     if as_json:
         say(msgspec.json.encode({"pipelines": rows}).decode())
         return 0
     width = max((len(row["file"]) for row in rows), default=0)
     for row in rows:
-        told = row.get("error") or f"{row['pipeline']}, {tasks_text(row['tasks'])}, state in {row['state_dir']}"
-        say(f"{row['file']:<{width}}   {told}")
+        say(f"{row['file']:<{width}}   {_listed_text(row)}")
     if not rows:
         tell("no pipelines here; a pipeline is a pipeline.yaml, or a Python file with a Pipeline in it")
     return 0
+
+
+def _listed(found: Path, state_dir: str | None) -> list[dict[str, Any]]:
+    """A row for each pipeline of a file, which is named as `flowd run` takes it."""
+    from flowd.authoring.naming import named_in
+
+    try:
+        pipelines = named_in(found)
+    except FlowdError as error:
+        return [{"file": str(found), "error": str(error).splitlines()[0]}]
+    rows = []
+    for one in pipelines:
+        file = f"{found}:{one.variable}" if len(pipelines) > 1 else str(found)
+        place = find_state_dir(state_dir, Path(one.folder or found.parent).absolute(), os.environ)
+        rows.append({"file": file, "pipeline": one.name, "tasks": one.tasks, "state_dir": str(place)})
+    return rows
+
+
+def _listed_text(row: dict[str, Any]) -> str:
+    if "error" in row:
+        return str(row["error"])
+    name = row["pipeline"] or "named when it is imported"
+    tasks = tasks_text(row["tasks"]) if row["tasks"] is not None else "tasks told when it is imported"
+    return f"{name}, {tasks}, state in {row['state_dir']}"

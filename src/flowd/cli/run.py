@@ -11,7 +11,7 @@ import click
 
 from flowd.cli.options import FORCE, FORCE_TASK, JSON, PARAMS, STATE_DIR, given_params
 from flowd.cli.sources import FILE, load
-from flowd.cli.state_dir import state_dir as find_state_dir
+from flowd.cli.state_dir import find_state_dir
 from flowd.core.errors import BadRequest
 
 if TYPE_CHECKING:

@@ -89,6 +89,10 @@ class Transcript:
             lines += self._task_line(event, envelope.at)
         elif isinstance(event, e.RunCancelRequested):
             lines.append(Line(f"  … cancelling: {event.reason or 'it was asked for'}", "warn"))
+        elif isinstance(event, e.RunRedefined):
+            self._width = 0
+            lines += [Line(f"  + {name} is new") for name in event.added]
+            lines += [Line(f"  - {name} is no longer in the pipeline", "warn") for name in event.removed]
         elif isinstance(event, e.RunDeadlinePassed):
             lines.append(Line("  ✗ the run's deadline passed", "bad"))
         return lines

@@ -10,7 +10,7 @@ VARIABLE = "FLOWD_STATE_DIR"
 _ROOT_MARKS = (".git", "pyproject.toml")
 
 
-def state_dir(asked: str | None, start: Path, environment: Mapping[str, str]) -> Path:
+def find_state_dir(asked: str | None, start: Path, environment: Mapping[str, str]) -> Path:
     """The state directory for a pipeline file in the folder `start`, existing or not.
 
     `asked` (`--state-dir`) wins, then `FLOWD_STATE_DIR`; else it is the nearest `.flowd` in `start`

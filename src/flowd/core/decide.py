@@ -17,7 +17,7 @@ from flowd.core import states as s
 from flowd.core import stimuli as st
 from flowd.core.reasons import because
 from flowd.core.run import RunState, TaskState
-from flowd.core.spec import TaskSpec
+from flowd.core.spec import PipelineSpec, TaskSpec, task_map
 
 
 class _Decision:
@@ -258,6 +258,12 @@ def _pause_asked(decision: _Decision, asked: st.PauseAsked) -> None:
         decision.say(e.RunPaused(reason=asked.reason))
 
 
+def _resume_asked(decision: _Decision, asked: st.ResumeAsked) -> None:
+    if decision.run.state == s.RUN_PAUSED:
+        decision.say(e.RunAdopted(owner=asked.owner))
+        decision.run.find_ready()
+
+
 def _deadline_reached(decision: _Decision, _reached: st.DeadlineReached) -> None:
     if decision.run.state in {s.RUN_RUNNING, s.RUN_PAUSED}:
         decision.say(e.RunDeadlinePassed())
@@ -304,10 +310,64 @@ def _retry_asked(decision: _Decision, asked: st.RetryAsked) -> None:
         return
     if run.state in s.RUN_ENDED:
         decision.say(e.RunReopened(by=asked.by))
-    # What lies below first: cut off anywhere, no task waits for ever behind one that is done.
+    _reset(decision, again, asked.by)
+
+
+def _reset(decision: _Decision, again: Collection[int], by: str) -> None:
+    """What lies below first: cut off anywhere, no task waits for ever behind one that is done."""
+    run = decision.run
     for number in (number for number in reversed(run.shape.order()) if number in again):
-        decision.say(e.TaskReset(task=run.shape.specs[number].name, by=asked.by))
+        decision.say(e.TaskReset(task=run.shape.specs[number].name, by=by))
     run.find_ready()
+
+
+def _redefined(decision: _Decision, asked: st.Redefined) -> None:
+    run = decision.run
+    if run.live or run.state not in {s.RUN_RUNNING, *s.RUN_ENDED}:
+        return
+    if run.state in s.RUN_ENDED:
+        decision.say(e.RunReopened(by=asked.by))
+    before, tasks = run.shape.index, still_chosen(run, asked.definition)
+    now = tasks or tuple(task.name for task in asked.definition.tasks)
+    decision.say(
+        e.RunRedefined(
+            spec=asked.spec,
+            definition=asked.definition,
+            params=asked.params,
+            tasks=tasks,
+            added=tuple(name for name in now if name not in before),
+            removed=tuple(name for name in before if name not in now),
+            by=asked.by,
+        )
+    )
+    again = set[int]()  # their needs have gone, or were gone through anew: nothing bad is above them any more
+    for number in run.shape.order():
+        needs = run.shape.needs[number]
+        if run.tasks[number].state == s.UPSTREAM_FAILED and not any(
+            run.tasks[need].state in s.BAD and need not in again for need in needs
+        ):
+            again.add(number)
+    _reset(decision, again, asked.by)
+    if asked.again is not None:
+        _retry_asked(decision, asked.again)
+
+
+def still_chosen(run: RunState, definition: PipelineSpec) -> tuple[str, ...]:
+    """The tasks of a run that goes on with another definition; none: all, as before.
+
+    Of a run of some tasks, those that are still there, and whatever they need that has not ended well.
+    """
+    if len(run.shape) == len(run.spec.tasks):
+        return ()
+    known, chosen = task_map(definition), set[str]()
+    queue = [name for name in run.shape.index if name in known]
+    while queue:
+        name = queue.pop()
+        if name not in chosen:
+            chosen.add(name)
+            if name not in run.shape.index or run.task(name).state not in s.OK:
+                queue += known[name].needs
+    return tuple(name for name in known if name in chosen)
 
 
 def _resolved(decision: _Decision, answer: st.Resolved) -> None:
@@ -330,8 +390,10 @@ _HANDLERS: dict[type, Callable[[_Decision, Any], None]] = {
     st.CouldNotBegin: _could_not_begin,
     st.CancelAsked: _cancel_asked,
     st.PauseAsked: _pause_asked,
+    st.ResumeAsked: _resume_asked,
     st.DeadlineReached: _deadline_reached,
     st.Adopted: _adopted,
     st.RetryAsked: _retry_asked,
+    st.Redefined: _redefined,
     st.Resolved: _resolved,
 }

@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from flowd.core.spec import PipelineSpec
+
 
 def _snake(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
@@ -156,6 +158,22 @@ class RunReopened(Event, frozen=True, kw_only=True):
     by: str = ""
 
 
+class RunRedefined(Event, frozen=True, kw_only=True):
+    """A person let the run go on with its pipeline as it is written now; `spec` is the digest of `definition`.
+
+    What was known of a task stays known under its name; `added` and `removed` name the others.
+    `tasks` are the selected ones (none: all), `params` the run's parameters from now on.
+    """
+
+    spec: str
+    definition: PipelineSpec
+    params: dict[str, Any] = {}
+    tasks: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    by: str = ""
+
+
 # --- a task ----------------------------------------------------------------------------------
 
 
@@ -289,7 +307,16 @@ class TaskReset(TaskEvent, frozen=True, kw_only=True):
     by: str = ""
 
 
-RUN_EVENTS = RunStarted | RunAdopted | RunCancelRequested | RunDeadlinePassed | RunPaused | RunFinished | RunReopened
+RUN_EVENTS = (
+    RunStarted
+    | RunAdopted
+    | RunCancelRequested
+    | RunDeadlinePassed
+    | RunPaused
+    | RunFinished
+    | RunReopened
+    | RunRedefined
+)
 TASK_EVENTS = (
     TaskStarted
     | TaskSucceeded

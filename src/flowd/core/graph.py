@@ -8,13 +8,14 @@ Every answer follows the order in which the tasks were written.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
 from itertools import pairwise
 
 import msgspec
 
+from flowd.core.patterns import finds, is_pattern
 from flowd.core.spec import TaskSpec
 
 Needs = Mapping[str, Sequence[str]]
@@ -215,23 +216,48 @@ def escapes(path: str) -> bool:
 
 
 def writers_of(tasks: Iterable[TaskSpec], folder: str = "") -> dict[str, list[str]]:
-    """The tasks that declare each path as an output, in written order."""
+    """The tasks that declare each path as an output, or a glob that finds one so declared, in written order."""
     writers: dict[str, list[str]] = {}
     for task in tasks:
         for path in dict.fromkeys(normal_path(output.path, folder) for output in task.outputs):
             writers.setdefault(path, []).append(task.name)
-    return writers
+    patterns = _Patterns(writers)
+    more = {path: found for path in writers if (found := patterns.finding(path))}
+    return {
+        path: list(dict.fromkeys([*who, *(name for one in more.get(path, ()) for name in writers[one])]))
+        for path, who in writers.items()
+    }
+
+
+class _Patterns:
+    """The globs among paths, by the folder that each begins in: few are looked at for a path."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._by_folder: dict[str, list[str]] = {}
+        for path in paths:
+            if is_pattern(path):
+                head = re.split(r"[*?\[]", path, maxsplit=1)[0]
+                self._by_folder.setdefault(head.rpartition("/")[0], []).append(path)
+
+    def finding(self, path: str) -> list[str]:
+        """Those that find a path, but for itself."""
+        if not self._by_folder:
+            return []
+        near = [pattern for folder in ("", *_folders_above(path)) for pattern in self._by_folder.get(folder, ())]
+        return [pattern for pattern in near if pattern != path and finds(pattern, path)]
 
 
 def implied_needs(tasks: Sequence[TaskSpec], folder: str = "") -> dict[str, tuple[tuple[str, str], ...]]:
     """The needs that files imply, as (need, path as the reader writes it) for each task that has any.
 
     An input that exactly one other task writes makes that task a need; so does one inside a folder
-    that it writes, a folder into which it writes, and a pattern that matches what it writes. A task
+    that it writes, a folder into which it writes, and a pattern that matches what it writes; the task
+    may write by a pattern, too. A task
     that writes the path itself updates it in place: it does not need itself, and its order with
     another writer of the same path has to be written down, so nothing is implied.
     """
     writers = writers_of(tasks, folder)
+    patterns = _Patterns(writers)
     below: dict[str, list[str]] = {}
     for path in writers:
         for above in _folders_above(path):
@@ -241,7 +267,8 @@ def implied_needs(tasks: Sequence[TaskSpec], folder: str = "") -> dict[str, tupl
         found: dict[str, str] = {}
         for ref in task.inputs:
             path = normal_path(ref.path, folder)
-            for written in (path, *_folders_above(path), *below.get(path, ()), *_matched(path, writers)):
+            finding = patterns.finding(path) if path not in writers else ()  # else it is known who writes it
+            for written in (path, *_folders_above(path), *below.get(path, ()), *_matched(path, writers), *finding):
                 who = writers.get(written, ())
                 if len(who) == 1 and who[0] != task.name:
                     found.setdefault(who[0], ref.path)
@@ -257,13 +284,10 @@ def _folders_above(path: str) -> list[str]:
 
 
 def _matched(path: str, writers: Mapping[str, Sequence[str]]) -> list[str]:
-    """The written paths that a pattern finds: `*` within one folder, `**` through any number of them."""
+    """The written paths that a pattern finds."""
     if "{{" in path or not any(sign in path for sign in "*?["):
         return []
-    if "**" in path:
-        return [written for written in writers if fnmatchcase(written, path.replace("**/", "*"))]
-    depth = path.count("/")
-    return [written for written in writers if written.count("/") == depth and fnmatchcase(written, path)]
+    return [written for written in writers if written != path and finds(path, written)]
 
 
 def writer_problems(

@@ -181,6 +181,19 @@ class RunState:
         self.started_at = self.opened_at = at
         self.find_ready()
 
+    def redefine(self, event: e.RunRedefined, _at: datetime) -> None:
+        """Lay out the tasks of another specification; those of a known name stand as they stood."""
+        known = {spec.name: task for spec, task in zip(self.shape.specs, self.tasks, strict=True)}
+        chosen = set(event.tasks)
+        self.spec, self.params = event.definition, event.params
+        self.shape = Shape([task for task in self.spec.tasks if not chosen or task.name in chosen])
+        self.tasks = [known.get(spec.name) or TaskState() for spec in self.shape.specs]
+        self.missing = [sum(self.tasks[need].state not in s.OK for need in needs) for needs in self.shape.needs]
+        self.live = {number for number, task in enumerate(self.tasks) if task.state == s.RUNNING}
+        self.unmet = deque(number for number, task in enumerate(self.tasks) if task.state in s.ENDED - s.OK)
+        self.unended = sum(task.state not in s.ENDED for task in self.tasks)
+        self.find_ready()
+
 
 # --- what each event leaves behind ---------------------------------------------------------------
 
@@ -317,6 +330,7 @@ _RUN_EFFECTS: dict[type[e.Event], Callable[[RunState, Any, datetime], None]] = {
     e.RunPaused: _paused,
     e.RunFinished: _finished,
     e.RunReopened: _reopened,
+    e.RunRedefined: RunState.redefine,
 }
 
 

@@ -63,7 +63,7 @@ class Input(Spec, frozen=True, kw_only=True):
 
 
 class Output(Spec, frozen=True, kw_only=True):
-    """A path that a task writes; it must exist after success unless `optional`.
+    """A path or glob that a task writes; it, or one file that it finds, must exist after success unless `optional`.
 
     `checkpoint` false leaves its content out of the freshness decision.
     """

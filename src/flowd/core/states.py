@@ -109,4 +109,5 @@ RUN_TRANSITIONS: Final[Mapping[type[e.Event], Mapping[str, str]]] = {
     e.RunDeadlinePassed: {RUN_RUNNING: RUN_CANCELLING, RUN_PAUSED: RUN_CANCELLING},
     e.RunFinished: {RUN_RUNNING: "", RUN_CANCELLING: ""},  # to the state it names
     e.RunReopened: dict.fromkeys(sorted(RUN_ENDED), RUN_RUNNING),
+    e.RunRedefined: {RUN_RUNNING: RUN_RUNNING},
 }

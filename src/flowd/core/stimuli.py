@@ -6,10 +6,12 @@ An outcome that is none of these cannot be said; unknown means an error, never s
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 
 from flowd.core.events import Artifact, Ending, Error, Reason, Stored
+from flowd.core.spec import PipelineSpec
 
 # --- how an attempt ended ----------------------------------------------------------------------
 
@@ -112,6 +114,12 @@ class PauseAsked(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
+class ResumeAsked(msgspec.Struct, frozen=True):
+    """The owner of a paused run wants it to go on; what still runs goes on running."""
+
+    owner: str = ""
+
+
 class DeadlineReached(msgspec.Struct, frozen=True):
     """The run's deadline has elapsed."""
 
@@ -128,6 +136,19 @@ class RetryAsked(msgspec.Struct, frozen=True, kw_only=True):
     tasks: tuple[str, ...] = ()
     downstream: bool = False
     by: str = ""
+
+
+class Redefined(msgspec.Struct, frozen=True, kw_only=True):
+    """A person wants the run to go on as its pipeline is written now, and perhaps some of its tasks `again`.
+
+    `spec` is the digest of `definition`; `params` are the run's, as the definition takes them.
+    """
+
+    definition: PipelineSpec
+    spec: str
+    params: dict[str, Any] = {}
+    by: str = ""
+    again: RetryAsked | None = None
 
 
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,8 +168,10 @@ Stimulus = (
     | CouldNotBegin
     | CancelAsked
     | PauseAsked
+    | ResumeAsked
     | DeadlineReached
     | Adopted
     | RetryAsked
+    | Redefined
     | Resolved
 )

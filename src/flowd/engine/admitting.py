@@ -10,11 +10,12 @@ from flowd.core import events as e
 from flowd.core.errors import BadPipeline, BadRequest, Problem
 from flowd.core.expressions import ExpressionError
 from flowd.core.limits import Admission
+from flowd.core.patterns import finds, is_pattern
 from flowd.core.reasons import because
 from flowd.core.run import RunState
 from flowd.core.spec import PipelineSpec, TaskSpec, task_map
 from flowd.core.stimuli import FoundFresh
-from flowd.engine.files import Files, is_pattern
+from flowd.engine.files import Files
 from flowd.engine.prepare import Resolver, referenced_tasks
 from flowd.engine.program import Program
 from flowd.ports.stores import Checkpoint
@@ -131,12 +132,15 @@ class _Written:
     def __init__(self, spec: PipelineSpec, files: Files) -> None:
         places = {files.place(ref.path) for task in spec.tasks for ref in task.outputs if "{{" not in ref.path}
         self._places = places
+        self._patterns = [place for place in places if is_pattern(place)]
         self._folders = {os.path.dirname(place) for place in places}
         self._around = {above for folder in self._folders for above in (folder, *_folders_above(folder))}
 
     def brings(self, place: str) -> bool:
         """Whether a task writes this, something in it, or the folder that it is in."""
-        return place in self._places or place in self._around or not self._places.isdisjoint(_folders_above(place))
+        if place in self._places or place in self._around or not self._places.isdisjoint(_folders_above(place)):
+            return True
+        return any(finds(pattern, place) for pattern in self._patterns)
 
     def fills(self, folder: str) -> bool:
         """Whether a task writes into this folder."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -34,7 +34,7 @@ from flowd.core.stimuli import (
 )
 from flowd.engine import results, retrying
 from flowd.engine.channel import AttemptChannel
-from flowd.engine.files import MissingOutput, collect, make_folders
+from flowd.engine.files import MissingOutput, collect, prepare_places
 from flowd.engine.looks import Look
 from flowd.engine.prepare import NO_BINDING, Prepared, ReadParams
 from flowd.ports.executor import Abandoned, NoRoom, Work
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from flowd.engine.driver import Driver
 
 TIMEOUT = "timeout"
+_NOTHING: Mapping[str, Look] = {}
 
 
 class Attempt:
@@ -69,7 +70,7 @@ class Attempt:
         self._spec = driver.run.shape.specs[number]
         self._scope = scope
         self._parts: dict[str, str] = {}
-        self._before: Sequence[Look | None] = ()
+        self._before: Mapping[str, Look] = _NOTHING
         self._began_ns = 0
         self._prepared: Prepared | None = None
         self._work: Work | None = None
@@ -174,16 +175,14 @@ class Attempt:
 
     def _look_at_files(self, prepared: Prepared) -> None:
         survey, files = self._driver.survey, self._driver.survey.files
-        own = {files.path(path) for _, path in prepared.outputs}
+        own = {files.path(found) for _, path in prepared.outputs for found in files.written_as(path)}
         for pattern in prepared.inputs:
             for written in files.matches(pattern) or [pattern]:
                 path = files.path(written)
                 if path not in own and not path.exists():
                     raise FileNotFoundError(f"its input {written} is not there")
-        for _, written in prepared.outputs:
-            make_folders(files.path(written).parent)
         files.note_synced(survey.recorded_outputs(self._number))
-        self._before, self._began_ns = [files.look(files.path(path)) for _, path in prepared.outputs], time.time_ns()
+        self._before, self._began_ns = prepare_places(files, prepared.outputs), time.time_ns()
         if self._spec.cache:
             self._parts = survey.parts(self._number, prepared, ())
 

@@ -20,7 +20,7 @@ from flowd.core import states as s
 from flowd.core.decide import begin, decide, start
 from flowd.core.rank import critical_path, learned
 from flowd.core.spec import TaskSpec
-from flowd.core.stimuli import AttemptEnded, CancelAsked, DeadlineReached, PauseAsked, Stimulus
+from flowd.core.stimuli import AttemptEnded, CancelAsked, DeadlineReached, PauseAsked, ResumeAsked, Stimulus
 from flowd.engine import checkpointing, results
 from flowd.engine.attempt import Attempt
 from flowd.engine.entering import Entry
@@ -126,6 +126,9 @@ class Driver:
         bound = self.run.spec.max_concurrency
         if bound is not None:
             self.services.admission.resize((self.run.id, RUN_LIMIT), bound)
+        self._wait_for_retries()
+
+    def _wait_for_retries(self) -> None:
         for number, task in enumerate(self.run.tasks):
             if task.state == s.RETRYING and task.retry_at is not None:
                 self._wait_for_retry(number, task.retry_at)
@@ -173,6 +176,15 @@ class Driver:
     def pause(self) -> None:
         """Start nothing more; what runs goes on to its end."""
         self.tell(PauseAsked())
+
+    def resume(self) -> bool:
+        """Go on after a pause; False where this driver has come to rest, and another has to."""
+        if self._still.is_set():
+            return False
+        self.tell(ResumeAsked(owner=self.services.adapters.owner))
+        if self._going:
+            self._wait_for_retries()
+        return True
 
     def interrupt(self, *, within: timedelta | None = None) -> None:
         """Stop what runs and start nothing more; the run can be resumed. `within` bounds the grace of each task."""

@@ -20,7 +20,7 @@ from flowd.core.errors import BadRequest, FlowdError, NoSuchRun, StateLocked
 from flowd.core.limits import Admission
 from flowd.core.shape import select
 from flowd.core.stimuli import CancelAsked, FoundFresh, RetryAsked
-from flowd.engine import admitting, checkpointing, resolving
+from flowd.engine import admitting, checkpointing, redefining, resolving
 from flowd.engine.capacity import capacity_document
 from flowd.engine.driver import Driver
 from flowd.engine.entering import NeverBegan, adoption, beginning, check_same, read
@@ -38,8 +38,6 @@ from flowd.engine.workers import Workers
 
 DEFAULT_CONCURRENCY = 32
 EXITS = ("cancel", "drain", "detach")
-
-Opening = Callable[[], Any]
 
 
 class Engine:
@@ -175,14 +173,20 @@ class Engine:
         run = await self.start(pipeline, *tasks, **options)
         return await run.wait()
 
-    async def resume(self, run_id: str, pipeline: Pipeline | None = None) -> Run:
+    async def resume(
+        self, run_id: str, pipeline: Pipeline | None = None, *, with_new_definition: bool = False, by: str = ""
+    ) -> Run:
         """Go on with a run that was interrupted, paused or whose owner died.
 
-        A finished run is returned as it is. StateLocked names a living owner elsewhere.
+        A finished run is returned as it is. StateLocked names a living owner elsewhere. A run keeps
+        the definition that it began with, unless `with_new_definition`: it then goes on as `pipeline`
+        is now. What had succeeded stays so; BadRequest for what cannot be mapped.
         """
-        if run_id in self._here or await self._has_ended(run_id):
-            return self._here.handle(run_id)
-        return await self._here.launch(run_id, adoption(self._adapters(), run_id, pipeline=pipeline))
+        if with_new_definition:
+            self._check_anew(run_id, pipeline)
+            enter = adoption(self._adapters(), run_id, pipeline=pipeline, anew=redefining.asking(by))
+            return await self._here.launch(run_id, enter)
+        return await self._here.go_on(run_id, None if pipeline is None else from_pipeline(pipeline))
 
     async def retry(
         self,
@@ -192,15 +196,21 @@ class Engine:
         by: str = "",
         pipeline: Pipeline | None = None,
         go_on: bool = True,
+        with_new_definition: bool = False,
     ) -> Run:
         """Run tasks of a run again (all that did not end well, where none is named), in the same run.
 
-        A run that nobody owns is adopted and goes on, unless `go_on` is false.
+        A run that nobody owns is adopted and goes on, unless `go_on` is false; as `pipeline` is
+        now, where `with_new_definition`.
         """
+        if with_new_definition:
+            self._check_anew(run_id, pipeline)
+            again = RetryAsked(tasks=tasks, downstream=downstream, by=by)
+            anew = redefining.asking(by, again)
+            enter = adoption(self._adapters(), run_id, pipeline=pipeline, anew=anew, go_on=go_on)
+            return await self._here.launch(run_id, enter)
         state, _, _ = await read(self._adapters(), run_id, uncalled=True)
-        unknown = [name for name in tasks if name not in state.shape.index]
-        if unknown:
-            raise BadRequest(f"run {run_id} has no task {unknown[0]}")
+        redefining.refuse_unknown(tasks, state.shape.index, f"run {run_id}")
         asked = RetryAsked(tasks=tasks, downstream=downstream, by=by)
         enter = adoption(self._adapters(), run_id, [asked], pipeline=pipeline, go_on=go_on)
         return await self._here.tell(run_id, asked, enter)
@@ -317,6 +327,13 @@ class Engine:
         if self._fleet is None:
             raise BadRequest("the engine is not open; write `async with Engine() as engine:`")
         return self._fleet
+
+    def _check_anew(self, run_id: str, pipeline: Pipeline | None) -> None:
+        """BadRequest where a run cannot be given another definition now."""
+        if pipeline is None:
+            raise BadRequest("with_new_definition takes the pipeline, too: engine.resume(run_id, pipeline, …)")
+        if run_id in self._here:
+            raise BadRequest(f"run {run_id} is going on; pause it, and let it go on with the new definition then")
 
     async def _known(self, run_id: str, program: Program, params: Mapping[str, Any]) -> Run | None:
         """The run with this id, gone on with where it may be; None where there is none or it never began."""

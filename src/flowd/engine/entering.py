@@ -17,7 +17,7 @@ from flowd.core import states as s
 from flowd.core.errors import BadRequest
 from flowd.core.run import RunState
 from flowd.core.stimuli import Adopted, FoundFresh, Stimulus
-from flowd.engine import checkpointing
+from flowd.engine import checkpointing, redefining
 from flowd.engine.program import Program, from_definition, from_pipeline
 from flowd.engine.services import Adapters
 from flowd.ports.journal import Writer
@@ -90,12 +90,14 @@ def adoption(
     uncalled: bool = False,
     ask: Callable[[Driver], Awaitable[None]] | None = None,
     go_on: bool = True,
+    anew: redefining.Ask | None = None,
 ) -> Enter:
     """A run that exists: adopted, and then told `stimuli`.
 
     Its functions are those of `pipeline` or `given`, else they are imported again; `uncalled`: none
-    will be called. With `params`, it has to be a run of `given` with these. Raises NeverBegan where
-    nothing of it is on record.
+    will be called. With `params`, it has to be a run of `given` with these. `anew`: it goes on with
+    the definition that is given, told what this says. Raises NeverBegan where nothing of it is on
+    record.
     """
     if pipeline is not None:
         given = from_pipeline(pipeline)
@@ -106,8 +108,11 @@ def adoption(
             raise NeverBegan(f"run {run_id} was cut off before its first record: nothing of it has begun; run it anew")
         if params is not None and given is not None:
             check_same(state, program.definition.folder, given, params)
-        checkpoints = {} if uncalled else await checkpointing.load(adapters, program)
         first = [Adopted(adapters.owner), *stimuli]
+        if anew is not None and given is not None:
+            first += anew(state, program.definition, given, adapters.clock.now())
+            program = given
+        checkpoints = {} if uncalled else await checkpointing.load(adapters, program)
         return Entry(
             program=program,
             state=state,
@@ -129,12 +134,11 @@ async def read(
     Raises NoSuchRun, StateDamaged, and BadRequest where its functions cannot be had.
     """
     definition = await adapters.journal.definition(run_id)
-    if uncalled:
-        program = Program(definition, {}, {}, {})
-    else:
-        program = from_definition(definition) if given is None else given.within(definition)
     state, last = RunState(run_id, definition.spec), 0
     async for envelope in adapters.journal.read(run_id):
         state.apply(envelope.event, envelope.at)
         last = envelope.seq
-    return state, last, program
+    definition = msgspec.structs.replace(definition, spec=state.spec)  # as it goes on: it may have been redefined
+    if uncalled:
+        return state, last, Program(definition, {}, {}, {})
+    return state, last, from_definition(definition) if given is None else given.within(definition)

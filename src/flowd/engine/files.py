@@ -20,6 +20,7 @@ import msgspec
 
 from flowd.core.errors import StorageFailing, cause
 from flowd.core.events import Artifact
+from flowd.core.patterns import is_pattern
 from flowd.core.spec import Output
 from flowd.engine.looks import Look, Looks, is_settled
 
@@ -27,11 +28,6 @@ ABSENT = "absent"
 _PIECE = 1 << 20
 _LARGE = 1 << 20
 """Bytes from which on files are read side by side: hashing gives up Python's lock, and waits for the disk."""
-
-
-def is_pattern(written: str) -> bool:
-    """Whether it may name several paths."""
-    return "*" in written or "?" in written or "[" in written
 
 
 class Files:
@@ -157,6 +153,12 @@ class Files:
             return [pattern]
         return sorted(glob.glob(pattern, root_dir=self.folder, recursive=True))
 
+    def written_as(self, output: str) -> list[str]:
+        """The paths that an output names: itself, or the files that its glob finds now."""
+        if not is_pattern(output):
+            return [output]
+        return [found for found in self.matches(output) if self.path(found).is_file()]
+
     def _tree_digest(self, folder: Path) -> str:
         total = hashlib.sha256()
         for parent, folders, names in os.walk(folder):
@@ -171,22 +173,38 @@ class MissingOutput(Exception):
     """A declared output is not there after its task said that it succeeded."""
 
 
+def prepare_places(files: Files, outputs: Sequence[tuple[Output, str]]) -> dict[str, Look]:
+    """Make the folders that outputs are written into; what is there already, by its path as it is written."""
+    for _, written in outputs:
+        folder = files.path(written).parent
+        while is_pattern(str(folder)):
+            folder = folder.parent
+        make_folders(folder)
+    there = [found for _, written in outputs for found in files.written_as(written)]
+    return {found: look for found in there if (look := files.look(files.path(found))) is not None}
+
+
 def collect(
-    files: Files, outputs: Sequence[tuple[Output, str]], before: Sequence[Look | None], began_ns: int = 0
+    files: Files, outputs: Sequence[tuple[Output, str]], before: Mapping[str, Look], began_ns: int = 0
 ) -> tuple[Artifact, ...]:
     """The outputs as the task left them, each synced with its folder's entry before this returns.
 
-    `outputs` come with their resolved path, `before` with how each was when the attempt began, which was at `began_ns`.
+    `outputs` come with their resolved path; `before` holds what was there when the attempt began, at `began_ns`.
     Raises MissingOutput, and StorageFailing where one cannot be synced.
     """
+    left: dict[str, tuple[Output, Look]] = {}
+    for output, named in outputs:
+        for written in files.written_as(named):
+            look = files.look(files.path(written))
+            if look is not None:
+                left.setdefault(written, (output, look))
+            elif not output.optional:
+                raise MissingOutput(f"its output {written} is not there; write it, or mark it as optional")
+        if is_pattern(named) and not output.optional and not files.written_as(named):
+            raise MissingOutput(f"its output {named} finds no file; write one, or mark it as optional")
     found: list[Artifact] = []
-    for (output, written), earlier in zip(outputs, before, strict=True):
-        path = files.path(written)
-        look = files.look(path)
-        if look is None:
-            if output.optional:
-                continue
-            raise MissingOutput(f"its output {written} is not there; write it, or mark it as optional")
+    for written, (output, look) in left.items():
+        path, earlier = files.path(written), before.get(written)
         unchanged = earlier is not None and 0 != earlier.mtime_ns == look.mtime_ns and earlier.digest == look.digest
         if earlier is not None and not files.is_on_disk(path, look):
             write_again(path, before_ns=began_ns)

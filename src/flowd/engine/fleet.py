@@ -10,14 +10,16 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
+from flowd.core import states as s
 from flowd.core.errors import BadRequest, StorageFailing
 from flowd.core.events import RunStarted
 from flowd.core.spec import PipelineSpec
 from flowd.core.stimuli import Stimulus
 from flowd.engine import admitting, checkpointing
 from flowd.engine.driver import RUN_LIMIT, Driver
-from flowd.engine.entering import Enter
+from flowd.engine.entering import Enter, adoption, read
 from flowd.engine.handle import Run
+from flowd.engine.program import Program
 from flowd.engine.services import Services
 from flowd.engine.stream import Stream
 
@@ -43,7 +45,9 @@ class Fleet:
         """The run as a host program holds it, living or not."""
         adapters = self._services.adapters
         driver, ended = self.drivers.get(run_id), self._ended.get(run_id)
-        return Run(run_id, adapters, driver, ended, partial(self._failures.get, run_id))
+        program = driver.program if driver is not None else None
+        go_on = partial(self.go_on, run_id, program)
+        return Run(run_id, adapters, driver, ended, partial(self._failures.get, run_id), go_on)
 
     async def living(self, run_id: str) -> Driver | None:
         """The driver of a run that is being opened or goes on here; None where it does neither, or ended meanwhile."""
@@ -61,6 +65,25 @@ class Fleet:
             driver.tell(asked)
             await driver.recorded()
         return handle
+
+    async def go_on(self, run_id: str, program: Program | None = None) -> Run:
+        """Go on with a run that stands still, here or anywhere; one that goes on or has ended is left as it is.
+
+        `program` holds its functions, where they are not to be imported.
+        """
+        ended = self._ended.get(run_id)
+        driver = await self.living(run_id)
+        if driver is not None and ended is not None:
+            if driver.resume():
+                await driver.recorded()
+                return self.handle(run_id)
+            program = program or driver.program
+            await ended.wait()
+        adapters = self._services.adapters
+        state, _, _ = await read(adapters, run_id, uncalled=True)
+        if state.state in s.RUN_ENDED:
+            return self.handle(run_id)
+        return await self.launch(run_id, adoption(adapters, run_id, given=program))
 
     async def launch(self, run_id: str, enter: Enter) -> Run:
         """Start the run's driver and return when it owns the run; raise what kept it from that.
@@ -112,11 +135,11 @@ class Fleet:
                 followers = adapters.followers(run_id, adapters.run_folder(run_id))
                 stream = Stream(run_id, writer, entry.last, followers)
                 driver = self.drivers[run_id] = Driver(services, entry, stream)
-                self._open_limits(entry.program.spec)
                 if not isinstance(entry.first, RunStarted):  # a new run may yet turn out to have nothing to do
                     await checkpointing.announce(adapters, entry.program, run_id)
                 group.start_soon(_publish, driver, name="flowd publish")
                 await driver.enter()
+                self._open_limits(entry.program.spec)
                 self._owned[run_id].set()
                 await driver.drive()
                 group.cancel_scope.cancel()

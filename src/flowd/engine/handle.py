@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -88,12 +88,14 @@ class Run:
         driver: Driver | None,
         ended: anyio.Event | None,
         failure: Callable[[], Exception | None],
+        go_on: Callable[[], Awaitable[Run]],
     ) -> None:
         self.id = run_id
         self._adapters = adapters
         self._driver = driver
         self._ended = ended
         self._failure = failure
+        self._go_on = go_on
 
     def __repr__(self) -> str:
         return f"<Run {self.id}>"
@@ -161,6 +163,13 @@ class Run:
         driver = self._living()
         driver.pause()
         await driver.recorded()
+
+    async def resume(self) -> None:
+        """Go on after a pause or an interruption; returns when that is durable, and `wait` waits anew.
+
+        A run that goes on or has ended stays as it is. StateLocked names a living owner elsewhere.
+        """
+        vars(self).update(vars(await self._go_on()))
 
     def interrupt(self) -> None:
         """Stop what runs and start nothing more; the run ends here, and can be resumed anywhere."""

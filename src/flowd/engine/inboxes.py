@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import anyio
 
 from flowd.core import states as s
-from flowd.core.errors import FlowdError
+from flowd.core.errors import FlowdError, StateDamaged
 from flowd.core.stimuli import RetryAsked
 from flowd.engine.capacity import capacity_document
 from flowd.engine.driver import Driver
@@ -39,7 +39,10 @@ class Inboxes:
         try:
             for run, request in await self._inbox.take(tuple(self._drivers)):
                 await self._inbox.answer(run, request.id, await self._carry_out(run, request))
-        except OSError as error:  # a folder that cannot be read or written: whoever asks sees no answer, and runs go on
+        except (
+            OSError,
+            StateDamaged,
+        ) as error:  # a folder that cannot be read or written: whoever asks sees no answer, and runs go on
             warn("inbox_failed", error=str(error))
 
     async def _carry_out(self, run: str, request: Request) -> Answer:

@@ -26,7 +26,6 @@ from flowd.engine.files import MissingOutput, collect
 if TYPE_CHECKING:
     from flowd.engine.driver import Driver
 
-VERDICTS = ("succeeded", "failed", "rerun")
 PATIENCE = timedelta(minutes=1)
 """How long a `reconcile` may think, where its task has no timeout."""
 
@@ -36,8 +35,8 @@ async def resolve(driver: Driver, task: str, verdict: str, *, by: str = "", valu
 
     Raises BadRequest where the task is not uncertain, or did not leave what it declares.
     """
-    if verdict not in VERDICTS:
-        raise BadRequest(f"{verdict} is no verdict; write one of {', '.join(VERDICTS)}")
+    if verdict not in s.RESOLUTIONS:
+        raise BadRequest(f"{verdict} is no verdict; write one of {', '.join(s.RESOLUTIONS)}")
     if task not in driver.run.shape.index:
         raise BadRequest(f"run {driver.run.id} has no task {task}")
     state = driver.run.task(task).state
@@ -105,9 +104,8 @@ async def _success(driver: Driver, task: str, value: Any, by: str) -> Resolved:
         prepared = survey.resolver.written(spec, await driver.values(spec))
         artifacts: tuple[Artifact, ...] = ()
         if prepared.outputs:
-            before = [None] * len(prepared.outputs)
             threads = driver.services.threads
-            artifacts = await anyio.to_thread.run_sync(collect, survey.files, prepared.outputs, before, limiter=threads)
+            artifacts = await anyio.to_thread.run_sync(collect, survey.files, prepared.outputs, {}, limiter=threads)
     except (MissingOutput, ExpressionError) as error:
         raise BadRequest(
             f"task {task} cannot have succeeded: {error}; put it in place, or resolve it as failed or rerun"

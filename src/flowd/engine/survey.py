@@ -22,11 +22,12 @@ from flowd.core.decide import decide
 from flowd.core.events import AnyEvent, Artifact, Reason, RunStarted
 from flowd.core.expressions import ExpressionError
 from flowd.core.freshness import Evidence, Known, Verdict, judge, product
+from flowd.core.patterns import is_pattern
 from flowd.core.reasons import because
 from flowd.core.run import RunState
 from flowd.core.stimuli import FoundFresh
 from flowd.engine import checkpointing
-from flowd.engine.files import ABSENT, Files, is_pattern
+from flowd.engine.files import ABSENT, Files
 from flowd.engine.fingerprint import Codes, Named, digest_of, input_part, plain_parts
 from flowd.engine.looks import Looks
 from flowd.engine.prepare import Prepared, Resolver, referenced_results
@@ -158,6 +159,7 @@ class Survey:
         try:
             prepared = self.resolver.written(spec, values)
             read = [name.removeprefix("param:") for name in known.parts if name.startswith("param:")]
+            altered += self._come_since(number, prepared, known)
             evidence = Evidence(parts=self.parts(number, prepared, read), missing=missing, altered=altered)
         except (ExpressionError, OSError) as error:
             evidence = Evidence(parts={}, missing=missing, altered=altered, unknown=str(error))
@@ -177,7 +179,7 @@ class Survey:
             products={need: product(run.task(need).result, run.task(need).outputs) for need in needs},
         )
         parts |= self._codes.parts(spec, self._function_file(spec.name), self._named)
-        own = {self.files.place(path) for _, path in prepared.outputs}
+        own = {self.files.place(found) for _, path in prepared.outputs for found in self.files.written_as(path)}
         for pattern in prepared.inputs:
             for written in self.files.matches(pattern):
                 parts[f"input:{written}"] = input_part(self._input_digest(number, written, own))
@@ -258,6 +260,20 @@ class Survey:
             elif now != self._last_left(number, path, artifact):
                 altered.append(artifact.path)
         return tuple(missing), tuple(altered)
+
+    def _come_since(self, number: int, prepared: Prepared, known: Checkpoint) -> tuple[str, ...]:
+        """What a task's globs find now, and it did not leave, nor does another task write it."""
+        patterns = [written for _, written in prepared.outputs if is_pattern(written)]
+        if not patterns:
+            return ()
+        others = [one.outputs for one in self._checkpoints.values()] + [task.outputs for task in self._run.tasks]
+        recorded = {self.files.path(artifact.path) for left in (known.outputs, *others) for artifact in left}
+        found = {self.files.path(written): written for one in patterns for written in self.files.written_as(one)}
+        return tuple(
+            written
+            for path, written in found.items()
+            if path not in recorded and {*self._writers.get(str(path), ())} <= {number}
+        )
 
     def _recorded(self, number: int, path: str) -> Artifact | None:
         """What a task recorded of `path`: in this run where it has ended, else before."""

@@ -18,6 +18,7 @@ import msgspec
 
 from flowd.authoring.pipeline import Pipeline
 from flowd.core.errors import BadRequest
+from flowd.core.patterns import is_pattern
 from flowd.core.spec import Definition
 from flowd.testing.crashing import Death, Request
 from flowd.testing.replay import replay
@@ -195,8 +196,9 @@ class _Lab:
         folder = self._scratch / name.replace("/", "_")
         shutil.copytree(self._source, folder, symlinks=True, ignore=shutil.ignore_patterns(*LEFT_OUT))
         for path in self._written:
-            if "{{" not in path and (folder / path).is_file():
-                (folder / path).unlink()  # every copy begins where a first run begins
+            for left in folder.glob(path) if is_pattern(path) else [folder / path]:
+                if "{{" not in path and left.is_file():
+                    left.unlink()  # every copy begins where a first run begins
         return folder
 
     def _begin(self, folder: Path, death: Death | None) -> dict[str, Any]:

@@ -60,8 +60,8 @@ async def file_adapters(
                 shelf=FileShelf(state_dir),
                 inbox=inbox,
                 executors={
-                    "async": CoroutineExecutor(),
-                    "thread": ThreadExecutor(),
+                    "async": CoroutineExecutor(guardian),
+                    "thread": ThreadExecutor(guardian),
                     "shell": ShellExecutor(guardian),
                     "process": ProcessExecutor(guardian),
                 },

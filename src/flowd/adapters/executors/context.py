@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -63,12 +64,19 @@ class Voice(Protocol):
 class Context:
     """Handed to a task's function as `ctx`; every member may be used from any thread."""
 
-    __slots__ = ("_cancelled", "_log", "_subject", "_voice")
+    __slots__ = ("_cancelled", "_log", "_spawn", "_subject", "_voice")
 
-    def __init__(self, subject: Subject, voice: Voice, cancelled: Callable[[], bool] | None = None) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        voice: Voice,
+        cancelled: Callable[[], bool] | None = None,
+        spawn: Callable[..., Any] | None = None,
+    ) -> None:
         self._subject = subject
         self._voice = voice
         self._cancelled = cancelled
+        self._spawn = spawn
         self._log: Any = None
 
     @property
@@ -120,6 +128,29 @@ class Context:
     def progress(self, done: float, total: float | None = None) -> None:
         """Tell how far the task is: `done` of `total`, in any unit."""
         self._voice.progress(done, total)
+
+    def spawn(
+        self,
+        program: str | os.PathLike[str],
+        *arguments: str | os.PathLike[str],
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        check: bool = True,
+    ) -> Any:
+        """Run a program to its end; nothing of it outlives the attempt, whatever ends that.
+
+        To be awaited in a coroutine; in a thread it returns when the program has ended. Gives its
+        `exit_code`, `signal`, `tail` (the last 50 lines it said; all of it is in the attempt's log),
+        `cpu_s` and `peak_rss`. `env` comes on top of the task's own, `cwd` is relative to where the
+        task works. No shell sees the arguments. Raises CommandFailed where it ended badly, unless
+        `check` is false; RuntimeError where the attempt is being stopped, or in executor process.
+        """
+        if self._spawn is None:
+            raise RuntimeError(
+                "ctx.spawn is for coroutines and threads; a function in executor process has a process of its own, "
+                "with which whatever it begins by `subprocess` ends"
+            )
+        return self._spawn(program, *arguments, env=env, cwd=cwd, check=check)
 
 
 def finite(name: str, value: Any) -> float:

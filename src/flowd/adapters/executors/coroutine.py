@@ -10,11 +10,19 @@ from typing import Any, Self
 
 from flowd.adapters.executors.context import Context
 from flowd.adapters.executors.failure import of_user_code
+from flowd.adapters.executors.guardian import Guardian
+from flowd.adapters.executors.spawned import Spawner
 from flowd.ports.executor import Channel, Work, attempt_at_work
 
 
 class CoroutineExecutor:
-    """Awaits the function in the caller's task: no new task, and no context variable gets out."""
+    """Awaits the function in the caller's task: no new task, and no context variable gets out.
+
+    `guardian` begins what `ctx.spawn` asks for.
+    """
+
+    def __init__(self, guardian: Guardian | None = None) -> None:
+        self._guardian = guardian
 
     async def __aenter__(self) -> Self:
         """There is nothing to open."""
@@ -30,13 +38,18 @@ class CoroutineExecutor:
         context.run(attempt_at_work.set, work)
         stopping = _Flag()
         arguments: dict[str, Any] = dict(work.arguments)
+        spawner = None
         if work.wants_ctx:
-            arguments["ctx"] = Context(work, channel, stopping.is_set)
+            spawner = Spawner(self._guardian, work, channel)
+            arguments["ctx"] = Context(work, channel, stopping.is_set, spawner.run)
         try:
             started = context.run(work.function, **arguments)
             return await _Within(context, _coroutine(work, started), stopping)
         except SystemExit as error:
             raise of_user_code(error, work.folder) from error
+        finally:
+            if spawner is not None:
+                await spawner.close()
 
 
 class _Flag:

@@ -71,7 +71,7 @@ class ShellExecutor:
                     await self._in_thread(partial(reports.look, at_end=True))
         remark(report, channel)
         if report.exit_code != 0:
-            raise ExitedBadly(_error(report), report)
+            raise ExitedBadly(error_of(report), report)
         if reports.problem is not None:
             raise BadReport(reports.problem)
         return await self._in_thread(reports.result) if reports.any else None
@@ -110,7 +110,8 @@ def outcome(report: ProcessReport) -> str:
     return f"{how}: {cut(said, 500)}" if said else how
 
 
-def _error(report: ProcessReport) -> Error:
+def error_of(report: ProcessReport) -> Error:
+    """What a command that ended badly has for an error."""
     message = outcome(report)
     if report.exit_code == 127 and (found := _NOT_FOUND.search(report.last_line)):
         message = f"command not found: {found[1]} (exit code 127)"

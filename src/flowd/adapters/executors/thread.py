@@ -14,11 +14,19 @@ import anyio
 
 from flowd.adapters.executors.context import Context
 from flowd.adapters.executors.failure import of_user_code
+from flowd.adapters.executors.guardian import Guardian
+from flowd.adapters.executors.spawned import Spawner
 from flowd.ports.executor import Abandoned, Channel, NotStarted, Work, attempt_at_work
 
 
 class ThreadExecutor:
-    """One daemon thread for each attempt: a thread that hangs takes nobody's place and blocks no exit."""
+    """One daemon thread for each attempt: a thread that hangs takes nobody's place and blocks no exit.
+
+    `guardian` begins what `ctx.spawn` asks for.
+    """
+
+    def __init__(self, guardian: Guardian | None = None) -> None:
+        self._guardian = guardian
 
     async def __aenter__(self) -> Self:
         """There is nothing to open."""
@@ -30,17 +38,22 @@ class ThreadExecutor:
     async def run(self, work: Work, channel: Channel) -> object:
         """Call the function in a thread and return what it returns.
 
-        A thread cannot be stopped. Cancelled, `ctx.cancelled` turns true and the function has
-        `work.grace` to return; if it does not, or at a second cancellation, Abandoned is raised.
+        A thread cannot be stopped. Cancelled, what it spawned is ended, `ctx.cancelled` turns true
+        and the function has `work.grace` to return; if it does not, or at a second cancellation, Abandoned is raised.
         """
-        call = _ThreadCall(work, channel)
+        spawner = Spawner(self._guardian, work, channel)
+        call = _ThreadCall(work, channel, spawner)
         call.start()
         try:
             await call.ended.wait()
         except BaseException:
             call.cancelled = True
-            await self._notice(call, work)
+            try:
+                await spawner.close()
+            finally:
+                await self._notice(call, work)
             raise
+        await spawner.close()
         return call.result()
 
     async def _notice(self, call: _ThreadCall, work: Work) -> None:
@@ -59,11 +72,12 @@ class ThreadExecutor:
 class _ThreadCall:
     """A function on its way through a thread; awaitable until the thread is done with it."""
 
-    def __init__(self, work: Work, channel: Channel) -> None:
+    def __init__(self, work: Work, channel: Channel, spawner: Spawner) -> None:
         self.ended = anyio.Event()
         self.cancelled = False
         self._work = work
         self._channel = channel
+        self._spawner = spawner
         self._loop = asyncio.get_running_loop()
         self._value: Any = None
         self._failure: BaseException | None = None
@@ -104,7 +118,7 @@ class _ThreadCall:
         assert work.function is not None
         arguments: dict[str, Any] = dict(work.arguments)
         if work.wants_ctx:
-            arguments["ctx"] = Context(work, self._channel, lambda: self.cancelled)
+            arguments["ctx"] = Context(work, self._channel, lambda: self.cancelled, self._spawner.from_thread)
         return plain(work.function(**arguments), "thread")
 
 

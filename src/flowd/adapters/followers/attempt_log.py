@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
+from flowd.adapters import disk
 from flowd.core.events import Envelope, TaskFailed, TaskRetryScheduled, TaskTimedOut
 from flowd.ports.executor import log_path
 from flowd.ports.follower import Signal
@@ -34,8 +34,4 @@ class AttemptLog:
                 self._append(event.task, event.attempt, event.error.traceback.encode("utf-8", "backslashreplace"))
 
     def _append(self, task: str, attempt: int, data: bytes) -> None:
-        path = log_path(self._folder, task, attempt)
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "ab") as file:
-            file.write(data)
+        disk.append(log_path(self._folder, task, attempt), data)

@@ -7,7 +7,6 @@ itself. The name of a line about an event is the event's own name, which is stab
 from __future__ import annotations
 
 import importlib
-import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
+from flowd.adapters import disk
 from flowd.core import events as e
 from flowd.ports.follower import Signal
 
@@ -40,9 +40,9 @@ _ERRORS: Final = (e.RunDeadlinePassed, e.TaskFailed, e.TaskTimedOut, e.TaskAband
 _TASK_IN_PATH: Final = re.compile(r"\{\{\s*task\s*\}\}")
 _PLAIN: Final = frozenset({str, int, float, bool, dict})
 _NO_TIME: Final = timedelta(0)
+_QUIET: Final = frozenset({"event", "task", "parts", "spec", "definition", "owner"})  # not said, or in another way
 
 _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
-_QUIET: Final = frozenset({"event", "task", "parts", "spec", "owner"})  # for programs, or said in another way
 
 
 class Sink(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,8 +65,6 @@ def append_to(path: str, *, private: bool = False) -> Callable[[Lines], None]:
 
     A `private` file is made for its owner alone.
     """
-    mode = 0o600 if private else 0o666
-
     one = _TASK_IN_PATH.search(path) is None
 
     def write(lines: Lines) -> None:
@@ -74,11 +72,8 @@ def append_to(path: str, *, private: bool = False) -> Callable[[Lines], None]:
         for task, line in lines:
             by_path.setdefault(path if one else _TASK_IN_PATH.sub(task or "run", path), []).append(line)
         for name, some in by_path.items():
-            place = Path(name)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(place, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
-            with open(descriptor, "a", encoding="utf-8", errors="backslashreplace") as file:
-                file.write("".join(f"{line}\n" for line in some))
+            text = "".join(f"{line}\n" for line in some)
+            disk.append(Path(name), text.encode("utf-8", "backslashreplace"), private=private)
 
     return write
 
@@ -174,7 +169,7 @@ class LogFollower:
             return self._started.pop(task, None)
         elif kind is e.RunFinished:
             return self._run_started
-        elif kind in {e.RunStarted, e.RunAdopted}:
+        elif kind in {e.RunStarted, e.RunAdopted, e.RunReopened}:
             self._run_started = at
         return None
 

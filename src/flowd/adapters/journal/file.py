@@ -22,7 +22,7 @@ from flowd.adapters.journal.repair import Repair, inspect
 from flowd.adapters.journal.segment import OpenSegment
 from flowd.adapters.journal.writer import GroupWriter, WriterTask
 from flowd.core.codec import MAX_LINE, scan
-from flowd.core.errors import BadRequest, NoSuchRun, StateDamaged, StorageFailing, cause
+from flowd.core.errors import StateDamaged, StorageFailing, cause
 from flowd.core.events import Envelope, RunStarted
 from flowd.core.spec import Definition
 
@@ -130,22 +130,6 @@ class FileJournal:
         Of a run that is owned it may be a commit under way. Raises StateDamaged.
         """
         return inspect(self._layout.existing(run), run)
-
-    def resolve_prefix(self, text: str) -> str:
-        """The run that a person means: its id, a unique beginning of it, or `last`.
-
-        Raises NoSuchRun, and BadRequest where several begin so.
-        """
-        runs = self.runs()
-        if text in runs:
-            return text
-        found = runs[:1] if text in {"", "last"} else [run for run in runs if run.startswith(text)]
-        if not found:
-            raise NoSuchRun(f"there is no run {text or 'at all'} in {self.state_dir}")
-        if len(found) > 1:
-            named = ", ".join(found[:5]) + (" …" if len(found) > 5 else "")
-            raise BadRequest(f"{len(found)} runs begin with {text}: {named}; write more of the id")
-        return found[0]
 
     def _create(self, run: str, definition: Definition) -> str:
         try:
