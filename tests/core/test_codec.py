@@ -25,7 +25,7 @@ ALL = [
     e.RunPaused(reason="interrupted"),
     e.RunFinished(state="failed", reason=WHY),
     e.RunReopened(by="me"),
-    e.RunRedefined(spec="e" * 64, definition=PipelineSpec(name="p"), added=("u",), by="me"),
+    e.RunRedefined(spec="e" * 64, definition=PipelineSpec(name="p", tasks=()), added=("u",), by="me"),
     e.TaskStarted(task="t", attempt=1, executor="async", reason=WHY),
     e.TaskSucceeded(
         task="t", attempt=2, result=e.Stored(digest="d", size=2, inline=msgspec.Raw(b"{}")), parts={"a": "b"}
