@@ -125,9 +125,19 @@ def _wear(soft: int, hard: int) -> None:
 
 def left_by(mark: str) -> set[int]:
     """The living processes that an engine of incarnation `mark` began, wherever they are by now."""
-    base = tag_base(mark) >> _NUMBER_BITS
-    sign = f"{MARK}={mark}".encode()
-    return {pid for pid in processes() if (tag_of(pid) or 0) >> _NUMBER_BITS == base or sign in _environment(pid)}
+    return left_by_each([mark])[mark]
+
+
+def left_by_each(marks: Collection[str]) -> dict[str, set[int]]:
+    """As `left_by`, of several incarnations by one look at all processes."""
+    found: dict[str, set[int]] = {mark: set() for mark in marks}
+    bases = {tag_base(mark) >> _NUMBER_BITS: mark for mark in found}
+    signs = {f"{MARK}={mark}".encode(): mark for mark in found}
+    for pid in processes() if found else ():
+        mark = bases.get((tag_of(pid) or 0) >> _NUMBER_BITS)
+        for owner in [mark] if mark is not None else [signs[word] for word in _environment(pid) if word in signs]:
+            found[owner].add(pid)
+    return found
 
 
 def _environment(pid: int) -> list[bytes]:
