@@ -33,7 +33,10 @@ STATE: Sequence[Check] = (
     check_results,
     check_strays,
 )
-"""What looks at runs: not made where the format is not one that this flowd reads."""
+"""What looks at runs."""
+
+_HOPELESS = {"not_a_folder", "format_newer", "format_unreadable", "cannot_lock"}
+"""Where one of these was found, no run can be looked at."""
 
 MACHINE: Sequence[Check] = (check_clock, check_machine)
 
@@ -46,7 +49,8 @@ def examine(state_dir: Path, now: datetime, *, flags: str = "", repair: bool = F
     """
     with Patient(state_dir, now, flags) as patient:
         checks = [_made(check, patient) for check in PLACE]
-        if patient.exists and not checks[0].findings:
+        refused = [finding for checked in checks for finding in checked.findings if finding.code in _HOPELESS]
+        if patient.exists and not refused:
             looked = _made(_look, patient)
             checks += [looked] if looked.findings else [_made(check, patient) for check in STATE]
         checks += [_made(check, patient) for check in MACHINE]

@@ -59,6 +59,8 @@ class Finding(msgspec.Struct, kw_only=True, eq=False):
             self.fix = f"left alone: {held}; ask again once it has ended"
         except (FlowdError, OSError) as error:
             self.fix = f"it could not be repaired: {error}"
+            self.severity = "error"
+            self.exit_code = error.exit_code if isinstance(error, FlowdError) else FAILING
         else:
             self.repaired = True
 
@@ -109,6 +111,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             "findings": [finding.document() for finding in self.findings],
             "checks": [checked.document() for checked in self.checks],
         }
+
+
+def plural(count: int, word: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 def damaged(code: str, sentence: str, fix: str, **where: Any) -> Finding:

@@ -10,7 +10,7 @@ from flowd.adapters.checkpoints import Corrupt
 from flowd.core import states as s
 from flowd.core.errors import StateDamaged
 from flowd.ports.stores import Checkpoint
-from flowd.wiring.doctor.findings import Checked, Finding, damaged, note, warning
+from flowd.wiring.doctor.findings import Checked, Finding, damaged, note, plural, warning
 from flowd.wiring.doctor.patient import Patient, Seen
 
 
@@ -28,7 +28,9 @@ def check_index(patient: Patient) -> Checked:
     known = {seen.id for seen in patient.runs}
     findings += [_gone(patient, key, run) for key in keys for run in sorted(listed[key] - known)]
     tasks = sum(len(summary.checkpoints) for summary in patient.summaries.values())
-    detail = f"{len(keys)} pipelines, {tasks} checkpoints, {len(everywhere)} runs not merged"
+    detail = (
+        f"{plural(len(keys), 'pipeline')}, {plural(tasks, 'checkpoint')}, {plural(len(everywhere), 'run')} not merged"
+    )
     return Checked(name="index", detail=detail, findings=findings)
 
 
@@ -44,8 +46,10 @@ def _file_findings(patient: Patient, key: str) -> list[Finding]:
     except StateDamaged as error:
         return [damaged("checkpoints_newer", str(error), "upgrade flowd, or use another --state-dir", **where)]
     patient.summaries[key] = summary  # as it is by now: a living run may have merged its checkpoints meanwhile
-    known = {seen.id for seen in patient.runs}
-    alone = sorted(task for task, kept in summary.checkpoints.items() if kept.run not in known and not kept.touched)
+    runs = patient.state_dir / "runs"
+    alone = sorted(
+        task for task, kept in summary.checkpoints.items() if not kept.touched and not (runs / kept.run).exists()
+    )
     if not alone:
         return []
     some = ", ".join(alone[:5]) + (" and more" if len(alone) > 5 else "")

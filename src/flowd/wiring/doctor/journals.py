@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flowd.adapters import disk
 from flowd.adapters.journal.layout import segment_path
-from flowd.wiring.doctor.findings import NOT_READABLE, Checked, Finding, damaged, failing, note, warning
+from flowd.wiring.doctor.findings import NOT_READABLE, Checked, Finding, damaged, failing, note, plural, warning
 from flowd.wiring.doctor.patient import Patient, Seen
 
 _PLACED = re.compile(r"(?P<file>/.*?): damaged at offset (?P<offset>\d+)")
@@ -24,7 +24,7 @@ def check_journals(patient: Patient) -> Checked:
         findings += _run_findings(patient, seen)
     findings += _without_definition(patient)
     records = sum(seen.records for seen in patient.runs)
-    detail = f"{len(patient.runs)} runs, {records} records read"
+    detail = f"{plural(len(patient.runs), 'run')}, {plural(records, 'record')} read"
     return Checked(name="journals", detail=detail, findings=findings)
 
 
@@ -41,8 +41,8 @@ def _run_findings(patient: Patient, seen: Seen) -> list[Finding]:
     if seen.torn is not None:
         torn = seen.torn
         sentence = (
-            f"run {seen.id}: its last write was cut short ({torn.reason}); {torn.bytes} bytes are set aside in "
-            f"{Path(torn.kept).name}, and the {seen.records} records before them stand"
+            f"run {seen.id}: its last write was cut short ({torn.reason}): {torn.bytes} bytes, to be kept aside as "
+            f"{Path(torn.kept).name}; the {plural(seen.records, 'record')} before them stand"
         )
         return [warning("journal_torn", sentence, repair, file=torn.file, offset=torn.offset, mend=mend)]
     mark = seen.mark
@@ -73,7 +73,9 @@ def _damage(patient: Patient, seen: Seen, said: str) -> Finding:
     placed = _PLACED.match(said) or _NAMED.match(said)
     file = placed["file"] if placed else str(segment_path(seen.folder, 1))
     offset = int(placed["offset"]) if placed and "offset" in placed.groupdict() else None
-    stands = f"the {seen.records} records before it stand" if seen.records else "no record before it can be read"
+    stands = (
+        f"the {plural(seen.records, 'record')} before it stand" if seen.records else "no record before it can be read"
+    )
     aside = shlex.quote(f"{patient.state_dir}/damaged-{seen.id}")
     fix = (
         f"restore {shlex.quote(file)} from a backup, or set the run aside: mv {shlex.quote(str(seen.folder))} {aside}; "

@@ -12,7 +12,6 @@ from flowd.adapters.journal import lock
 from flowd.adapters.journal.lock import Owner
 from flowd.core import states as s
 from flowd.core.errors import StorageFailing
-from flowd.core.views import WAITING
 from flowd.wiring.doctor.findings import Checked, Finding, note, warning
 from flowd.wiring.doctor.patient import Patient, Seen
 
@@ -50,7 +49,7 @@ def _unfinished(patient: Patient, seen: Seen) -> Finding:
     if seen.status == s.RUN_NEW:
         sentence = f"run {seen.id} was cut off before its first record: nothing of it has begun"
         return note("run_never_began", sentence, f"run it anew, or: rm -r {shlex.quote(str(seen.folder))}", **where)
-    if seen.status == WAITING:
+    if seen.uncertain:
         task = seen.uncertain[0]
         sentence = f"run {seen.id} waits for a person: how {', '.join(seen.uncertain)} ended is unknown"
         fix = f"flowd resolve {seen.id} {task} --as succeeded{flags}, or: --as failed, or: --as rerun"
@@ -75,7 +74,7 @@ def check_orphans(patient: Patient) -> Checked:
             fix = f"flowd doctor --repair{patient.flags}"
             file = str(patient.journal.run_folder(run) / "owner.json")
             findings.append(warning("orphans", sentence, fix, file=file, mend=mend))
-    return Checked(name="orphans", detail=f"{sum(map(len, survivors.values()))} processes left", findings=findings)
+    return Checked(name="orphans", detail="no process left" if not survivors else "some are left", findings=findings)
 
 
 def _end(patient: Patient, run: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowd.core.errors import StateDamaged, StorageFailing
-from flowd.wiring.doctor.findings import NOT_READABLE, Checked, Finding, damaged, failing, note
+from flowd.wiring.doctor.findings import NOT_READABLE, Checked, Finding, damaged, failing, note, plural
 from flowd.wiring.doctor.patient import Patient
 from flowd.wiring.doctor.place import amount
 
@@ -41,10 +41,10 @@ def check_results(patient: Patient) -> Checked:
             findings.append(failing(NOT_READABLE, str(error), "make it readable for this user", **where))
     count, size = _unreferenced(patient)
     if count and len(patient.intact) == len(patient.runs):
-        sentence = f"{count} results that no run refers to take {amount(size)}"
+        sentence = f"{plural(count, 'result')} that no run refers to, of {amount(size)}"
         fix = "nothing needs to be done: they take room, and no more"
         findings.append(note("results_unreferenced", sentence, fix, file=str(patient.state_dir / "artifacts")))
-    detail = f"{len(patient.stored)} files that runs refer to"
+    detail = f"{plural(len(patient.stored), 'file')} that runs refer to"
     return Checked(name="results", detail=detail, findings=findings)
 
 

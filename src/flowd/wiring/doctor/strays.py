@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from flowd.adapters import inbox
-from flowd.wiring.doctor.findings import Checked, Finding, note, warning
+from flowd.wiring.doctor.findings import Checked, Finding, note, plural, warning
 from flowd.wiring.doctor.patient import Patient, Seen
 
 _UNDER_WAY_S = 600.0
@@ -23,7 +23,7 @@ def check_strays(patient: Patient) -> Checked:
     before = patient.now.timestamp() - _UNDER_WAY_S
     left = sorted(path for path in _shared(patient) if _is_older(path, before))
     if left:
-        sentence = f"{len(left)} half-written files were left, such as {left[0].name}"
+        sentence = f"{plural(len(left), 'half-written file')} left, such as {left[0].name}"
         file = str(left[0].parent)
         findings.append(note("temporary_left", sentence, _repair(patient), file=file, mend=partial(_remove, left)))
     return Checked(name="strays", detail="half-written files and old requests looked for", findings=findings)
@@ -38,11 +38,11 @@ def _of_run(patient: Patient, seen: Seen) -> Iterator[Finding]:
         rest += seen.folder.glob("*.tmp")  # only an owner writes there
     folder = str(seen.folder)
     if requests:
-        sentence = f"run {seen.id}: {len(requests)} old requests were never taken; its next owner would carry them out"
+        sentence = f"run {seen.id}: {plural(len(requests), 'old request')} never taken; its next owner would obey"
         mend = partial(_remove_held, patient, seen.id, requests)
         yield warning("request_left", sentence, _repair(patient), file=f"{folder}/inbox", mend=mend)
     if rest:
-        sentence = f"run {seen.id}: {len(rest)} files were left that nobody waits for, such as {rest[0].name}"
+        sentence = f"run {seen.id}: {plural(len(rest), 'file')} left that nobody waits for, such as {rest[0].name}"
         mend = partial(_remove, rest) if owned else partial(_remove_held, patient, seen.id, rest)
         yield note("temporary_left", sentence, _repair(patient), file=folder, mend=mend)
 
