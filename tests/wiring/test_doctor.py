@@ -361,6 +361,16 @@ def test_damage_says_where_and_what_stands_before_it(state: State) -> None:
     assert "the 1 record before it stand" in finding.sentence
 
 
+def test_the_gravest_finding_is_the_exit_code(state: State) -> None:
+    """Warnings and notes beside damage do not hide it."""
+    state.dir.chmod(0o755)
+    listed(state, "nobody")
+    large(state).unlink()
+    report = state.doctor()
+    assert codes(report) == {"permissions_open", "index_gone", "result_missing"}
+    assert report.exit_code == 5
+
+
 def test_a_torn_tail_is_kept_aside(state: State) -> None:
     """What is cut off is kept to the byte, as an owner keeps it."""
     size = state.journal.stat().st_size
@@ -410,7 +420,16 @@ def test_a_second_run_that_was_not_merged_is_merged(state: State) -> None:
 
 
 def test_a_project_that_was_moved_is_well(state: State, tmp_path: Path) -> None:
-    """The journals of a moved project name a folder that it is in no more; nothing is missed for that."""
+    """The journals of a moved project name a folder that it is in no more; nothing is missed for that.
+
+    Nor of a run that no checkpoint is of any more.
+    """
+
+    async def again() -> None:
+        async with Engine(state.dir) as engine:
+            await engine.run(state.pipeline, "a", "big", "pickled", run_id="later", force=True)
+
+    anyio.run(again)
     moved = tmp_path / "deeper" / "place"
     moved.mkdir(parents=True)
     shutil.copytree(state.dir, moved / ".flowd", copy_function=shutil.copy2)
