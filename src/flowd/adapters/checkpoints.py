@@ -85,7 +85,7 @@ class _Header(msgspec.Struct, frozen=True, kw_only=True):
     forgotten: dict[str, datetime] = {}
 
 
-class _Corrupt(Exception):
+class Corrupt(Exception):
     """A checkpoints file is not what was written; `forgotten` is what its header still tells."""
 
     def __init__(self, reason: str, forgotten: dict[str, datetime] | None = None) -> None:
@@ -211,10 +211,10 @@ class FileCheckpoints:
     async def _whole(self, key: str) -> Summary:
         """The file with what unmerged runs add to it."""
         # in this order: a run that is merged in between is then found in both, not in neither
-        announced = await self._threads.run(self._announced, key)
+        announced = await self._threads.run(self.announced, key)
         try:
-            summary = await self._threads.run(self._read, key)
-        except _Corrupt as corrupt:
+            summary = await self._threads.run(self.summary, key)
+        except Corrupt as corrupt:
             summary = await self._heal(key, corrupt)
         for run in announced:
             summary.take(await self._successes(run))
@@ -229,14 +229,14 @@ class FileCheckpoints:
     async def _change(self, key: str, change: Callable[[Summary], bool]) -> None:
         try:
             await self._threads.run(self._read_change_write, key, change)
-        except _Corrupt as corrupt:
+        except Corrupt as corrupt:
             await self._heal(key, corrupt)
             await self._threads.run(self._read_change_write, key, change)
 
-    async def _heal(self, key: str, corrupt: _Corrupt) -> Summary:
+    async def _heal(self, key: str, corrupt: Corrupt) -> Summary:
         aside = f"kept as {await self._threads.run(self._set_aside, key)} and " if self._kept else ""
         lost = "" if corrupt.forgotten is not None else "; what was forgotten before may be fresh again"
-        self._tell(f"{self._path(key)}: damaged ({corrupt}); {aside}made anew from the journals{lost}")
+        self._tell(f"{self.path(key)}: damaged ({corrupt}); {aside}made anew from the journals{lost}")
         summary = await self._from_journals(key, corrupt.forgotten)
         if self._kept:
             await self._threads.run(self._write, key, summary)
@@ -248,13 +248,22 @@ class FileCheckpoints:
 
     # --- what blocks ---------------------------------------------------------------------------------
 
+    def pipelines(self) -> list[str]:
+        """The keys of the pipelines that checkpoints are kept of."""
+        try:
+            return sorted(entry.name for entry in os.scandir(self._folder("")) if entry.is_dir())
+        except FileNotFoundError:
+            return []
+
     def _folder(self, key: str) -> Path:
         return self._state_dir / "pipelines" / key
 
-    def _path(self, key: str) -> Path:
+    def path(self, key: str) -> Path:
+        """Where a pipeline's checkpoints stand."""
         return self._folder(key) / "checkpoints.json"
 
-    def _announced(self, key: str) -> list[str]:
+    def announced(self, key: str) -> list[str]:
+        """The runs that may hold checkpoints which the file lacks."""
         try:
             return sorted(os.listdir(self._folder(key) / "open"))
         except FileNotFoundError:
@@ -271,30 +280,31 @@ class FileCheckpoints:
         with disk.failing(self._folder(key), f"take run {run} off the list"):
             (self._folder(key) / "open" / run).unlink(missing_ok=True)
 
-    def _read(self, key: str) -> Summary:
-        path = self._path(key)
+    def summary(self, key: str) -> Summary:
+        """What the file holds, unmerged runs left out. Corrupt, StateDamaged where it is a newer flowd's."""
+        path = self.path(key)
         try:
             data = disk.read_regular(path)
         except FileNotFoundError:
             return Summary(checkpoints={}, forgotten={})
         except StateDamaged as damage:
-            raise _Corrupt(str(damage)) from damage
+            raise Corrupt(str(damage)) from damage
         return _decode(data, path)
 
     def _write(self, key: str, summary: Summary) -> None:
-        path = self._path(key)
+        path = self.path(key)
         with disk.failing(path, "write"):
             disk.make_folders(path.parent)
             disk.write_atomic(path, _encode(summary))
 
     def _read_change_write(self, key: str, change: Callable[[Summary], bool]) -> None:
         with self._locked(key):
-            summary = self._read(key)
+            summary = self.summary(key)
             if change(summary):
                 self._write(key, summary)
 
     def _set_aside(self, key: str) -> str:
-        path = self._path(key)
+        path = self.path(key)
         with self._locked(key), disk.failing(path, "set aside"):
             number = 1
             while (kept := path.with_name(f"{path.name}.corrupt-{number}")).exists():
@@ -369,22 +379,22 @@ def _encode(summary: Summary) -> bytes:
 
 
 def _decode(data: bytes, path: Path) -> Summary:
-    """The checkpoints in a file's bytes. _Corrupt; StateDamaged where a newer flowd wrote them."""
+    """The checkpoints in a file's bytes. Corrupt; StateDamaged where a newer flowd wrote them."""
     head, _, rest = data.partition(b"\n")
     tail = len(b',"sum":"00000000"}')
     if head[-tail:] != b',"sum":"%08x"}' % crc32(head[:-tail]):
-        raise _Corrupt("the checksum of its header does not fit")
+        raise Corrupt("the checksum of its header does not fit")
     try:
         header = _decode_header(head)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _Corrupt(f"its header cannot be read: {error}") from error
+        raise Corrupt(f"its header cannot be read: {error}") from error
     if header.format > CHECKPOINTS_FORMAT:
         raise StateDamaged(
             f"{path}: written by a newer flowd, in format {header.format}; this one reads up to {CHECKPOINTS_FORMAT}"
         )
     if rest[-1:] != b"\n" or header.body != f"{crc32(rest[:-1]):08x}":
-        raise _Corrupt("the checksum of its checkpoints does not fit", header.forgotten)
+        raise Corrupt("the checksum of its checkpoints does not fit", header.forgotten)
     try:
         return Summary(checkpoints=_decode_body(rest), forgotten=header.forgotten)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _Corrupt(f"its checkpoints cannot be read: {error}", header.forgotten) from error
+        raise Corrupt(f"its checkpoints cannot be read: {error}", header.forgotten) from error

@@ -10,6 +10,7 @@ import os
 import secrets
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -19,6 +20,8 @@ from flowd.adapters import disk
 from flowd.ports.inbox import Answer, Request
 
 _REQUEST, _TAKEN, _ANSWER = ".json", ".taken", ".answer"
+_FORGOTTEN = 60.0
+"""Seconds after which nobody waits for an answer: whoever asks withdraws what is not answered in ten."""
 
 
 class FileInbox:
@@ -82,6 +85,27 @@ async def ask(run_folder: Path, request: Request, *, patience: float = 10.0) -> 
         return answer
     asked.unlink(missing_ok=True)
     return None
+
+
+def strays(run_folder: Path, now: float, *, owned: bool) -> list[Path]:
+    """The files of a run's inbox that nobody waits for any more at `now`, in seconds since 1970.
+
+    They are answers, what is half written, and requests, unless the run's owner will take them.
+    """
+    found = []
+    with suppress(FileNotFoundError):
+        for entry in os.scandir(run_folder / "inbox"):
+            if owned and is_request(Path(entry.path)):
+                continue
+            with suppress(FileNotFoundError):  # taken in this very moment
+                if entry.stat(follow_symlinks=False).st_mtime < now - _FORGOTTEN:
+                    found.append(Path(entry.path))
+    return sorted(found)
+
+
+def is_request(path: Path) -> bool:
+    """Whether a file of an inbox is a request that the run's next owner would carry out."""
+    return path.name.endswith(_REQUEST) and not path.name.startswith(".")
 
 
 def new_request_id() -> str:

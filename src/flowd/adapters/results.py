@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from flowd.adapters import disk
@@ -17,6 +19,7 @@ from flowd.core.errors import StateDamaged
 _MAGIC = b"flowd-result 1"
 _SIGNED = "pickle"
 _HEADER_BYTES = 256
+_REST = re.compile(r"[0-9a-f]{62}")
 
 
 class FileResults:
@@ -45,6 +48,36 @@ class FileResults:
         """Where a result is kept."""
         return self._folder / digest[:2] / digest[2:]
 
+    # --- for whoever only looks; these block --------------------------------------------------------
+
+    def check(self, digest: str, codec: str) -> None:
+        """As `get`, a piece at a time, with nothing of it kept."""
+        path = self.path(digest)
+        with disk.failing(path, "read a result"):
+            try:
+                descriptor = disk.open_regular(path)
+            except FileNotFoundError:
+                raise StateDamaged(f"{path}: the result is gone") from None
+            with open(descriptor, "rb") as file:
+                header = file.readline(_HEADER_BYTES)
+                self._believe(path, header, hashlib.file_digest(file, "sha256").hexdigest(), digest, codec)
+
+    def check_key(self) -> None:
+        """StateDamaged where the key that pickles are signed with is gone or is none."""
+        self._key(make=False)
+
+    @property
+    def key_path(self) -> Path:
+        """Where that key stands."""
+        return self._key_path
+
+    def kept(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Everything that is kept, by its digest."""
+        for folder in sorted(self._folder.glob("[0-9a-f][0-9a-f]")):
+            for entry in os.scandir(folder):
+                if _REST.fullmatch(entry.name):
+                    yield folder.name + entry.name, entry.stat(follow_symlinks=False)
+
     def _put(self, data: bytes, codec: str) -> str:
         digest = hashlib.sha256(data).hexdigest()
         path = self.path(digest)
@@ -67,11 +100,16 @@ class FileResults:
                 raise StateDamaged(f"{path}: the result is gone") from None
         newline = stored.find(b"\n", 0, _HEADER_BYTES)
         data = stored[newline + 1 :]
-        if newline < 0 or hashlib.sha256(data).hexdigest() != digest:
-            raise StateDamaged(f"{path}: damaged at offset {newline + 1}: the result is not what was kept")
-        if not hmac.compare_digest(stored[: newline + 1], self._header(digest, codec, make_key=False)):
-            raise StateDamaged(f"{path}: damaged at offset 0: the {codec} was not written by this state directory")
+        self._believe(path, stored[: newline + 1], hashlib.sha256(data).hexdigest(), digest, codec)
         return data
+
+    def _believe(self, path: Path, header: bytes, found: str, digest: str, codec: str) -> None:
+        """StateDamaged unless a file with this first line, and this digest of the rest, is the result of `digest`."""
+        if not header.endswith(b"\n") or found != digest:
+            offset = len(header) if header.endswith(b"\n") else 0
+            raise StateDamaged(f"{path}: damaged at offset {offset}: the result is not what was kept")
+        if not hmac.compare_digest(header, self._header(digest, codec, make_key=False)):
+            raise StateDamaged(f"{path}: damaged at offset 0: the {codec} was not written by this state directory")
 
     def _is_whole(self, digest: str, codec: str) -> bool:
         try:

@@ -31,6 +31,7 @@ TABLE = {
     "events": Entry("reads", "events", "Print what happened in a run, event by event."),
     "logs": Entry("reads", "logs", "Print what a run's tasks wrote."),
     "crashtest": Entry("crash", "crashtest", "Kill a pipeline at every durable boundary and compare the ends."),
+    "doctor": Entry("doctor", "doctor", "Look the state directory over: what is wrong, and what to do about it."),
     "limits": Entry("capacity", "limits", "Show each limit: its use, its holders and who waits."),
     "touch": Entry("change", "touch", "Mark tasks as fresh, as their outputs stand now."),
     "forget": Entry("change", "forget", "Drop tasks' checkpoints, so that they run again."),

@@ -4,33 +4,38 @@ from __future__ import annotations
 
 from flowd.core import states as s
 from flowd.core.run import RunState
+from flowd.core.spec import PipelineSpec
 from flowd.engine.program import Program
 from flowd.engine.services import Adapters
 from flowd.ports.stores import Checkpoint
 
 
-def keeps(program: Program) -> bool:
+def keeps(spec: PipelineSpec) -> bool:
     """Whether any task of the pipeline leaves a checkpoint that a later run could look for."""
-    return any(task.cache or task.outputs for task in program.spec.tasks)
+    return any(task.cache or task.outputs for task in spec.tasks)
 
 
 async def load(adapters: Adapters, program: Program) -> dict[str, Checkpoint]:
     """The newest checkpoints of this pipeline."""
-    if not keeps(program):
+    if not keeps(program.spec):
         return {}
     return await adapters.checkpoints.load(adapters.key(program.spec.name, program.folder))
 
 
 async def announce(adapters: Adapters, program: Program, run_id: str) -> None:
     """Say, durably, that this run may leave checkpoints, so that a crash hides none of them."""
-    if keeps(program):
+    if keeps(program.spec):
         await adapters.checkpoints.announce(adapters.key(program.spec.name, program.folder), run_id)
 
 
 async def merge(adapters: Adapters, program: Program, run: RunState) -> None:
     """Take in what succeeded in this run. Everything merged is durable in its journal before."""
-    if not keeps(program):
-        return
+    if keeps(program.spec):
+        await adapters.checkpoints.merge(adapters.key(program.spec.name, program.folder), run.id, newest(run))
+
+
+def newest(run: RunState) -> dict[str, Checkpoint]:
+    """The checkpoints of the tasks that stand as succeeded in a run."""
     found = {}
     for spec, task in zip(run.shape.specs, run.tasks, strict=True):
         if task.state != s.SUCCEEDED or not task.attempts or task.ended_at is None:
@@ -46,4 +51,4 @@ async def merge(adapters: Adapters, program: Program, run: RunState) -> None:
             metrics=task.metrics,
             parts=task.parts,
         )
-    await adapters.checkpoints.merge(adapters.key(program.spec.name, program.folder), run.id, found)
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 
@@ -18,6 +19,12 @@ def warn(event: str, **fields: Any) -> None:
         logging.getLogger("flowd"), processors=[structlog.processors.KeyValueRenderer(key_order=["event"])]
     )
     logger.warning(event, **fields)
+
+
+@cache  # once in a process, however many engines are opened there
+def say_place(said: str) -> None:
+    """The state directory is in a place that promises less than a local disk does."""
+    warn("state_dir_on_network_file_system", what=said)
 
 
 def say_damage(said: str) -> None:

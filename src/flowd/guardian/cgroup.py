@@ -55,6 +55,11 @@ class Group:
         self.path = path
         self._left = False
 
+    @property
+    def mark(self) -> str:
+        """The incarnation that it is named after."""
+        return os.path.basename(self.path).removeprefix(PREFIX)
+
     def pids(self) -> set[int]:
         """The processes in it; none where some are of a container: from here it cannot be seen whose they are."""
         found = {pid for folder in _tree(self.path) for pid in _pids(folder)}
@@ -116,13 +121,14 @@ def remove(mark: str) -> None:
         Group(f"{_own_folder()}/{PREFIX}{mark}").remove()
 
 
-def groups_of(mark: str) -> list[Group]:
-    """The groups of `mark`, wherever they stand: another owner of its run may have begun somewhere else."""
+def groups_of(*marks: str) -> list[Group]:
+    """The groups of these incarnations, wherever they stand: another owner of a run may have begun somewhere else."""
     found = []
-    ahead = [mount for _, mount in _mounts()]
+    names = {PREFIX + mark for mark in marks}
+    ahead = [mount for _, mount in _mounts()] if marks else []
     while ahead:
         for path in _below(ahead.pop()):
-            if os.path.basename(path) == PREFIX + mark:
+            if os.path.basename(path) in names:
                 found.append(Group(path))
             else:
                 ahead.append(path)

@@ -129,19 +129,22 @@ def _wear(soft: int, hard: int) -> None:
             resource.setrlimit(_RLIMIT_LOCKS, (soft, hard))
 
 
-def bearing(mark: str) -> Iterator[int]:
-    """The living processes that bear the mark of incarnation `mark`, its tag or its name in their environment.
+def bearing(*marks: str) -> Iterator[tuple[int, str]]:
+    """The living processes that bear the mark of one of these incarnations, its tag or its name in their environment.
 
     Each is given as it is found: one that forks and dies soon is ahead of any list.
     """
-    base = tag_base(mark) >> _NUMBER_BITS
-    sign = f"{MARK}={mark}".encode()
+    bases = {tag_base(mark) >> _NUMBER_BITS: mark for mark in marks}
+    signs = {f"{MARK}={mark}".encode(): mark for mark in marks}
     last = _last_born()
-    ahead: Iterable[int] = processes()
+    ahead: Iterable[int] = processes() if marks else ()
     for _ in range(_MOST_LOOKS):
         for pid in ahead:
-            if ((tag_of(pid) or 0) >> _NUMBER_BITS == base or sign in _words(pid, "environ")) and _lives(pid):
-                yield pid
+            mark = bases.get((tag_of(pid) or 0) >> _NUMBER_BITS)
+            if mark is None:
+                mark = next((signs[word] for word in _words(pid, "environ") if word in signs), None)
+            if mark is not None and _lives(pid):
+                yield pid, mark
         before, last = last, _last_born()
         if last == before:  # nobody was born meanwhile, so nobody was missed
             break
@@ -161,15 +164,24 @@ def _last_born() -> int:
         return 0
 
 
-def engine_lives(mark: str) -> bool:
-    """Whether the process that took the name `mark` still runs; a reused process id has another start."""
+def engine_state(mark: str) -> str:
+    """The state, as the kernel's letter, of the process that took the name `mark`; empty where it runs no more.
+
+    A reused process id has another start.
+    """
     pid, started = [*mark.split("-"), "", ""][:2]
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
     except OSError:
-        return False
-    return len(fields) > 19 and fields[19].decode() == started and fields[0] not in b"ZX"
+        return ""
+    lives = len(fields) > 19 and fields[19].decode() == started and fields[0] not in b"ZX"
+    return fields[0].decode() if lives else ""
+
+
+def engine_lives(mark: str) -> bool:
+    """Whether the process that took the name `mark` still runs."""
+    return bool(engine_state(mark))
 
 
 def command_line(pid: int) -> list[bytes]:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 
 from flowd.guardian import cgroup, processes
 
 
 def left_by(mark: str) -> set[int]:
     """The living processes that an engine of incarnation `mark` began, wherever they are by now."""
-    left = set(processes.bearing(mark))
-    for group in cgroup.groups_of(mark):
-        left |= group.pids()
-    return left - guardians_of(mark) if left else left
+    return left_by_each([mark]).get(mark, set())
+
+
+def left_by_each(marks: Collection[str]) -> dict[str, set[int]]:
+    """As `left_by`, of those incarnations that have left something; all by one look."""
+    left: dict[str, set[int]] = {}
+    for pid, mark in processes.bearing(*marks):
+        left.setdefault(mark, set()).add(pid)
+    for group in cgroup.groups_of(*marks):
+        left.setdefault(group.mark, set()).update(group.pids())
+    found = {mark: pids - guardians_of(mark) for mark, pids in left.items() if pids}
+    return {mark: pids for mark, pids in found.items() if pids}
 
 
 def guardians_of(mark: str) -> set[int]:
@@ -30,7 +39,7 @@ def kill(mark: str) -> None:
     for group in cgroup.groups_of(mark):
         if not group.kill():
             processes.end(group.pids(), kindly=False)
-    processes.end(processes.bearing(mark), kindly=False)
+    processes.end((pid for pid, _ in processes.bearing(mark)), kindly=False)
 
 
 def tidy(mark: str) -> None:

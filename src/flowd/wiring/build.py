@@ -17,6 +17,7 @@ from flowd.adapters.executors.leftovers import end_leftovers
 from flowd.adapters.executors.process import ProcessExecutor
 from flowd.adapters.executors.shell import ShellExecutor
 from flowd.adapters.executors.thread import ThreadExecutor
+from flowd.adapters.filesystem import network_warning
 from flowd.adapters.followers.attempt_log import AttemptLog
 from flowd.adapters.inbox import FileInbox
 from flowd.adapters.journal.file import FileJournal
@@ -27,7 +28,7 @@ from flowd.authoring.pipeline import Pipeline
 from flowd.engine import engine
 from flowd.engine.blocking import run_blocking
 from flowd.engine.handle import Result
-from flowd.engine.saying import say_damage
+from flowd.engine.saying import say_damage, say_place
 from flowd.engine.services import Adapters, FollowerFactory
 from flowd.ports.clock import Clock
 
@@ -43,6 +44,8 @@ async def file_adapters(
 ) -> AsyncIterator[Adapters]:
     """The adapters of a state directory, open."""
     incarnation = new_incarnation()
+    if (doubt := network_warning(state_dir)) is not None:
+        say_place(doubt)
     async with (
         FileJournal(state_dir, incarnation=incarnation, report=say_damage) as journal,
         Guardian(incarnation) as guardian,

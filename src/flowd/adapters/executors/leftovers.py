@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import anyio
 import anyio.to_thread
@@ -17,10 +17,11 @@ _MOST = 10.0
 
 async def end_leftovers(incarnations: Sequence[str]) -> None:
     """Return when no process lives that an engine of these incarnations began, or SIGKILL does not end it."""
-    await anyio.to_thread.run_sync(_end, incarnations)
+    await anyio.to_thread.run_sync(end_at_once, incarnations)
 
 
-def _end(incarnations: Sequence[str]) -> None:
+def end_at_once(incarnations: Sequence[str]) -> None:
+    """As `end_leftovers`, blocking."""
     # one that lives let go of this run in order, and has others
     ahead = [incarnation for incarnation in incarnations if not processes.engine_lives(incarnation)]
     began = time.monotonic()
@@ -40,3 +41,8 @@ def _ended(mark: str) -> bool:
         return False
     strays.tidy(mark)
     return True
+
+
+def survivors(incarnations: Collection[str]) -> dict[str, set[int]]:
+    """The processes that engines of these incarnations began and that have outlived them."""
+    return strays.left_by_each([mark for mark in incarnations if not processes.engine_lives(mark)])

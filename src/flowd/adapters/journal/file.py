@@ -5,8 +5,9 @@ runs/<run id>/  spec.json  journal.0001.jsonl …  mark  owner.json  inbox/  log
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,7 @@ from flowd.adapters.journal import mark as marks
 from flowd.adapters.journal.layout import Layout, read_definition, segment_path
 from flowd.adapters.journal.lock import Owner
 from flowd.adapters.journal.reader import Place, Walk
-from flowd.adapters.journal.repair import Repair, inspect
+from flowd.adapters.journal.repair import Repair, heal, inspect
 from flowd.adapters.journal.segment import OpenSegment
 from flowd.adapters.journal.writer import GroupWriter, WriterTask
 from flowd.core.codec import MAX_LINE, scan
@@ -130,6 +131,29 @@ class FileJournal:
         Of a run that is owned it may be a commit under way. Raises StateDamaged.
         """
         return inspect(self._layout.existing(run), run)
+
+    def check_version(self) -> None:
+        """StateDamaged where the state directory was written by a newer flowd, or does not say by which."""
+        self._layout.check_version()
+
+    @contextmanager
+    def held(self, run: str) -> Iterator[Path]:
+        """A run's folder, locked for as long as somebody mends something in it. StateLocked, NoSuchRun."""
+        folder = self._layout.existing(run)
+        descriptor = lock.take(folder)
+        try:
+            with disk.failing(folder, "mend it"):
+                yield folder
+        finally:
+            os.close(descriptor)
+
+    def heal(self, run: str) -> list[Repair]:
+        """Do what a new owner would do first: set a torn tail aside and put the mark right; what was set aside.
+
+        Raises StateLocked, StateDamaged.
+        """
+        with self.held(run) as folder:
+            return heal(folder, run)
 
     def _create(self, run: str, definition: Definition) -> str:
         try:

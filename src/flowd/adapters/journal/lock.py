@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from flowd.adapters import disk
+from flowd.adapters import disk, filesystem
 from flowd.core.errors import NoSuchRun, StateDamaged, StateLocked, StorageFailing, cause
 
 _TRIES = 6
@@ -124,6 +124,15 @@ def holder(folder: Path) -> Owner | None:
         os.close(descriptor)
 
 
+def check(folder: Path) -> None:
+    """Lock a folder that nobody else locks, for an instant. StorageFailing where its file system cannot."""
+    descriptor = _open(folder)
+    try:
+        _try(descriptor, folder, fcntl.LOCK_EX)
+    finally:
+        os.close(descriptor)
+
+
 def write_owner(folder: Path, owner: Owner) -> None:
     """Leave word of who holds the run."""
     disk.write_atomic(folder / "owner.json", msgspec.json.encode(owner), synced=False)
@@ -153,6 +162,7 @@ def _try(descriptor: int, folder: Path, mode: int) -> bool:
         return False
     except OSError as error:
         raise StorageFailing(
-            f"{folder}: its file system cannot lock ({cause(error)}); use a state directory on a local disk"
+            f"{folder}: its file system, {filesystem.kind_of(folder)}, cannot lock ({cause(error)}); "
+            "use a state directory on a local disk"
         ) from error
     return True

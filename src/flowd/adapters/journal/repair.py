@@ -65,6 +65,13 @@ def restore(folder: Path, run: str) -> tuple[Mark, list[Repair]]:
     return Mark(segment=segment, seq=walk.seq, offset=offset, checksum=walk.checksum, boot=boot), repairs
 
 
+def heal(folder: Path, run: str) -> list[Repair]:
+    """`restore` a locked run's journal, and leave the mark that a writer would; what was set aside."""
+    end, repairs = restore(folder, run)
+    disk.write_atomic(folder / "mark", end.encoded())
+    return repairs
+
+
 def _walk(folder: Path, run: str) -> Walk:
     walk = Walk(folder, run, marks.load(folder / "mark"))
     for _ in walk.acknowledged():

@@ -60,6 +60,7 @@ class OpenSegment:
                     self._file = disk.open_regular(self._path, os.O_WRONLY | os.O_APPEND)
                     self._mark_file = disk.open_regular(self._folder / "mark", os.O_WRONLY | os.O_CREAT)
                     os.pwrite(self._mark_file, self.mark.encoded(), 0)
+                    os.ftruncate(self._mark_file, len(self.mark.encoded()))
                     self.left_by = lock.last_here(self._folder, self._recorded_owners)
                     me = lock.this_process(now, self._incarnation)
                     self._owner = msgspec.structs.replace(me, before=self.left_by)

@@ -1,0 +1,108 @@
+"""Which file system a path is on, and what that means for a state directory.
+
+This stands on the ground floor of the adapters, beside `disk`. What the system mounts is read
+from `/proc/self/mountinfo`; elsewhere than on Linux nothing is known, and nothing is said.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+MOUNTS = Path("/proc/self/mountinfo")
+
+_NETWORK = frozenset(
+    {
+        *("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "coda", "ceph", "lustre", "gfs2", "ocfs2", "glusterfs"),
+        *("beegfs", "beegfs_nodev", "gpfs", "mmfs", "panfs", "orangefs", "pvfs2", "dvs", "vboxsf", "prl_fs"),
+        *("fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.ceph-fuse", "fuse.davfs2", "fuse.s3fs", "fuse.rclone"),
+        *("fuse.gcsfuse", "fuse.mount-s3", "fuse.blobfuse2", "fuse.juicefs", "fuse.JuiceFS", "fuse.goofys", "fuse.mfs"),
+        *("fuse.seaweedfs", "fuse.curlftpfs", "fuse.smbnetfs", "fuse.vmhgfs-fuse", "fuse.grpcfuse", "fuse.osxfs"),
+    }
+)
+_MEMORY = frozenset({"tmpfs", "ramfs"})
+_ESCAPE = re.compile(rb"\\([0-3][0-7]{2})")
+
+
+class Mount(msgspec.Struct, frozen=True, kw_only=True):
+    """A mounted file system: where, of which kind, of what (`server:/export`, `/dev/sda1`), and how."""
+
+    point: str
+    kind: str
+    source: str = ""
+    options: tuple[str, ...] = ()
+
+    @property
+    def is_network(self) -> bool:
+        """Whether other machines may see it, and a server or the net stands between a sync and the disk."""
+        return self.kind in _NETWORK
+
+    @property
+    def is_memory(self) -> bool:
+        """Whether it is gone at the next start of the machine."""
+        return self.kind in _MEMORY
+
+    @property
+    def is_volatile(self) -> bool:
+        """Whether it is an overlay that was told to leave syncs out."""
+        return self.kind == "overlay" and not {"volatile", "fsync=volatile"}.isdisjoint(self.options)
+
+    def __str__(self) -> str:
+        """`nfs4 (server:/export)`."""
+        return f"{self.kind} ({self.source})" if self.source not in {"", "none", self.kind} else self.kind
+
+
+def mount_of(path: Path) -> Mount | None:
+    """The mount that a path, existing or not, is on; None where the system does not say."""
+    try:
+        lines = os.fsdecode(MOUNTS.read_bytes()).splitlines()
+    except OSError:
+        return None
+    return longest(os.path.realpath(path), map(parsed, lines))
+
+
+def kind_of(path: Path) -> str:
+    """The kind of a path's file system in a word, for messages."""
+    mount = mount_of(path)
+    return mount.kind if mount else "unknown"
+
+
+def network_warning(state_dir: Path) -> str | None:
+    """What a person should know before a run begins on a network file system; None on any other."""
+    mount = mount_of(state_dir)
+    if mount is None or not mount.is_network:
+        return None
+    return (
+        f"the state directory {state_dir} is on a network file system, {mount}: whether its locks keep two owners "
+        "apart and what was synced survives is up to its server; use --state-dir (FLOWD_STATE_DIR) on a local disk"
+    )
+
+
+def parsed(line: str) -> Mount | None:
+    """One line of mountinfo; None where it is none."""
+    head, separator, tail = line.partition(" - ")
+    fields, of = head.split(" "), tail.split(" ")
+    if not separator or len(fields) < 6 or len(of) < 2:
+        return None
+    options = (*fields[5].split(","), *(of[2].split(",") if len(of) > 2 else ()))
+    return Mount(point=_unescaped(fields[4]), kind=_unescaped(of[0]), source=_unescaped(of[1]), options=options)
+
+
+def longest(path: str, mounts: Iterable[Mount | None]) -> Mount | None:
+    """The mount with the longest point that holds the absolute `path`; of equal ones the last, which hides them."""
+    found: Mount | None = None
+    for mount in mounts:
+        if mount is None or not (path == mount.point or path.startswith(mount.point.rstrip("/") + "/")):
+            continue
+        if found is None or len(mount.point) >= len(found.point):
+            found = mount
+    return found
+
+
+def _unescaped(text: str) -> str:
+    """mountinfo writes blanks, tabs, newlines and backslashes as octal numbers of bytes."""
+    return os.fsdecode(_ESCAPE.sub(lambda match: bytes((int(match[1], 8),)), os.fsencode(text)))

@@ -1,0 +1,89 @@
+"""Who owns which run, what is unfinished and owned by nobody, and what dead owners have left running."""
+
+from __future__ import annotations
+
+import shlex
+import socket
+from functools import partial
+
+from flowd.adapters import disk
+from flowd.adapters.executors import leftovers
+from flowd.adapters.journal import lock
+from flowd.adapters.journal.lock import Owner
+from flowd.core import states as s
+from flowd.core.errors import StorageFailing
+from flowd.guardian import processes
+from flowd.wiring.doctor.findings import Checked, Finding, note, warning
+from flowd.wiring.doctor.patient import Patient, Seen
+
+
+def check_runs(patient: Patient) -> Checked:
+    """The lock of each run, and the end of each that nobody holds."""
+    findings = [_held(seen, seen.owner) for seen in patient.runs if seen.owner is not None]
+    left = [seen for seen in patient.intact if seen.owner is None and not seen.ended]
+    findings += [_unfinished(patient, seen) for seen in left]
+    held = sum(seen.owner is not None for seen in patient.runs)
+    detail = f"{held} held by a living owner, {len(left)} unfinished and held by nobody"
+    return Checked(name="runs", detail=detail, findings=findings)
+
+
+def _held(seen: Seen, owner: Owner) -> Finding:
+    where = {"file": str(seen.folder / "owner.json")}
+    here = owner.boot_id == disk.boot_id() and owner.host == socket.gethostname()
+    state = processes.engine_state(owner.incarnation) if here else ""
+    if here and state in {"T", "t"}:
+        sentence = f"run {seen.id} is held by {owner}, which is stopped: nothing of it goes on"
+        return warning("owner_stopped", sentence, f"kill -CONT {owner.pid}", **where)
+    if here and not state:
+        sentence = (
+            f"run {seen.id} is locked, but its owner, {owner}, does not run here: a process that it began has kept the "
+            "lock, or it runs in another container"
+        )
+        return warning("owner_unclear", sentence, f"fuser -v {shlex.quote(str(seen.folder))}", **where)
+    sentence = f"run {seen.id} goes on: it is held by {owner}"
+    return note("run_held", sentence, f"nothing needs to be done; flowd show {seen.id}", **where)
+
+
+def _unfinished(patient: Patient, seen: Seen) -> Finding:
+    where = {"file": str(seen.folder)}
+    flags = patient.flags
+    if seen.status == s.RUN_NEW:
+        sentence = f"run {seen.id} was cut off before its first record: nothing of it has begun"
+        return note("run_never_began", sentence, f"run it anew, or: rm -r {shlex.quote(str(seen.folder))}", **where)
+    if seen.uncertain:
+        task = seen.uncertain[0]
+        sentence = f"run {seen.id} waits for a person: how {', '.join(seen.uncertain)} ended is unknown"
+        fix = f"flowd resolve {seen.id} {task} --as succeeded{flags}, or: --as failed, or: --as rerun"
+        return warning("run_waiting", sentence, fix, **where)
+    sentence = f"run {seen.id} is {seen.status}, and nobody goes on with it"
+    fix = f"flowd resume {seen.id}{flags}, or: flowd cancel {seen.id}{flags}"
+    return warning("run_unfinished", sentence, fix, **where)
+
+
+def check_orphans(patient: Patient) -> Checked:
+    """Processes that tasks of dead owners have left behind."""
+    left_of = {seen.id: lock.last_here(seen.folder) for seen in patient.runs if seen.owner is None}
+    survivors = leftovers.survivors({name for names in left_of.values() for name in names})
+    findings: list[Finding] = []
+    for run, names in left_of.items():
+        pids = sorted(set[int]().union(*(survivors.get(name, set()) for name in names)))
+        if pids:
+            some = ", ".join(map(str, pids[:10])) + (f" and {len(pids) - 10} more" if len(pids) > 10 else "")
+            which = f"process {some}" if len(pids) == 1 else f"processes {some}"
+            sentence = f"run {run}: its owner is dead, and {which} of its tasks still run"
+            mend = partial(_end, patient, run)
+            fix = f"flowd doctor --repair{patient.flags}"
+            file = str(patient.journal.run_folder(run) / "owner.json")
+            findings.append(warning("orphans", sentence, fix, file=file, mend=mend))
+    return Checked(name="orphans", detail="no process left" if not survivors else "some are left", findings=findings)
+
+
+def _end(patient: Patient, run: str) -> None:
+    with patient.journal.held(run) as folder:
+        names = lock.last_here(folder)
+        leftovers.end_at_once(names)
+        left = set[int]().union(*leftovers.survivors(names).values())
+    if left:
+        raise StorageFailing(
+            f"processes {', '.join(map(str, sorted(left)))} do not end; try as their own user, or root"
+        )
