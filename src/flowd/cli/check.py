@@ -68,10 +68,12 @@ def plan(
     as_json: bool,
 ) -> int:
     """Say what a run started now would do with each task, and why; nothing is written."""
+    from flowd.adapters.shelf import FileShelf
     from flowd.engine.survey import Standing
     from flowd.wiring.planning import planning_engine
 
-    pipeline = load(file)
+    # read from and never written to
+    pipeline = load(file, lambda folder: FileShelf(find_state_dir(state_dir, folder, os.environ)))
     definition = pipeline.definition()
     typed = given_params(definition, params)
     place = find_state_dir(state_dir, Path(definition.folder), os.environ)

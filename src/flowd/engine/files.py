@@ -33,7 +33,7 @@ _LARGE = 1 << 20
 class Files:
     """Digests of files below one folder, each computed at most once while a file stays as it is.
 
-    `looks` are kept from run to run, where given.
+    `looks` are kept from run to run, where given; `news`: some have come that are not kept yet.
     """
 
     def __init__(self, folder: Path, looks: Looks | None = None) -> None:
@@ -45,7 +45,7 @@ class Files:
         self._kept = looks
         self._earlier: Mapping[str, Look] | None = None
         self._lock = threading.Lock()
-        self._news = False
+        self.news = False
 
     def place(self, written: str) -> str:
         """The absolute path of one that is written relative to the folder, as text."""
@@ -106,14 +106,14 @@ class Files:
         """Remember the digest of the meaning of a file that is as `look` says."""
         if look.mtime_ns:
             self._looks[os.fspath(path)] = msgspec.structs.replace(look, code=code)
-            self._news = True
+            self.news = True
 
     def keep(self, *, all_seen: bool) -> None:
         """Keep the looks for later runs; those of files that were not looked at only unless `all_seen`."""
-        if self._kept is not None and self._news:
+        if self._kept is not None and self.news:
             earlier = {} if all_seen else self._recalled()
             self._kept.save({name: look for name, look in {**earlier, **self._looks}.items() if look.mtime_ns})
-            self._news = False
+            self.news = False
 
     def _known(self, name: str, status: os.stat_result) -> Look | None:
         look = self._looks.get(name)
@@ -141,7 +141,7 @@ class Files:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             settled = is_settled(status.st_ctime_ns, now)
             look = Look(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, settled, digest)
-            self._news = True
+            self.news = True
         else:
             return None
         self._looks[name] = look

@@ -144,7 +144,8 @@ class Fleet:
                 await driver.drive()
                 group.cancel_scope.cancel()
             await checkpointing.merge(adapters, entry.program, entry.state)
-            await anyio.to_thread.run_sync(driver.survey.keep_looks, limiter=services.threads)
+            if driver.survey.files.news:
+                await anyio.to_thread.run_sync(driver.survey.keep_looks, limiter=services.threads)
         except Exception as error:  # noqa: BLE001  # given to whoever waits for the run
             self._failures[run_id] = single(error)
         finally:
