@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from flowd.core import events as e
 from flowd.core.codec import Damaged, decode, encode, explain, holds_record, is_torn, public, scan
-from flowd.core.spec import PipelineSpec
 from flowd.testing.conformance import RUN, sample_records
+from walk import pipeline, task
 
 AT = datetime(2026, 11, 22, 9, 14, 0, 5000, tzinfo=UTC)
 ERROR = e.Error(type="ValueError", message="NaN in price", where="steps/clean.py:44")
@@ -25,7 +25,9 @@ ALL = [
     e.RunPaused(reason="interrupted"),
     e.RunFinished(state="failed", reason=WHY),
     e.RunReopened(by="me"),
-    e.RunRedefined(spec="e" * 64, definition=PipelineSpec(name="p", tasks=()), added=("u",), by="me"),
+    e.RunRedefined(
+        spec="d", definition=pipeline(task("t", timeout=timedelta(seconds=1), with_={"n": [1, None]})), removed=("u",)
+    ),
     e.TaskStarted(task="t", attempt=1, executor="async", reason=WHY),
     e.TaskSucceeded(
         task="t", attempt=2, result=e.Stored(digest="d", size=2, inline=msgspec.Raw(b"{}")), parts={"a": "b"}
