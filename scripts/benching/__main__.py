@@ -16,14 +16,14 @@ from benching import peers
 from benching.cases import CASES, Case
 from benching.goals import FLOWD
 from benching.journal import sync_us
-from benching.measure import HOME, Measured, in_a_process, measure
+from benching.measure import HOME, Measured, Unable, in_a_process, measure
 
 TOP = 40
 QUICK_ROUNDS = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0; with --strict 1 where a goal that must be met is missed."""
+    """0; with --strict 1 where a goal that must be met is missed; 2 where a sample could not be taken."""
     options = _parser().parse_args(arguments)
     # beside the project rather than in the system's temporary folder, which may be memory, where a sync is free
     with tempfile.TemporaryDirectory(dir=options.dir, prefix=".bench-") as name:
@@ -34,17 +34,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     _say(f"\n{case.name} {case.title}, {tasks:,}")
                     in_a_process(folder, profile=TOP)(case, tasks, FLOWD)
             return 0
-        measured, sync = _measure(options, folder)
+        measured, sync, whole = _measure(options, folder)
     # not sooner: a sample's peak memory begins with its parent's, which rich would make larger
     from benching import report
 
     report.show(measured, sync)
     if options.json is not None:
         options.json.write_text(json.dumps(report.document(measured, sync), indent=2) + "\n", encoding="utf-8")
+    if not whole:
+        return 2
     return 1 if options.strict and report.falls_short(measured) else 0
 
 
-def _measure(options: argparse.Namespace, folder: Path) -> tuple[list[Measured], float]:
+def _measure(options: argparse.Namespace, folder: Path) -> tuple[list[Measured], float, bool]:
+    """What could be measured, what a sync costs, and whether all could be."""
     pythons, unable = _peers(options)
     busy = os.getloadavg()[0]
     if busy > 1:
@@ -53,6 +56,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> tuple[list[Measured],
     take = in_a_process(folder, pythons)
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else 5)
     measured: list[Measured] = []
+    whole = True
     for case, tasks in _chosen(options):
         _say(f"measuring {case.name} {case.title}, {tasks:,}")
         beside = peers.beside(case.name, tasks, [*pythons, *unable], rounds)
@@ -60,8 +64,12 @@ def _measure(options: argparse.Namespace, folder: Path) -> tuple[list[Measured],
         def taking(case: Case, tasks: int, side: str) -> Mapping[str, object]:
             return {"missing": unable[side]} if side in unable else take(case, tasks, side)
 
-        measured.append(measure(case, tasks, case.rounds_at(tasks, rounds), taking, beside))
-    return measured, sync
+        try:
+            measured.append(measure(case, tasks, case.rounds_at(tasks, rounds), taking, beside))
+        except Unable as problem:  # what the other cases found is told all the same
+            whole = False
+            _say(f"scripts/bench: {problem}")
+    return measured, sync, whole
 
 
 def _peers(options: argparse.Namespace) -> tuple[dict[str, Path], dict[str, str]]:
@@ -118,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--profile", action="store_true", help="flowd's side of W1 to W4 and W9, and where it takes time"
     )
+    parser.add_argument("--python", metavar="X.Y", help="the Python to measure with (that of scripts/bench)")
     parser.add_argument(
         "--dir", type=Path, default=HOME.parent, help="measure on the disk of this folder (the project)"
     )

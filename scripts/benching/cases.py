@@ -35,7 +35,7 @@ class Case:
     large: tuple[int, ...] = ()
     ours: tuple[str, ...] = (FLOWD,)
     shape: Callable[[int], Graph] = independent
-    per: str = "task"
+    per: str = "a task"
     width: int | None = None
     sleep_s: float = 0.0
     idempotent: bool = True
@@ -43,7 +43,7 @@ class Case:
     @property
     def unit(self) -> str:
         """What the times of the case are told in."""
-        return f"µs a {self.per}" if self.per else "ms"
+        return f"µs {self.per}" if self.per else "ms"
 
     def sized(self, tasks: int | None) -> int | None:
         """Another size than the case's own, where it has sizes."""
@@ -93,7 +93,7 @@ CASES: dict[str, Case] = {
             60,
             ("make -j2", "ninja -j2", "xargs -P2"),
             ours=(FLOWD, TEXT, RUN),
-            per="command",
+            per="a command",
             width=2,
         ),
         Case(
@@ -119,17 +119,17 @@ CASES: dict[str, Case] = {
             100,
             ("L3", "L3, a journal each"),
             shape=chains,
-            per="pipeline",
+            per="a pipeline",
         ),
         Case("W9", "one run", "graph", (LONG,), 20_000, ("L3",), large=(HUGE,)),
-        Case("W10", "resume, by events", "resume", (LONG,), 10_000, ("crc and JSON",), large=(HUGE,), per="event"),
+        Case("W10", "resume, by events", "resume", (LONG,), 10_000, ("crc and JSON",), large=(HUGE,), per="an event"),
         Case(
             "W11",
             "process tasks, two wide",
             "processes",
             (200,),
             20,
-            ("process pool", "a new python each"),
+            ("process pool", "a python each"),
             width=2,
         ),
         Case("W12", "loop lag of the host", "lag", (10_000,), 1_000, ("L2", "L3")),

@@ -40,7 +40,7 @@ class Goal:
         return "ok" if self.must is not None or self.aim is not None else ""
 
 
-RUN, YAML, TEXT = "flowd run", "flowd run, YAML", "flowd, by a shell"
+RUN, YAML, TEXT = "flowd run", "YAML", "by a shell"
 PYTHON = "python -c pass"
 
 GOALS: tuple[Goal, ...] = (
@@ -90,13 +90,13 @@ GOALS: tuple[Goal, ...] = (
     Goal("W8", "dagster", aim=1 / 30),
     Goal("W9", "L3"),
     Goal("W9", must=1.3, aim=1.1, figure="last", what="the last beside the ten-thousandth"),
-    Goal("W9", must=2.0, aim=1.0, figure="kb_a_task", unit="kB", what="memory of a task, its pipeline included"),
-    Goal("W9", figure="kb_built", unit="kB", what="of that: its pipeline, before the run"),
+    Goal("W9", must=2.0, aim=1.0, figure="kb_a_task", unit="kB", what="a task, its pipeline included"),
+    Goal("W9", figure="kb_built", unit="kB", what="of that its pipeline"),
     Goal("W10", must=7.0, aim=5.0, figure="us_an_event", unit="µs", what="an event, until the run goes on"),
-    Goal("W10", figure="us_folded", unit="µs", what="an event, read, parsed, checked and folded"),
+    Goal("W10", figure="us_folded", unit="µs", what="an event, read, checked and folded"),
     Goal("W10", "crc and JSON"),
     Goal("W11", "process pool", must=3.0, aim=2.0),
-    Goal("W11", "a new python each"),
+    Goal("W11", "a python each"),
     Goal("W12", must=20.0, aim=10.0, figure="p99_ms", unit="ms", what="lag of the host's loop, p99"),
     Goal("W12", figure="p50_ms", unit="ms", what="lag of the host's loop, p50"),
     Goal("W12", figure="max_ms", unit="ms", what="lag of the host's loop, most"),
@@ -105,7 +105,7 @@ GOALS: tuple[Goal, ...] = (
     Goal("M", figure="pending_kb", unit="kB", what="a pending task"),
     Goal("M", figure="running_kb", unit="kB", what="a running task"),
     Goal("M", figure="finished_kb", unit="kB", what="a finished task"),
-    Goal("M", figure="spec_kb", unit="kB", what="a task's pipeline, before the run"),
+    Goal("M", figure="spec_kb", unit="kB", what="its pipeline, before the run"),
 )
 
 

@@ -121,7 +121,7 @@ def in_a_process(folder: Path, peers: Mapping[str, Path] | None = None, profile:
         except Unable as problem:
             if side in pythons:  # another program's trouble is told in the table, and ends nothing of ours
                 return {"missing": str(problem)}
-            raise RuntimeError(f"the sample of {side} in {case.name} at {tasks:,} {problem}") from None
+            raise Unable(f"the sample of {side} in {case.name} at {tasks:,} {problem}") from None
         return figures
 
     return take

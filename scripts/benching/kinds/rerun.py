@@ -63,7 +63,7 @@ def _command(side: str) -> list[str]:
     return {
         "python stat": lambda: [sys.executable, "stat_only.py"],
         "ninja": lambda: [tool("ninja"), "--quiet"],
-        "make": lambda: [tool("make"), "-s", "-j2", "all"],
+        "make": lambda: [tool("make"), "-rs", "-j2", "all"],
         FLOWD: lambda: [tool("flowd"), "run", "pipeline.py"],
         YAML: lambda: [tool("flowd"), "run", "pipeline.yaml"],
     }[side]()
@@ -75,7 +75,7 @@ def _write(folder: Path, side: str, tasks: int) -> None:
     texts = {
         "python stat": {"stat_only.py": STAT.format(tasks=tasks)},
         "ninja": {"build.ninja": NINJA + "".join(f"build out/{number}: cp in/{number}\n" for number in numbers)},
-        "make": {"Makefile": f"all: {outputs}\nout/%: in/%\n\t@mkdir -p out; cp $< $@\n"},
+        "make": {"Makefile": f"all: {outputs}\n{outputs}: out/%: in/%\n\t@mkdir -p out; cp $< $@\n"},
         FLOWD: {"steps.py": COPY, "pipeline.py": PIPELINE.format(folder=folder, tasks=tasks)},
         YAML: {
             "steps.py": COPY,
