@@ -138,6 +138,8 @@ def _said(command: list[str]) -> str:
         cwd=HOME,
         stdout=subprocess.PIPE,
         text=True,
+        # an installed program has its bytecode; a source tree that may keep none would be compiled at every start
+        env={name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
         start_new_session=True,
     ) as process:
         try:

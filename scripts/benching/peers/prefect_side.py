@@ -15,7 +15,10 @@ async def main() -> None:
     """Warm up, then time."""
     what = asked()
     os.environ |= {"PREFECT_HOME": str(what.place), "PREFECT_LOGGING_LEVEL": "CRITICAL", "DO_NOT_TRACK": "1"}
-    os.environ |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    os.environ |= {
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",
+    }
     from prefect import flow, task
 
     logging.disable(logging.CRITICAL)
