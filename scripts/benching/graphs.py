@@ -8,6 +8,7 @@ from functools import cached_property
 
 WIDTH_OF_A_LAYER = 50
 NEEDS_IN_A_LAYER = 3
+STEPS_OF_A_CHAIN = 4
 SEED = 20  # any number will do, as long as it stays: every run then measures one graph
 
 
@@ -59,3 +60,10 @@ def layered(tasks: int) -> Graph:
 def independent(tasks: int) -> Graph:
     """Nobody needs anybody."""
     return Graph(((),) * tasks)
+
+
+def chains(pipelines: int) -> Graph:
+    """Pipelines that do not know each other, each a chain of four tasks."""
+    return Graph(
+        tuple((number - 1,) if number % STEPS_OF_A_CHAIN else () for number in range(pipelines * STEPS_OF_A_CHAIN))
+    )
