@@ -26,7 +26,7 @@ from flowd.authoring.pipeline import Pipeline
 from flowd.engine import engine
 from flowd.engine.blocking import run_blocking
 from flowd.engine.handle import Result
-from flowd.engine.saying import say_damage
+from flowd.engine.saying import say_damage, say_waiting
 from flowd.engine.services import Adapters, FollowerFactory
 from flowd.ports.clock import Clock
 
@@ -43,7 +43,7 @@ async def file_adapters(
     """The adapters of a state directory, open."""
     incarnation = new_incarnation()
     async with (
-        FileJournal(state_dir, incarnation=incarnation, report=say_damage) as journal,
+        FileJournal(state_dir, incarnation=incarnation, report=say_damage, waiting=say_waiting) as journal,
         Guardian(incarnation) as guardian,
     ):
 

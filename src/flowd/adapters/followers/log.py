@@ -20,6 +20,7 @@ from typing import Any, Final
 import msgspec
 
 from flowd.core import events as e
+from flowd.core.printable import printable
 from flowd.ports.follower import Signal
 
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "warn": 30, "error": 40, "exception": 40, "critical": 50}
@@ -235,7 +236,17 @@ def _renderer(sink: Sink) -> Callable[[dict[str, Any]], str]:
         render = structlog.dev.ConsoleRenderer(
             colors=sink.colour, pad_event_to=0, sort_keys=False, repr_native_str=False
         )
-    return lambda fields: str(render(None, str(fields["level"]), fields))
+    if sink.form == "json":
+        return lambda fields: str(render(None, str(fields["level"]), fields))
+    return lambda fields: str(render(None, str(fields["level"]), _for_people(fields)))
+
+
+def _for_people(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields with the two that the renderer does not quote made safe: a message stays in its line."""
+    fields["event"] = printable(str(fields["event"]))
+    if "exception" in fields:
+        fields["exception"] = "\n".join(map(printable, str(fields["exception"]).split("\n")))
+    return fields
 
 
 def _to_json(fields: Mapping[str, Any], **_options: Any) -> str:
