@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
-from faulting import Skipped, disk_families, kills, owners, processes
+from faulting import Skipped, deaths, disk_families, kills, owners, processes
 from faulting.family import Family, Order, Report, Violation
 
 DISK_PROMISE = "what was told is on disk; a failing disk is loud, exit 4, and goes on once there is room"
@@ -58,6 +58,14 @@ FAMILIES = (
         per_commit=len(owners.CONTESTS),
         per_release=25 * len(owners.CONTESTS),
         run=owners.run,
+    ),
+    Family(
+        name="deaths",
+        promise="whatever ends or stops flowd from outside, nothing is done twice and the run can be gone on with",
+        counted="ends",
+        per_commit=len(deaths.SCENES),
+        per_release=10 * len(deaths.SCENES),
+        run=deaths.run,
     ),
     *(_of_disk(*family) for family in disk_families.FAMILIES),
 )
