@@ -10,9 +10,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from faulting import living
+from faulting.cgroups import cgroup, inside
 from faulting.command import RUN, Place
 from faulting.family import Broken, Forbidden
 from faulting.looking import look
@@ -25,7 +25,6 @@ STANDSTILL_S = 3.0
 MEGABYTE = 1 << 20
 ROOMS_MB = (30, 36, 40, 44, 48, 52, 56, 60, 64, 70, 80, 100)
 """Sizes of address space from less than Python itself takes to what a small run needs."""
-CGROUPS = Path("/sys/fs/cgroup")
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 HOG = """
@@ -103,7 +102,7 @@ def _stopped_while_its_task_ends(place: Place) -> None:
 
 def _frozen(place: Place) -> None:
     """Everything stands still, as in a machine that is suspended."""
-    with _cgroup("freezer", place) as group, held(place, idempotent=False) as holder:
+    with cgroup("freezer", place) as group, held(place, idempotent=False) as holder:
         for pid in living.of_life(holder.life):
             (group / "cgroup.procs").write_text(str(pid))
         (group / "freezer.state").write_text("FROZEN")
@@ -145,9 +144,9 @@ def _killed_for_memory(place: Place) -> None:
             "eat": {"call": "hog:eat", "needs": ["charge"]},
         }
     )
-    with _cgroup("memory", place) as group:
+    with cgroup("memory", place) as group:
         (group / "memory.limit_in_bytes").write_text(str(90 * MEGABYTE))
-        with place.run(before=_inside(group)) as command:
+        with place.run(before=inside(group)) as command:
             if command.wait() != -signal.SIGKILL:
                 raise Broken(f"it was to be killed for want of memory: {command.process.returncode}: {command.said()}")
             if not living.within(DEATH_S, lambda: not living.of_life(command.life)):
@@ -236,41 +235,6 @@ def _bystander(place: Place, *, rebooted: bool) -> None:
 def _marks(place: Place) -> Iterator[str]:
     owner = json.loads((place.run_folder / "owner.json").read_bytes())
     yield owner["incarnation"]
-
-
-# --- cgroups ---------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _cgroup(controller: str, place: Place) -> Iterator[Path]:
-    """A control group of version 1 below our own. Forbidden where none can be made."""
-    group = own_cgroup(controller) / f"faults-{place.token}"
-    try:
-        group.mkdir()
-    except OSError as error:
-        raise Forbidden(f"no cgroup of the {controller} controller can be made here: {error.strerror}") from None
-    try:
-        yield group
-    finally:
-        living.kill_all(lambda: living.bearing(place.token))
-        living.within(5, lambda: not (group / "cgroup.procs").read_text())
-        group.rmdir()
-
-
-def own_cgroup(controller: str) -> Path:
-    """Where this process is in the hierarchy of a controller. Forbidden where that is not to be had."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            if controller in controllers.split(","):
-                below = CGROUPS / controller / path.lstrip("/")
-                return below if below.is_dir() else CGROUPS / controller
-    raise Forbidden(f"there is no {controller} controller of version 1 here")
-
-
-def _inside(group: Path) -> tuple[str, ...]:
-    """Words before a command that is to run inside of a group."""
-    return ("sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(group))
 
 
 SCENES: dict[str, Scene] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
-from faulting import Skipped, deaths, disk_families, kills, owners, processes
+from faulting import Skipped, deaths, disk_families, kills, owners, processes, tasks
 from faulting.family import Family, Order, Report, Violation
 
 DISK_PROMISE = "what was told is on disk; a failing disk is loud, exit 4, and goes on once there is room"
@@ -66,6 +66,14 @@ FAMILIES = (
         per_commit=len(deaths.SCENES),
         per_release=10 * len(deaths.SCENES),
         run=deaths.run,
+    ),
+    Family(
+        name="tasks",
+        promise="whatever a task does, says or returns, it is told truly and harms neither flowd nor the record",
+        counted="tasks",
+        per_commit=len(tasks.SCENES),
+        per_release=10 * len(tasks.SCENES),
+        run=tasks.run,
     ),
     *(_of_disk(*family) for family in disk_families.FAMILIES),
 )

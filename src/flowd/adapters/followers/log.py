@@ -242,11 +242,11 @@ def _renderer(sink: Sink) -> Callable[[dict[str, Any]], str]:
 
 
 def _for_people(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields with the two that the renderer does not quote made safe: a message stays in its line."""
-    fields["event"] = printable(str(fields["event"]))
-    if "exception" in fields:
-        fields["exception"] = "\n".join(map(printable, str(fields["exception"]).split("\n")))
-    return fields
+    """The fields as they may stand in one line of a terminal; an exception keeps its lines."""
+    safe = {name: printable(value) if isinstance(value, str) else value for name, value in fields.items()}
+    if isinstance(fields.get("exception"), str):
+        safe["exception"] = "\n".join(map(printable, fields["exception"].split("\n")))
+    return safe
 
 
 def _to_json(fields: Mapping[str, Any], **_options: Any) -> str:
