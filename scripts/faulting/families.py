@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
-from faulting import Skipped, deaths, disk_families, kills, owners, processes, tasks
+from faulting import Skipped, deaths, disk_families, inputs, kills, owners, processes, tasks
 from faulting.family import Family, Order, Report, Violation
 
 DISK_PROMISE = "what was told is on disk; a failing disk is loud, exit 4, and goes on once there is room"
@@ -74,6 +74,14 @@ FAMILIES = (
         per_commit=len(tasks.SCENES),
         per_release=10 * len(tasks.SCENES),
         run=tasks.run,
+    ),
+    Family(
+        name="inputs",
+        promise="a mistaken file is refused with its place, quickly and in little memory; a near miss is taken",
+        counted="files",
+        per_commit=inputs.COUNT,
+        per_release=2 * inputs.COUNT,
+        run=inputs.run,
     ),
     *(_of_disk(*family) for family in disk_families.FAMILIES),
 )
