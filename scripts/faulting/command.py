@@ -102,7 +102,7 @@ class Place:
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder = folder
         self.state = folder / ".flowd"
-        self.token = f"{os.getpid()}x{seed}"
+        self.token = f"{os.getpid():07d}x{seed:06d}"  # of one length: none is a part of another's
         self.lives = 0
 
     @property
