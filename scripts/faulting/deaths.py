@@ -75,7 +75,8 @@ def _terminal_closed(place: Place) -> None:
         except subprocess.TimeoutExpired:
             terminal.kill()
             raise Broken("a run whose terminal was closed goes on for 20s") from None
-    if code not in ENDS_OF_TERMINALS or (state := look(place).state) != "interrupted":
+    state = look(place).state
+    if code not in ENDS_OF_TERMINALS or state != "interrupted":
         raise Broken(f"a run whose terminal was closed ended with {code}, {state}")
     if left := living.of_life(f"{place.token}.tty"):
         raise Broken(f"after the terminal was closed there live {living.described(left)}")

@@ -11,9 +11,11 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
+from faulting import living
 from faulting.disk_cases import BEGIN, RESUME, Afterlife, Report, lead
 from faulting.disk_pipelines import PIPELINES, chain, napping
 from faulting.disk_places import RUN, Broken, DiskPlace, Ended
@@ -81,12 +83,16 @@ def _aside(*command: str | Path) -> None:
 
 def _during(place: DiskPlace, after_s: float, act: Callable[[], None], words: Sequence[str] = BEGIN) -> Ended:
     """A command, and something that happens to its disk meanwhile."""
-    happening = threading.Timer(after_s, act)
-    happening.start()
-    try:
-        return place.flowd(*words)
-    finally:
-        happening.join()
+    with ThreadPoolExecutor(1) as pool:
+        happening = pool.submit(_later, after_s, act)
+        ended = place.flowd(*words)
+        happening.result()  # Broken, where that was not as it has to be
+    return ended
+
+
+def _later(after_s: float, act: Callable[[], None]) -> None:
+    time.sleep(after_s)
+    act()
 
 
 # --- in the midst of a run -------------------------------------------------------------------------------
@@ -123,9 +129,9 @@ class _Frozen:
         self.frozen = self.waited = False
 
     def freeze(self) -> None:
+        self.frozen = living.within(10, (self._place.state / JOURNAL).exists)
         _aside("fsfreeze", "-f", self._place.root)
         try:
-            self.frozen = (self._place.state / JOURNAL).exists()
             time.sleep(1)
             before = self._size()
             time.sleep(FROZEN_S - 1)
