@@ -18,6 +18,8 @@ from faulting.family import Family, Forbidden, Order, Report
 
 HOME = Path(__file__).resolve().parent.parent.parent
 KEPT = ".faults-kept"
+TOLD = 20
+"""Broken promises of a family that are told: one cause breaks many."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,6 +49,9 @@ def _run(family: Family, options: argparse.Namespace) -> int:
         except Forbidden as forbidden:
             print(f"{family.name:<12}skipped: {forbidden}", flush=True)
             return 0
+        except Exception as error:  # noqa: BLE001  # the other families run all the same
+            print(f"{family.name:<12}FAILED: {type(error).__name__}: {error}", flush=True)
+            return 1
     _tell(family, report, time.monotonic() - began)
     return 1 if report.violations else 0
 
@@ -57,11 +62,13 @@ def _tell(family: Family, report: Report, seconds: float) -> None:
     print(f"{family.name:<12}{done}; found {found} in {seconds:.1f}s", flush=True)
     for part, reason in sorted(report.skipped.items()):
         print(f"  skipped    {part}: {reason}")
-    for violation in report.violations:
+    for violation in report.violations[:TOLD]:
         print(f"  BROKEN     {violation.what}")
         print(f"             again: scripts/faults --family {family.name} --size 1 --seed {violation.seed}")
         if violation.kept is not None:
             print(f"             kept:  {violation.kept}")
+    if len(report.violations) > TOLD:
+        print(f"  and {len(report.violations) - TOLD} more")
     sys.stdout.flush()
 
 

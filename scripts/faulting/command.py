@@ -23,9 +23,16 @@ RUN = "r"
 
 
 class Command:
-    """One command of flowd, running. Leaving it ends what lives of it."""
+    """One command of flowd, running. Leaving it ends what lives of it. `before` are words before the interpreter."""
 
-    def __init__(self, place: Path, words: Sequence[str], life: str, variables: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        place: Path,
+        words: Sequence[str],
+        life: str,
+        variables: Mapping[str, str],
+        before: Sequence[str] = (),
+    ) -> None:
         self.words = tuple(words)
         self.life = life
         self.out = place / f"{life}.out"
@@ -33,7 +40,7 @@ class Command:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("FLOWD_", "NO_COLOR"))}
         with self.out.open("wb") as out, self.err.open("wb") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "flowd", *words],
+                [*before, sys.executable, "-m", "flowd", *words],
                 cwd=place,
                 env=kept | {"PYTHONUTF8": "1", living.LIFE: life, **variables},
                 stdin=subprocess.DEVNULL,
@@ -103,7 +110,7 @@ class Place:
         self.variables: dict[str, str] = {}
         self.folder = folder
         self.state = folder / ".flowd"
-        self.token = f"{os.getpid()}x{seed}"
+        self.token = f"{os.getpid():07d}x{seed:06d}"  # of one length: none is a part of another's
         self.lives = 0
 
     @property
@@ -115,15 +122,15 @@ class Place:
         """Write `pipeline.yaml`; JSON is YAML."""
         (self.folder / "pipeline.yaml").write_text(json.dumps({"name": "p", **keys, "tasks": tasks}, indent=1))
 
-    def begin(self, *words: str, state: str | None = None) -> Command:
-        """Start a command."""
+    def begin(self, *words: str, state: str | None = None, before: Sequence[str] = ()) -> Command:
+        """Start a command; `before` are words that come before the interpreter."""
         self.lives += 1
         flags = ("--state-dir", state or str(self.state))
-        return Command(self.folder, (*words, *flags), f"{self.token}.{self.lives}", self.variables)
+        return Command(self.folder, (*words, *flags), f"{self.token}.{self.lives}", self.variables, before)
 
-    def run(self) -> Command:
+    def run(self, *flags: str, before: Sequence[str] = ()) -> Command:
         """Start the run, or go on with it."""
-        return self.begin("run", "pipeline.yaml", "--run-id", RUN, "--no-input")
+        return self.begin("run", "pipeline.yaml", "--run-id", RUN, "--no-input", *flags, before=before)
 
     def ask(self, *words: str, code: int | None = 0) -> Command:
         """A command from its start to its end; Broken where it ends with another code."""

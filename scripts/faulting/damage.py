@@ -19,6 +19,7 @@ from faulting.damages import DAMAGES, HARMLESS, JOURNAL, TAILS, Damage
 from faulting.disk_cases import BEGIN, Report, lead
 from faulting.disk_pipelines import chain
 from faulting.disk_places import RUN, Broken, DiskPlace
+from flowd.adapters.journal import mark as marks
 from flowd.core.errors import FlowdError, StateDamaged
 from flowd.testing.replay import replay
 
@@ -30,8 +31,8 @@ PATIENCE_S = 5.0
 MEMORY = 1_500_000_000
 NAMED = re.compile(r"runs/r/(journal\.\d+\.jsonl|spec\.json|mark): (.*offset \d+|not a regular file|.*missing|.*newer)")
 COMMANDS = (("show", RUN), ("events", RUN), ("runs",), ("resume", RUN))
-DYING = 40
-"""The sync at which the run dies that is not finished."""
+DYING = range(40, 60)
+"""The syncs at which the run may die that is not finished: after one that leaves no record unacknowledged."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,22 @@ def run(size: int, random: Random, scratch: Path, report: Report) -> str:
 
 def base(finished: bool, scratch: Path) -> Path:
     """The folder of a pipeline with a run `r`, finished or dead in its midst."""
-    place = DiskPlace(scratch / ("finished" if finished else "dead"), chain())
-    place.flowd(*BEGIN, plan={} if finished else {"log": str(place.log), "kill": (DYING, "after")})
-    if (replay(run_folder(place.root))["state"] == "succeeded") != finished:
-        raise Broken(f"the run to be damaged is {replay(run_folder(place.root))['state']}")
+    if finished:
+        place = DiskPlace(scratch / "finished", chain())
+        place.flowd(*BEGIN, plan={})
+        return _in_state(place, "succeeded")
+    for sync in DYING:
+        place = DiskPlace(scratch / f"dead-{sync}", chain())
+        place.flowd(*BEGIN, plan={"log": str(place.log), "kill": (sync, "after")})
+        mark = marks.load(run_folder(place.root) / "mark")
+        if mark is not None and mark.offset == (run_folder(place.root) / JOURNAL).stat().st_size:
+            return _in_state(place, "interrupted")
+    raise Broken("no death leaves a run of which all was acknowledged")
+
+
+def _in_state(place: DiskPlace, state: str) -> Path:
+    if (found := replay(run_folder(place.root))["state"]) != state:
+        raise Broken(f"the run to be damaged is {found}, not {state}")
     return place.root
 
 
@@ -86,7 +99,10 @@ def read_back(bases: dict[bool, Path], scratch: Path, number: int, work: tuple[b
     finished, seeds = work
     root = scratch / f"chunk-{number}" / "root"
     shutil.copytree(bases[finished], root)
-    shutil.copytree(folder := run_folder(root), kept := scratch / f"chunk-{number}" / "kept")
+    folder, kept = run_folder(root), scratch / f"chunk-{number}" / "kept"
+    for needless in ("logs", "inbox"):  # no reader of the journal looks there, and copying them took most of the time
+        shutil.rmtree(folder / needless)
+    shutil.copytree(folder, kept)
     whole = document(folder)
     broken = []
     for seed in seeds:

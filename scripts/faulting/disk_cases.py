@@ -26,6 +26,8 @@ RESUME = ("resume", RUN, "--events")
 RETRY = ("retry", RUN, "--events")
 MOST_COMMANDS = 12
 KEPT = 5
+JOBS = 2 * (os.cpu_count() or 1)
+"""Cases at a time: each waits for disks and processes about as long as it computes."""
 LATER_BOOT = "99999999-aaaa-4bbb-8ccc-dddddddddddd"
 
 
@@ -152,7 +154,7 @@ def lead(cases: Sequence[T], one: Callable[[T, Path], None], scratch: Path, repo
                 shutil.rmtree(folder, ignore_errors=True)
 
     # whoever checks sees the folder in a later start of the machine than any that wrote there
-    with patch.object(disk, "boot_id", lambda: LATER_BOOT), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with patch.object(disk, "boot_id", lambda: LATER_BOOT), ThreadPoolExecutor(JOBS) as pool:
         for _ in pool.map(carry_out, enumerate(cases)):
             pass
     return broken

@@ -136,3 +136,18 @@ def moving(happens: str) -> dict[str, str]:
         "last": {"run": "echo last > last.txt", "needs": ["moves"], "outputs": ["last.txt"]},
     }
     return {"pipeline.yaml": _yaml("moving", tasks)}
+
+
+def napping() -> dict[str, str]:
+    """Coroutines one after another that write nothing: all that comes to disk is flowd's own."""
+    nap = "import asyncio\n\n\nasync def nap():\n    await asyncio.sleep(0.03)\n"
+    tasks = {f"t{n}": {"call": "naps:nap", "needs": [f"t{n - 1}"] if n else []} for n in range(30)}
+    return {"pipeline.yaml": _yaml("napping", tasks), "naps.py": nap}
+
+
+def chatty() -> dict[str, str]:
+    """Tasks that fill a small disk with nothing but what they print."""
+    tasks: dict[str, dict[str, Any]] = {
+        f"t{n}": {"run": "yes loud | head -c 40000", "needs": [f"t{n - 1}"] if n else []} for n in range(8)
+    }
+    return {"pipeline.yaml": _yaml("chatty", tasks)}

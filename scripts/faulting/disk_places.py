@@ -107,6 +107,7 @@ class DiskPlace:
         return kept | more | {
             "FAULT_LEDGER": str(self._ledger),
             "FAULT_CASE": self.token,
+            "FLOWD_STATE_DIR": str(self.state),  # else it is that of the project that the folder is in
             "PYTHONPATH": os.pathsep.join(paths),
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONUTF8": "1",

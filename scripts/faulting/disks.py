@@ -16,7 +16,7 @@ from random import Random
 from faulting import Skipped
 from faulting.disk_cases import BEGIN, RESUME, RETRY, Afterlife, Report, lead
 from faulting.disk_model import Disk
-from faulting.disk_pipelines import PIPELINES, moving
+from faulting.disk_pipelines import PIPELINES, chatty, moving
 from faulting.disk_places import RUN, Broken, DiskPlace, Ended
 
 STORAGE_FAILING = 4
@@ -26,6 +26,7 @@ PAGES = 96
 """More pages than any of the pipelines fills."""
 INODES = 130
 BALLAST = "ballast"
+FILLING = PIPELINES | {"chatty": chatty}
 FOR_EVER = 1_000_000
 
 
@@ -42,14 +43,14 @@ class Full:
 
 
 def full_disk(size: int, random: Random, scratch: Path, report: Report) -> str:
-    """Run on file systems of a few pages, three in four, or of a few inodes; then make room and go on."""
+    """Run on file systems of a few pages, four in five, or of a few inodes; then make room and go on."""
     with mounted(scratch, "size=64k"):
         pass  # or Skipped
     cases = []
     for number in range(size):
-        pipeline = list(PIPELINES)[number % len(PIPELINES)]
-        level = (number // len(PIPELINES)) / max(size // len(PIPELINES), 1) + random.random() / size
-        without_inodes = number % 4 == 3
+        pipeline = list(FILLING)[number % len(FILLING)]
+        level = (number // len(FILLING)) / max(size // len(FILLING), 1) + random.random() / size
+        without_inodes = number % 5 == 4
         cases.append(
             Full(
                 pipeline,
@@ -66,7 +67,7 @@ def fill_and_go_on(case: Full, folder: Path) -> None:
     place = DiskPlace(folder, {})
     options = f"size={4 * PAGES * PAGE}" + (f",nr_inodes={INODES * 2}" if case.inodes else "")
     with mounted(place.root, options):
-        for name, text in PIPELINES[case.pipeline]().items():
+        for name, text in FILLING[case.pipeline]().items():
             (place.root / name).write_text(text, encoding="utf-8")
         fill(place.root, case)
         ended = place.flowd(*BEGIN)
@@ -140,14 +141,7 @@ def failing_disk(size: int, random: Random, scratch: Path, report: Report) -> st
 
 
 def has_strace() -> bool:
-    """Whether strace can be used, installed where that is possible."""
-    if shutil.which("strace") is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        subprocess.run(
-            ["apt-get", "install", "--yes", "--no-install-recommends", "strace"],
-            env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
-            capture_output=True,
-            check=False,
-        )
+    """Whether strace can be used."""
     return (
         shutil.which("strace") is not None
         and subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True, check=False).returncode == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
-from faulting import Skipped, disk_families, kills, owners, processes
+from faulting import Skipped, deaths, disk_families, inputs, kills, owners, processes, tasks
 from faulting.family import Family, Order, Report, Violation
 
 DISK_PROMISE = "what was told is on disk; a failing disk is loud, exit 4, and goes on once there is room"
@@ -58,6 +58,30 @@ FAMILIES = (
         per_commit=len(owners.CONTESTS),
         per_release=25 * len(owners.CONTESTS),
         run=owners.run,
+    ),
+    Family(
+        name="deaths",
+        promise="whatever ends or stops flowd from outside, nothing is done twice and the run can be gone on with",
+        counted="ends",
+        per_commit=len(deaths.SCENES),
+        per_release=10 * len(deaths.SCENES),
+        run=deaths.run,
+    ),
+    Family(
+        name="tasks",
+        promise="whatever a task does, says or returns, it is told truly and harms neither flowd nor the record",
+        counted="tasks",
+        per_commit=len(tasks.SCENES),
+        per_release=10 * len(tasks.SCENES),
+        run=tasks.run,
+    ),
+    Family(
+        name="inputs",
+        promise="a mistaken file is refused with its place, quickly and in little memory; a near miss is taken",
+        counted="files",
+        per_commit=inputs.COUNT,
+        per_release=2 * inputs.COUNT,
+        run=inputs.run,
     ),
     *(_of_disk(*family) for family in disk_families.FAMILIES),
 )

@@ -10,13 +10,13 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from faulting import living
 from faulting.command import RUN, Command, Place
-from faulting.family import Broken, Forbidden, Order, Report, lead_each
+from faulting.family import Broken, Forbidden
+from faulting.scenes import Scene, await_begun, check_begun, held, let_go, playing, prepare
 
 HERD = 16
 REFUSAL_S = 1.0
@@ -24,66 +24,6 @@ REFUSAL_S = 1.0
 FREE_S = 1.0
 """The same for taking a run whose owner is dead."""
 LOCKED = 6
-
-
-def run(order: Order, report: Report) -> None:
-    """Every contest, in turn."""
-    names = list(CONTESTS)
-
-    def trial(seed: int) -> None:
-        name = names[(seed - 1) % len(names)]
-        with report.trial(order, seed) as folder:
-            place = Place(folder, seed)
-            try:
-                CONTESTS[name](place)
-            except Forbidden as forbidden:
-                report.skip(name, str(forbidden))
-                return
-            except Broken as broken:
-                raise Broken(f"{name}: {broken}") from None
-            finally:
-                living.kill_all(lambda: living.bearing(place.token))
-            report.did("contests")
-
-    # one after the other: a herd is load enough, and what is measured are seconds
-    lead_each(Order(size=order.size, seed=order.seed, folder=order.folder, kept=order.kept, jobs=1), report, trial)
-
-
-# --- what is contested ---------------------------------------------------------------------------------------
-
-
-def _prepare(place: Place, text: str = "") -> None:
-    """One task that tells its beginnings and waits for the file `go`; `text` is what it does in between."""
-    tell = "echo $FLOWD_ATTEMPT $$ >> begun"
-    wait = "while ! test -e go; do sleep 0.02; done"
-    place.pipeline({"t": {"run": f"{tell}\n{text}\n{wait}", "grace": "100ms"}, "u": {"run": "true", "needs": ["t"]}})
-
-
-@contextlib.contextmanager
-def _held(place: Place, text: str = "") -> Iterator[Command]:
-    """The run, owned by a living command whose task has begun."""
-    _prepare(place, text)
-    with place.run() as holder:
-        _await_begun(place, 1, holder)
-        yield holder
-
-
-def _await_begun(place: Place, times: int, command: Command) -> None:
-    if not living.within(20, lambda: len(place.lines("begun")) >= times):
-        raise Broken(f"the task did not begin: {command.said()}")
-
-
-def _let_go(place: Place, holder: Command) -> None:
-    """Let the task end: the run succeeds, and its body has begun once for each owner it was meant to have."""
-    (place.folder / "go").touch()
-    if code := holder.wait():
-        raise Broken(f"the owner ended with {code}: {holder.said()}")
-
-
-def _begun(place: Place, times: int) -> None:
-    found = place.lines("begun")
-    if len(found) != times:
-        raise Broken(f"the task began {len(found)} times, not {times}")
 
 
 def _refused(place: Place, holder: Command, *words: str, state: str | None = None, named: bool = True) -> None:
@@ -122,10 +62,10 @@ def _taken(place: Place, what: str) -> None:
         if not living.within(20, lambda: len(place.lines("begun")) >= 2 or command.ended):
             raise Broken(f"{what}, and the task did not begin again: {command.said()}")
         took = time.monotonic() - began
-        _let_go(place, command)
+        let_go(place, command)
     if took - startup > FREE_S:
         raise Broken(f"{what}, and the run was taken only after {took:.1f}s (a start takes {startup:.1f}s)")
-    _begun(place, 2)
+    check_begun(place, 2)
 
 
 def _herd(place: Place, *words: str, times: int) -> None:
@@ -137,46 +77,46 @@ def _herd(place: Place, *words: str, times: int) -> None:
         if all(command.ended for command in commands):
             raise Broken(f"nobody owns the run: {commands[0].said()}")
         [owner] = [command for command in commands if not command.ended]
-        _await_begun(place, times, owner)
+        await_begun(place, times, owner)
         for command in commands:
             if command is not owner:
                 if (code := command.wait()) != LOCKED:
                     raise Broken(f"one of {HERD} ended with {code}: {command.said()}")
                 _names(command, None)  # who was asked before the owner had written its name cannot know it
-        _let_go(place, owner)
-    _begun(place, times)
+        let_go(place, owner)
+    check_begun(place, times)
 
 
 # --- the contests --------------------------------------------------------------------------------------------
 
 
 def _starters(place: Place) -> None:
-    _prepare(place)
+    prepare(place)
     _herd(place, "run", "pipeline.yaml", "--run-id", RUN, times=1)
 
 
 def _resumers(place: Place) -> None:
-    with _held(place) as holder:
+    with held(place) as holder:
         living.kill_all(lambda: living.of_life(holder.life))
     _herd(place, "resume", RUN, times=2)
 
 
 def _other_names(place: Place) -> None:
-    with _held(place) as holder:
+    with held(place) as holder:
         (place.folder / "alias").symlink_to(place.state)
         dots = f"{place.folder}/../{place.folder.name}/./.flowd/"
         for state in (str(place.folder / "alias"), dots, ".flowd"):
             _refused(place, holder, "run", "pipeline.yaml", "--run-id", RUN, state=state)
             _refused(place, holder, "resume", RUN, state=state)
-        _let_go(place, holder)
-    _begun(place, 1)
+        let_go(place, holder)
+    check_begun(place, 1)
 
 
 def _bind_mount(place: Place) -> None:
     mount, umount = shutil.which("mount"), shutil.which("umount")
     if mount is None or umount is None or os.geteuid() != 0:
         raise Forbidden("mounting needs root, and mount")
-    with _held(place) as holder:
+    with held(place) as holder:
         other = place.folder / "mounted"
         other.mkdir()
         done = subprocess.run([mount, "--bind", place.state, other], capture_output=True, text=True, check=False)
@@ -187,24 +127,24 @@ def _bind_mount(place: Place) -> None:
             _refused(place, holder, "run", "pipeline.yaml", "--run-id", RUN, state=str(other))
         finally:
             subprocess.run([umount, other], check=False)
-        _let_go(place, holder)
-    _begun(place, 1)
+        let_go(place, holder)
+    check_begun(place, 1)
 
 
 def _no_owner_file(place: Place) -> None:
-    with _held(place) as holder:
+    with held(place) as holder:
         (place.run_folder / "owner.json").unlink()
         _refused(place, holder, "resume", RUN, named=False)
         _refused(place, holder, "run", "pipeline.yaml", "--run-id", RUN, named=False)
-        _let_go(place, holder)
-    _begun(place, 1)
+        let_go(place, holder)
+    check_begun(place, 1)
 
 
 def _forged_owner(place: Place) -> None:
     """The dead owner's pid is somebody else's by now: it neither keeps the run nor is it ended."""
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as bystander:
         try:
-            with _held(place) as holder:
+            with held(place) as holder:
                 holder.process.kill()
                 holder.process.wait()
                 living.within(5, lambda: not living.of_life(holder.life))
@@ -224,7 +164,7 @@ def _plant(path: Path, dead: int, pid: int) -> None:
 
 
 def _stopped_holder(place: Place) -> None:
-    with _held(place) as holder:
+    with held(place) as holder:
         holder.process.send_signal(signal.SIGSTOP)
         try:
             _refused(place, holder, "resume", RUN)
@@ -234,19 +174,19 @@ def _stopped_holder(place: Place) -> None:
                 raise Broken(f"the run of a stopped owner is shown as {shown}")
         finally:
             holder.process.send_signal(signal.SIGCONT)
-        _let_go(place, holder)
-    _begun(place, 1)
+        let_go(place, holder)
+    check_begun(place, 1)
 
 
 def _stray(place: Place) -> None:
     """A task has begun what outlives its owner and the guardian: it holds nothing of the lock."""
     stray = f"sleep 6{place.token.replace('x', '.')}"
-    with _held(place, f"(env -i setsid {stray} &)") as holder:
+    with held(place, f"(env -i setsid {stray} &)") as holder:
         guardians = living.guardians(holder.pid)
         family = living.of_life(holder.life) - {holder.pid} | {int(place.lines("begun")[0].split()[1])}
         for pid in family:
-            if held := _held_folders(pid, place.state):
-                raise Broken(f"{living.described([pid])} has inherited {held}")
+            if inherited := _held_folders(pid, place.state):
+                raise Broken(f"{living.described([pid])} has inherited {inherited}")
         holder.process.kill()
         living.kill(guardians)
         holder.process.wait()
@@ -273,14 +213,14 @@ def _held_folders(pid: int, state: Path) -> list[str]:
 
 
 def _dead_holder(place: Place) -> None:
-    with _held(place) as holder:
+    with held(place) as holder:
         holder.process.kill()
         holder.process.wait()
         living.within(5, lambda: not living.of_life(holder.life))
     _taken(place, "the owner was killed")
 
 
-CONTESTS: dict[str, Callable[[Place], None]] = {
+CONTESTS: dict[str, Scene] = {
     f"{HERD} starters at once": _starters,
     f"{HERD} resumes at once": _resumers,
     "other names of the place": _other_names,
@@ -291,3 +231,6 @@ CONTESTS: dict[str, Callable[[Place], None]] = {
     "a stray of a dead owner": _stray,
     "a dead owner": _dead_holder,
 }
+
+
+run = playing(CONTESTS, "contests", jobs=1)  # a herd is load enough, and what is measured are seconds

@@ -15,7 +15,7 @@ import anyio
 import msgspec
 import pytest
 
-from flowd.adapters.journal import lock
+from flowd.adapters.journal import file, lock
 from flowd.adapters.journal.file import FileJournal
 from flowd.adapters.journal.lock import new_incarnation
 from flowd.core.errors import StateDamaged, StateLocked, StorageFailing
@@ -80,6 +80,30 @@ async def test_a_failed_commit_is_for_ever(
     with pytest.raises(StorageFailing, match=words):
         await session()
     assert await recorded(place.journal) == RECORDS[:1]
+
+
+async def test_a_disk_that_does_not_answer_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is acknowledged meanwhile; it is said once what is waited for, and then it goes on."""
+    monkeypatch.setattr(file, "_PATIENCE_S", 0.05)
+    said: list[str] = []
+    asked, answers = anyio.Event(), threading.Event()
+
+    def waiting(text: str) -> None:
+        said.append(text)
+        asked.set()
+
+    journal = FileJournal(tmp_path, waiting=waiting)
+    await journal.create(RUN, sample_definition())
+    async with journal.open(RUN) as writer:
+        monkeypatch.setattr(os, "fdatasync", lambda _descriptor: answers.wait(20))
+        writer.append(RECORDS[:1])
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            waits = group.create_task(writer.durable(1))
+            await asked.wait()
+            assert (waits.done(), writer.durable_seq) == (False, 0)
+            answers.set()
+        assert writer.durable_seq == 1
+    assert said == [f"{tmp_path / 'runs' / RUN}: its journal has not been written for 0.05s"]
 
 
 async def test_after_a_failed_sync_comes_a_new_segment(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

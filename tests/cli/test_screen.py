@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from flowd.cli.logs import tame
 from flowd.cli.screen import Style, Transcript
 from flowd.cli.summary import summary
 from flowd.core import stimuli as st
@@ -173,6 +174,22 @@ def test_warnings_follow_their_task(scripted):
     run = scripted({"a": []})
     run.succeed("a", 0.5, warnings=("log_plan_missing: rows",))
     assert transcript(run)[-1] == "  ! a   warning: log_plan_missing: rows"
+
+
+def test_what_tasks_say_moves_no_cursor(scripted):
+    """Codes for terminals, line ends and signs that turn text round are written out; no line is begun by a task."""
+    run = scripted(PRICES)
+    run.fail("ingest", 0.5, "\x1b[2J\u202egone\x07\x9b31m")
+    lines = transcript(run)
+    assert all(line.isprintable() for line in lines)
+    assert any("\\x1b[2J\\x202egone\\x07\\x9b31m" in line for line in lines)
+    assert PLAIN.text("a\nb") == "a\\x0ab"
+
+
+def test_logs_on_a_terminal_keep_their_colours_and_nothing_else():
+    """Lines, tabs and colours are a task's to use; titles, cursors and bells are written out."""
+    assert tame("\x1b[1;31mred\x1b[0m\tx\r\n") == "\x1b[1;31mred\x1b[0m\tx\r\n"
+    assert tame("\x1b]0;title\x07\x1b[2J\rover\u202e\n") == "\\x1b]0;title\\x07\\x1b[2J\\x0dover\\x202e\n"
 
 
 def test_a_stream_that_is_not_unicode_gets_ascii(good):

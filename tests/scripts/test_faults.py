@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from faulting import __main__ as suite
+from faulting import deaths, owners, tasks
 from faulting.families import FAMILIES
 from faulting.family import Broken, Family, Forbidden, Order, Report, Violation, lead_each
 from faulting.looking import Look, Row, check_limit, check_lives, check_look, check_once, check_told
 
 from flowd_process import alive
+
+CATALOGUE = Path(suite.__file__).parent / "CATALOGUE.md"
+ROOT = CATALOGUE.parent.parent.parent
 
 
 def events(*told: dict[str, Any]) -> Look:
@@ -28,7 +33,18 @@ def started(task: str, attempt: int) -> dict[str, Any]:
     return {"event": "task_started", "task": task, "attempt": attempt}
 
 
-@pytest.mark.parametrize(("family", "seed"), [("kills", 2), ("processes", 1), ("processes", 119), ("owners", 8)])
+@pytest.mark.parametrize(
+    ("family", "seed"),
+    [
+        ("kills", 2),
+        ("processes", 1),
+        ("processes", 119),
+        ("owners", 8),
+        ("deaths", 7),
+        ("tasks", 5),
+        ("inputs", 1),
+    ],
+)
 def test_a_family_in_small(family: str, seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One trial of each family breaks no promise, says what it did, and leaves neither file nor process."""
     words = ["--family", family, "--size", "1", "--seed", str(seed), "--jobs", "1", "--dir", str(tmp_path)]
@@ -50,6 +66,47 @@ def test_every_family_has_two_sizes_and_a_promise(capsys: pytest.CaptureFixture[
         assert 0 < family.per_commit < family.per_release
         assert line.startswith(family.name)
         assert line.endswith(family.promise)
+
+
+def test_the_catalogue_names_what_exists() -> None:
+    """Every family, scene and test that the catalogue of faults names is there, and every row names one."""
+    scenes = {*deaths.SCENES, *tasks.SCENES, *owners.CONTESTS}
+    rows = [line.split("|")[1:3] for line in CATALOGUE.read_text("utf-8").splitlines() if line.startswith("| F")]
+    assert len(rows) > 85
+    for fault, shown in rows:
+        named = re.findall(r"`(\w+)`", shown)
+        tests = re.findall(r"(tests/\S+?\.py)::(\w+)", shown)
+        assert named or tests, fault
+        assert set(named) <= {family.name for family in FAMILIES}, fault
+        for path, test in tests:
+            assert f"def {test}(" in (ROOT / path).read_text("utf-8"), (fault, path, test)
+        for family in ("deaths", "tasks", "owners"):
+            for said in re.findall(rf"`{family}` ([^;]+?)(?:;|$)", shown.strip()):
+                for scene in re.split(", | to ", said):
+                    assert scene in scenes, (fault, scene)
+
+
+def test_a_family_that_fails_keeps_none_of_the_others_from_running(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An error of a check itself is exit 1, and the next family is led."""
+
+    def broken(_order: Order, _report: Report) -> None:
+        raise RuntimeError("the check is wrong")
+
+    def sound(_order: Order, report: Report) -> None:
+        report.did("trials", 2)
+
+    runs = {"first": broken, "second": sound}
+    families = tuple(
+        Family(name=name, promise="p", counted="trials", per_commit=2, per_release=3, run=run)
+        for name, run in runs.items()
+    )
+    monkeypatch.setattr(suite, "FAMILIES", families)
+    assert suite.main(["--per-commit", "--dir", str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    assert "FAILED: RuntimeError: the check is wrong" in said
+    assert "2 trials; found nothing" in said
 
 
 def in_the_suite(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> int:

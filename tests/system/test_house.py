@@ -118,6 +118,11 @@ def test_the_core_asks_nobody() -> None:
     assert not found
 
 
+def test_nothing_dies_with_a_thread() -> None:
+    """No process is begun so that it dies with its parent: Linux means the parent's thread by that, not its process."""
+    assert not [name_of(module) for module in MODULES if "PDEATHSIG" in module.read_text(encoding="utf-8")]
+
+
 def test_the_lock_is_of_this_project() -> None:
     """The lock was made from the requirements that pyproject.toml has now; else run scripts/lock."""
     document = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

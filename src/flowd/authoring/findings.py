@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from flowd.core.errors import Problem
+from flowd.core.printable import printable
 
 KeyPath = tuple[str | int, ...]
 """Keys and list positions from the top of a pipeline down to a value."""
@@ -100,7 +101,7 @@ def dotted(path: KeyPath) -> str:
 
 def plain(text: str, most: int = _LONG) -> str:
     """A text of the user's, safe to print: short, and without control characters."""
-    clean = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text[: most + 1])
+    clean = printable(text[: most + 1])
     return clean if len(text) <= most else clean[:most] + "…"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,14 +15,17 @@ from flowd.adapters.journal.file import FileJournal
 from flowd.cli.check import refuse_unknown
 from flowd.cli.finding import found_run, look, place_of
 from flowd.cli.options import JSON, RUN, STATE_DIR
-from flowd.cli.streams import say, tell
+from flowd.cli.streams import is_terminal, say, tell
 from flowd.core.errors import BadRequest
+from flowd.core.printable import printable
 from flowd.core.run import RunState
 from flowd.ports.executor import log_path
 from flowd.wiring.reading import reading
 
 PERIOD = 0.2
 """Seconds between two looks at files that are followed."""
+
+_HARMLESS = re.compile(r"(\r?\n|\t|\x1b\[[0-9;:]*m)")
 
 
 class AttemptFile:
@@ -101,6 +105,11 @@ async def _follow(journal: FileJournal, run: str, reader: Reader) -> None:
         await anyio.sleep(PERIOD)
 
 
+def tame(text: str) -> str:
+    """What a task wrote as a terminal may have it: its lines, tabs and colours; nothing else acts."""
+    return "".join(part if number % 2 else printable(part) for number, part in enumerate(_HARMLESS.split(text)))
+
+
 class Reader:
     """Prints the files of a run's attempts, each piece under the name of its attempt."""
 
@@ -132,6 +141,7 @@ class Reader:
             if file is not self._last and len(self._files) > 1:
                 gap = "\n" if self.printed else ""
                 sys.stdout.write(f"{gap}==> {file.task}, attempt {file.attempt} <==\n")
-            sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+            text = text if text.endswith("\n") else f"{text}\n"
+            sys.stdout.write(tame(text) if is_terminal(sys.stdout) else text)
             self._last, self.printed = file, True
         sys.stdout.flush()

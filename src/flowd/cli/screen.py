@@ -15,6 +15,7 @@ import msgspec
 
 from flowd.cli.wording import duration_text, note, tasks_text, wait_text
 from flowd.core import events as e
+from flowd.core.printable import printable
 from flowd.core.run import RunState, TaskState
 
 NAME_WIDTH = 40
@@ -50,7 +51,8 @@ class Style:
         return cls(unicode=unicode, colour=colour)
 
     def text(self, text: str) -> str:
-        """`text` with what an ASCII stream can show."""
+        """A line with what may stand in one, and with what an ASCII stream can show."""
+        text = printable(text)
         return text if self.unicode else text.translate(_ASCII).encode("ascii", "backslashreplace").decode()
 
     def line(self, line: Line) -> str:

@@ -27,6 +27,11 @@ def say_place(said: str) -> None:
     warn("state_dir_on_network_file_system", what=said)
 
 
+def say_waiting(said: str) -> None:
+    """The disk does not answer: nothing is promised meanwhile, and everything goes on once it does."""
+    warn("waiting_for_disk", what=said)
+
+
 def say_damage(said: str) -> None:
     """Something in the state directory is not what was written there, and what was done about it."""
     warn("state_damaged", what=said)

@@ -28,7 +28,7 @@ from flowd.authoring.pipeline import Pipeline
 from flowd.engine import engine
 from flowd.engine.blocking import run_blocking
 from flowd.engine.handle import Result
-from flowd.engine.saying import say_damage, say_place
+from flowd.engine.saying import say_damage, say_place, say_waiting
 from flowd.engine.services import Adapters, FollowerFactory
 from flowd.ports.clock import Clock
 
@@ -47,7 +47,7 @@ async def file_adapters(
     if (doubt := network_warning(state_dir)) is not None:
         say_place(doubt)
     async with (
-        FileJournal(state_dir, incarnation=incarnation, report=say_damage) as journal,
+        FileJournal(state_dir, incarnation=incarnation, report=say_damage, waiting=say_waiting) as journal,
         Guardian(incarnation) as guardian,
     ):
 

@@ -20,6 +20,7 @@ import msgspec
 
 from flowd.adapters import disk
 from flowd.core import events as e
+from flowd.core.printable import printable
 from flowd.ports.follower import Signal
 
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "warn": 30, "error": 40, "exception": 40, "critical": 50}
@@ -246,7 +247,15 @@ def _renderer(sink: Sink) -> Callable[[dict[str, Any]], str]:
         render = structlog.processors.JSONRenderer(serializer=_to_json)
         return lambda fields: str(render(None, "", fields))
     render = structlog.dev.ConsoleRenderer(colors=sink.colour, pad_event_to=0, sort_keys=False, repr_native_str=False)
-    return lambda fields: str(render(None, "", dict(fields)))  # it takes out of them what it shows first
+    return lambda fields: str(render(None, "", _for_people(fields)))
+
+
+def _for_people(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields as they may stand in one line of a terminal; an exception keeps its lines."""
+    safe = {name: printable(value) if isinstance(value, str) else value for name, value in fields.items()}
+    if isinstance(fields.get("exception"), str):
+        safe["exception"] = "\n".join(map(printable, fields["exception"].split("\n")))
+    return safe
 
 
 def _to_json(fields: Mapping[str, Any], **_options: Any) -> str:

@@ -5,6 +5,7 @@ runs/<run id>/  spec.json  journal.0001.jsonl …  mark  owner.json  inbox/  log
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
@@ -28,13 +29,15 @@ from flowd.core.events import Envelope, RunStarted
 from flowd.core.spec import Definition
 
 _THREADS = 8
+_PATIENCE_S = 10.0
+"""Seconds that a commit may take before somebody is told what is waited for."""
 _REMEMBERED = 256
 
 
 class FileJournal:
     """All runs of one state directory. `incarnation` and `now` are what an owner says of itself.
 
-    `report` is told what was set aside of a run that is opened.
+    `report` is told what was set aside of a run that is opened, `waiting` of a disk that does not answer.
     """
 
     def __init__(
@@ -44,8 +47,10 @@ class FileJournal:
         incarnation: str = "",
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         report: Callable[[str], None] = lambda _said: None,
+        waiting: Callable[[str], None] = lambda _said: None,
     ) -> None:
         self._report = report
+        self._waiting = waiting
         self._incarnation = incarnation
         self.state_dir = state_dir.absolute()
         self._layout = Layout(self.state_dir)
@@ -65,7 +70,7 @@ class FileJournal:
         Raises StateLocked with the holder, NoSuchRun, StateDamaged with file, offset and line.
         """
         segment = OpenSegment(self._layout.folder(run), run, self._incarnation)
-        return _Opened(self._layout, run, segment, self._threads, self._now, self._report)
+        return _Opened(self._layout, run, segment, self._threads, self._now, self._report, self._waiting)
 
     async def read(self, run: str, after: int = 0) -> AsyncIterator[Envelope]:
         """The durable records with `seq > after`, in order; safe beside a writer.
@@ -204,8 +209,10 @@ class _Opened:
         threads: disk.FileThreads,
         now: Callable[[], datetime],
         report: Callable[[str], None],
+        waiting: Callable[[str], None],
     ) -> None:
         self._report = report
+        self._waiting = waiting
         self._layout = layout
         self._run = run
         self._threads = threads
@@ -244,7 +251,12 @@ class _Opened:
         segment.open(self._now())
 
     async def _commit(self, data: bytes, seq: int, checksum: int) -> None:
-        await self._threads.run(self._segment.commit, data, seq, checksum)
+        said = f"{self._layout.folder(self._run)}: its journal has not been written for {_PATIENCE_S:g}s"
+        late = asyncio.get_running_loop().call_later(_PATIENCE_S, self._waiting, said)
+        try:
+            await self._threads.run(self._segment.commit, data, seq, checksum)
+        finally:
+            late.cancel()
 
 
 def _first_record(folder: Path, run: str) -> RunStarted | None:
