@@ -17,7 +17,7 @@ from benching.measure import Measured, Value
 _STYLES = {"ok": "green", "short of aim": "yellow", "SHORT": "bold red", "not measured": "dim", "": "dim"}
 NARROWEST = 80
 WITH_RANGE = 108
-COLUMNS = {"ratio": 10, "range": 15, "cpu": 8, "must": 7, "aim": 7, "": 12}
+COLUMNS = {"ratio": 10, "range": 15, "cpu": 8, "must": 8, "aim": 8, "": 12}
 """How wide each is; what is compared takes the rest."""
 WIDEST = 120
 
@@ -212,4 +212,6 @@ def _value(value: float) -> str:
 
 
 def _bound(value: float | None) -> str:
-    return "" if value is None else f"≤ {value:.3g}"
+    if value is None:
+        return ""
+    return f"≤ {value:.3g}" if value >= 0.1 else f"≤ {value:.2g}"

@@ -228,8 +228,10 @@ def test_report_holds_every_goal(capsys: pytest.CaptureFixture[str]) -> None:
 def test_report_fits_the_terminal(width: int, capsys: pytest.CaptureFixture[str]) -> None:
     """Between 80 and 120 columns, and nothing cut short."""
     found = measured({FLOWD: [0.2], "process pool": [0.04]}, only("W11", "process pool"), 200)
-    report.show([found], 120.0, width)
+    slow = measured({FLOWD: [0.05], "prefect": [5.0]}, only("W1"), 1_000, {"prefect": 1})
+    report.show([found, slow], 120.0, width)
     said = capsys.readouterr().out
+    assert "≤ 0.0067" in said
     assert max(map(len, said.splitlines())) <= min(max(width, 80), 120)
     assert "flowd 1,000 / process pool 200" in said
     assert "SHORT" in said
