@@ -81,8 +81,9 @@ class Place:
     # --- commands ----------------------------------------------------------------------------------------
 
     def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
-        """The environment of this process without what would point elsewhere."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("FLOWD_", "NO_COLOR"))}
+        """The environment of this process without what would point elsewhere or make Python another than users have."""
+        other = ("FLOWD_", "NO_COLOR", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(other)}
         return kept | {"PYTHONUTF8": "1", "TERM": "xterm"} | dict(more or {})
 
     def begin(self, *words: str, env: Mapping[str, str] | None = None, **options: Any) -> subprocess.Popen[str]:

@@ -37,7 +37,8 @@ class Command:
         self.life = life
         self.out = place / f"{life}.out"
         self.err = place / f"{life}.err"
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("FLOWD_", "NO_COLOR"))}
+        other = ("FLOWD_", "NO_COLOR", "PYTHONUNBUFFERED")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(other)}
         with self.out.open("wb") as out, self.err.open("wb") as err:
             self.process = subprocess.Popen(
                 [*before, sys.executable, "-m", "flowd", *words],

@@ -63,6 +63,11 @@ def main(argv: Sequence[str] | None = None, pipeline: Any = None) -> int:
         return BROKEN_PIPE
     except OSError as error:  # only what a stream still held is written outside of the frame
         return _cannot_write(error)
+    finally:
+        try:
+            sys.stderr.flush()
+        except OSError:  # what could not be told keeps nothing from its end: the interpreter's last flush would
+            _silence(sys.stderr)
     return code
 
 

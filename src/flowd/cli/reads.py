@@ -127,7 +127,9 @@ def _show_resolved(found: Found, *, as_json: bool) -> None:
     import yaml
 
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
-    say(style_of("stdout").text(text.rstrip()))
+    style = style_of("stdout")
+    for line in text.splitlines():
+        say(style.text(line))
 
 
 def show_lines(found: Found) -> list[str]:
