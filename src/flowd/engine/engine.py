@@ -351,8 +351,11 @@ class Engine:
         return await self._here.launch(run_id, adoption(self._adapters(), run_id, given=program, params=params))
 
     async def _has_ended(self, run_id: str) -> bool:
-        state, _, _ = await read(self._adapters(), run_id, uncalled=True)
-        return state.state in s.RUN_ENDED
+        """Whether the last that its journal says of the run is its end. NoSuchRun, StateDamaged."""
+        last: e.AnyEvent | None = None
+        async for envelope in self._adapters().journal.select(run_id, ("run_finished", "run_reopened")):
+            last = envelope.event
+        return isinstance(last, e.RunFinished)
 
     async def _begin(
         self,

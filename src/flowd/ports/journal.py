@@ -67,6 +67,10 @@ class Journal(Protocol):
         """
         ...
 
+    def select(self, run: str, events: Sequence[str], after: int = 0) -> AsyncIterator[Envelope]:
+        """As `read`, of the events with these names alone; the rest is checked all the same."""
+        ...
+
     async def definition(self, run: str) -> Definition:
         """The definition the run was created with. Raises NoSuchRun or StateDamaged."""
         ...

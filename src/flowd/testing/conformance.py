@@ -168,6 +168,19 @@ class JournalConformance:
                 await writer.durable(record.seq)
                 assert await recorded(journal) == sample_records(record.seq)
 
+    async def test_selecting_events(self, journal: Journal) -> None:
+        """Those of the given names, in order; all of them where none is given."""
+        await journal.create(RUN, sample_definition())
+        records = sample_records(20)
+        async with journal.open(RUN) as writer:
+            writer.append(records)
+            await writer.durable(20)
+        names = {type(record.event).__struct_config__.tag for record in records}
+        for name in sorted(map(str, names)):
+            found = [envelope async for envelope in journal.select(RUN, (name,))]
+            assert found == [record for record in records if type(record.event).__struct_config__.tag == name]
+        assert [envelope async for envelope in journal.select(RUN, (), 7)] == records[7:]
+
     async def test_one_writer(self, journal: Journal) -> None:
         """A second writer is refused while the first is open, and let in afterwards."""
         await journal.create(RUN, sample_definition())

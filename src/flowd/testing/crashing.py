@@ -130,6 +130,10 @@ class DyingJournal:
         """The durable records."""
         return self._journal.read(run, after)
 
+    def select(self, run: str, events: Sequence[str], after: int = 0) -> AsyncIterator[e.Envelope]:
+        """Some of them."""
+        return self._journal.select(run, events, after)
+
     async def definition(self, run: str) -> Definition:
         """What the run was made with."""
         return await self._journal.definition(run)
