@@ -6,11 +6,13 @@ import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 from flowd import Engine, Pipeline
+from flowd.adapters.executors.guardian import _Line, _refusal
 from flowd.adapters.journal.writer import GroupWriter
 from flowd.core.errors import StorageFailing
 from flowd.core.events import Envelope, TaskStarted
@@ -99,9 +101,9 @@ async def test_a_command_for_which_the_disk_has_no_room_never_began(
     pipeline = Pipeline("p", folder=tmp_path)
     pipeline.shell("task", "echo x >> ledger", idempotent=idempotent)
     async with Engine(tmp_path / ".flowd") as engine:
-        monkeypatch.setattr(Path, "write_bytes", _no_room)
+        monkeypatch.setattr(_Line, "begin", _no_room)
         run = await engine.start(pipeline, run_id="r")
-        with pytest.raises(StorageFailing, match=r"task\.1\.metrics: .*No space left.*ENOSPC"):
+        with pytest.raises(StorageFailing, match=r"task\.1\.log: No space left on device"):
             await run.wait()
     monkeypatch.undo()
     assert not (tmp_path / "ledger").exists()
@@ -111,5 +113,8 @@ async def test_a_command_for_which_the_disk_has_no_room_never_began(
     assert (tmp_path / "ledger").read_text() == "x\n"
 
 
-def _no_room(path: Path, _data: bytes) -> int:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+def _no_room(line: _Line, watched: Any, order: dict[str, Any], _descriptors: object) -> None:
+    """The guardian's answer where it can make no file."""
+    said = f"{os.fsdecode(order['log'])}: {os.strerror(errno.ENOSPC)}"
+    line._watched[watched.ident] = watched
+    line._end(watched.ident, failure=_refusal("no_room", said))

@@ -11,7 +11,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flowd.guardian import memory, processes
@@ -29,7 +29,9 @@ Members = Callable[["Attempt"], set[int]]
 class Attempt:
     """What the guardian knows of one attempt; `pid` is its main process, `tag` its mark."""
 
-    def __init__(self, ident: int, pid: int, tag: int, log: Log, streams: tuple[Stream, Stream]) -> None:
+    def __init__(
+        self, ident: int, pid: int, tag: int, log: Log, streams: tuple[Stream, Stream], files: Sequence[bytes] = ()
+    ) -> None:
         self.ident = ident
         self.pid = pid
         self.tag = tag
@@ -37,6 +39,7 @@ class Attempt:
         self.leftovers = 0
         self.kill_at: float | None = None
         self._log = log
+        self._files = files
         self._status: int | None = None
         self._cpu = 0.0
         self._peak = 0
@@ -133,6 +136,7 @@ class Attempt:
             "stop_s": now - self._stopped_at if self._stopped_at is not None else None,
             "log_error": self._log.error,
             "oom": self._oom,
+            "written": [_size(path) > 0 for path in self._files],
         }
 
     def _last_line(self) -> str:
@@ -146,6 +150,13 @@ class Attempt:
 
 def _lines(data: bytes) -> list[str]:
     return [line[:_MOST_LINE] for line in data.decode("utf-8", "replace").splitlines()]
+
+
+def _size(path: bytes) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
 
 
 def _name(number: int) -> str:

@@ -12,6 +12,7 @@ import selectors
 import signal
 import socket
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -136,6 +137,7 @@ class Guardian:
         try:
             passed = spawning.move_away(passed, order["passed"])
             log = _open_log(order["log"])
+            _make_files(order["files"])
             pipes = [_pipe(opened), _pipe(opened)]
             tag = processes.tag(self._base, ident)
             pid = spawning.spawn(
@@ -161,7 +163,7 @@ class Guardian:
             Stream(name, ours, log, redaction(order["redactions"]), order["cap"])
             for name, (ours, _) in zip(("stdout", "stderr"), pipes, strict=True)
         )
-        attempt = Attempt(ident, pid, tag, log, (streams[0], streams[1]))
+        attempt = Attempt(ident, pid, tag, log, (streams[0], streams[1]), order["files"])
         self._attempts[ident] = self._by_pid[pid] = self._by_tag[tag] = attempt
         for stream in streams:
             self._watch(stream.pipe, partial(self._read, stream))
@@ -308,8 +310,21 @@ def _open_log(path: bytes) -> Log:
     try:
         return Log(path)
     except OSError as error:
-        said = f"{os.fsdecode(path)}: the attempt's log file cannot be opened: {os.strerror(error.errno or 0)}"
-        raise spawning.CannotSpawn("no_room" if error.errno in spawning.OF_STORAGE else "no_resources", said) from None
+        raise _no_file(path, "the attempt's log file cannot be opened", error) from None
+
+
+def _make_files(paths: Sequence[bytes]) -> None:
+    """Make the files of an attempt, empty."""
+    for path in paths:
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise _no_file(path, "a file for its metrics or its result cannot be made", error) from None
+
+
+def _no_file(path: bytes, what: str, error: OSError) -> spawning.CannotSpawn:
+    said = f"{os.fsdecode(path)}: {what}: {os.strerror(error.errno or 0)}"
+    return spawning.CannotSpawn("no_room" if error.errno in spawning.OF_STORAGE else "no_resources", said)
 
 
 def _pipe(opened: list[int]) -> tuple[int, int]:

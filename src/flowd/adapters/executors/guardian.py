@@ -39,7 +39,8 @@ class Command(msgspec.Struct, kw_only=True, frozen=True):
     """A process to run: `env` is what comes on top of this process's own, `log` its output's file.
 
     `descriptors` become its descriptors from 3 on; they stay the caller's. `redactions` are
-    texts that its output must not show, beside those of the guardian.
+    texts that its output must not show, beside those of the guardian. `files` are there, empty,
+    when it begins.
     """
 
     argv: tuple[str, ...]
@@ -49,6 +50,7 @@ class Command(msgspec.Struct, kw_only=True, frozen=True):
     grace: float = 10.0
     descriptors: tuple[int, ...] = ()
     redactions: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
 
 
 class ProcessReport(msgspec.Struct, kw_only=True, frozen=True):
@@ -59,7 +61,8 @@ class ProcessReport(msgspec.Struct, kw_only=True, frozen=True):
     `dropped` the bytes of output that are not in the file, `log_error` why the file could not
     take them, if not for its cap; `leftovers` how many processes outlived it and were ended.
     `stopped_by` (SIGTERM or SIGKILL) and `stop_s` are set where it was stopped; `oom`, where the
-    kernel says that it ended something for want of memory at that time.
+    kernel says that it ended something for want of memory at that time. `written` says whether
+    there is anything in each of its files.
     """
 
     exit_code: int | None = None
@@ -74,6 +77,7 @@ class ProcessReport(msgspec.Struct, kw_only=True, frozen=True):
     stop_s: float | None = None
     log_error: str | None = None
     oom: bool = False
+    written: tuple[bool, ...] = ()
 
     def ending(self) -> Ending:
         """The same as it is recorded: what a process said last counts where it ended badly."""
@@ -336,15 +340,16 @@ class Guardian:
         return self._line
 
     def _order(self, command: Command) -> dict[str, Any]:
-        env = {**os.environ, **command.env, processes.MARK: self._mark}
+        own = {**command.env, processes.MARK: self._mark}
         return {
             "argv": [os.fsencode(word) for word in command.argv],
-            "env": {os.fsencode(name): os.fsencode(value) for name, value in env.items()},
+            "env": {**os.environb, **{os.fsencode(name): os.fsencode(value) for name, value in own.items()}},
             "cwd": os.fsencode(command.cwd),
             "log": os.fsencode(command.log.absolute()),
             "cap": self.cap,
             "redactions": [os.fsencode(text) for text in (*self.redactions, *command.redactions)],
             "passed": len(command.descriptors),
+            "files": [os.fsencode(path.absolute()) for path in command.files],
         }
 
 

@@ -39,21 +39,14 @@ class Reports:
         self.problem: str | None = None
 
     @property
-    def any(self) -> bool:
-        """Whether there is a file to look at."""
-        return self._metrics is not None or self._result is not None
+    def files(self) -> tuple[Path, ...]:
+        """Those that the command may write into."""
+        return tuple(path for path in (self._metrics, self._result) if path is not None)
 
     @property
     def live(self) -> bool:
         """Whether there is something to read while the command runs."""
         return self._metrics is not None
-
-    def clear(self) -> None:
-        """Make the files, empty."""
-        for path in (self._metrics, self._result):
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(b"")
 
     def look(self, *, at_end: bool = False) -> None:
         """Tell the metrics that are new; the first bad line is remembered as `problem`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from pathlib import Path
 from typing import Any, Self
 
 import anyio
@@ -12,9 +13,8 @@ import anyio.to_thread
 from flowd.adapters.executors.failure import cut
 from flowd.adapters.executors.guardian import Command, Guardian, ProcessReport
 from flowd.adapters.executors.reports import BadReport, Reports
-from flowd.core.errors import cause, is_of_storage
 from flowd.core.events import Error
-from flowd.ports.executor import Channel, CommandFailed, NoRoom, NotStarted, Work
+from flowd.ports.executor import Channel, CommandFailed, Work
 
 LOOK_EVERY = 0.5
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -50,13 +50,8 @@ class ShellExecutor:
         metrics or its result means nothing. Ends everything it began if cancelled.
         """
         reports = Reports(work, channel)
-        if reports.any:
-            try:
-                await self._in_thread(reports.clear)
-            except OSError as error:
-                kind = NoRoom if is_of_storage(error) else NotStarted
-                raise kind(f"{error.filename}: its metrics and result have no file: {cause(error)}") from error
-        command = command_of(work, work.argv)
+        command = command_of(work, work.argv, files=reports.files)
+        report: ProcessReport | None = None
         try:
             report = await self._guardian.run(
                 command,
@@ -66,21 +61,23 @@ class ShellExecutor:
                 ended=channel.ended,
             )
         finally:
-            with anyio.CancelScope(shield=True):
-                if reports.live:
+            if reports.live and (report is None or any(report.written)):
+                with anyio.CancelScope(shield=True):
                     await self._in_thread(partial(reports.look, at_end=True))
         remark(report, channel)
         if report.exit_code != 0:
             raise ExitedBadly(error_of(report), report)
         if reports.problem is not None:
             raise BadReport(reports.problem)
-        return await self._in_thread(reports.result) if reports.any else None
+        return await self._in_thread(reports.result) if any(report.written) else None
 
     async def _in_thread(self, call: Any) -> Any:
         return await anyio.to_thread.run_sync(call, limiter=self._files)
 
 
-def command_of(work: Work, argv: tuple[str, ...], descriptors: tuple[int, ...] = ()) -> Command:
+def command_of(
+    work: Work, argv: tuple[str, ...], descriptors: tuple[int, ...] = (), files: tuple[Path, ...] = ()
+) -> Command:
     """The command that carries out `work` as `argv`."""
     return Command(
         argv=argv,
@@ -89,6 +86,7 @@ def command_of(work: Work, argv: tuple[str, ...], descriptors: tuple[int, ...] =
         env=work.env,
         grace=work.grace.total_seconds(),
         descriptors=descriptors,
+        files=files,
     )
 
 
