@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -81,24 +83,26 @@ class Rewrites:
         return self._real(descriptor, data, at)
 
 
-@pytest.mark.parametrize("mode", [0o644, 0o444])
+@pytest.mark.parametrize("old", [False, True])
 @pytest.mark.parametrize("written", ["a", "folder"])
 def test_what_no_sync_has_proved_is_written_once_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, mode: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, old: bool
 ) -> None:
     """After a failed sync Linux calls the pages clean: the file of the attempt before may be in memory alone."""
     (tmp_path / "folder").mkdir()
     paths = [tmp_path / "a", tmp_path / "folder/b", tmp_path / "folder/c"]
     for path in paths:
         path.write_text(path.name)
-        path.chmod(mode)
+        path.chmod(0o640)
+        if old:  # as `cp -p` or `tar` leave it
+            os.utime(path, ns=(10**18, 10**18))
     mtimes = [path.stat().st_mtime_ns for path in paths]
     rewrites, files = Rewrites(monkeypatch), Files(tmp_path)
     for _ in range(2):
         collect(files, [(Output(path=written), written)], looked(files, written), time.time_ns())
     assert sorted(rewrites.names) == (["a"] if written == "a" else ["b", "c"])
     assert [path.stat().st_mtime_ns for path in paths] == mtimes
-    assert {path.stat().st_mode & 0o777 for path in paths} == {mode}
+    assert {path.stat().st_mode & 0o777 for path in paths} == {0o640}
     assert [path.read_text() for path in paths] == ["a", "b", "c"]
 
 
@@ -119,7 +123,7 @@ def test_what_is_older_than_this_boot_is_not_written_once_more(tmp_path: Path, m
     """Its pages came from the disk: a large file that was always there is left alone."""
     path = tmp_path / "a"
     path.write_text("a")
-    os.utime(path, ns=(10**18, 10**18))
+    monkeypatch.setattr(time, "clock_gettime_ns", lambda _clock: -(10**9))
     rewrites, files = Rewrites(monkeypatch), Files(tmp_path)
     collect(files, [(Output(path="a"), "a")], looked(files, "a"), time.time_ns())
     assert rewrites.names == []
@@ -135,3 +139,20 @@ def test_names_outside_the_folder_are_synced_as_well(tmp_path: Path, monkeypatch
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.add(os.fstat(descriptor).st_ino))
     collect(Files(folder), [(Output(path=str(far)), str(far))], {})
     assert {path.stat().st_ino for path in (far, far.parent, tmp_path / "far", tmp_path)} <= synced
+
+
+def test_a_program_that_runs_is_put_in_place_anew(tmp_path: Path) -> None:
+    """It cannot be opened for writing; a copy of it goes to disk, and the program runs on."""
+    shutil.copy2("/bin/sleep", tmp_path / "program")
+    before = (tmp_path / "program").stat()
+    files = Files(tmp_path)
+    with subprocess.Popen([tmp_path / "program", "60"]) as running:
+        try:
+            [artifact] = collect(files, [(Output(path="program"), "program")], looked(files, "program"), time.time_ns())
+            assert running.poll() is None
+        finally:
+            running.kill()
+    after = (tmp_path / "program").stat()
+    assert after.st_ino != before.st_ino
+    assert (after.st_mode, after.st_mtime_ns, after.st_size) == (before.st_mode, before.st_mtime_ns, artifact.size)
+    assert [path.name for path in tmp_path.iterdir()] == ["program"]

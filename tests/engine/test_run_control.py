@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import pairwise
 
 import anyio
@@ -550,3 +551,37 @@ async def test_a_retry_that_came_due_in_a_pause_is_made_after_it():
         release.set()
         assert (await run.wait(10)).ok
     assert tried == [1, 2]
+
+
+async def test_a_task_that_cancels_itself_fails(engine):
+    """CancelledError that nobody asked for is a failure like others, and ends neither the run nor the engine."""
+    pipeline = Pipeline("self", defaults={"retry": {"attempts": 2}})
+
+    @pipeline.task
+    async def raises():
+        raise asyncio.CancelledError
+
+    @pipeline.task
+    async def awaits():
+        lost = asyncio.get_running_loop().create_future()
+        lost.cancel()
+        await lost
+
+    @pipeline.task
+    async def groups():
+        raise BaseExceptionGroup("both", [asyncio.CancelledError(), ValueError("x")])
+
+    @pipeline.task
+    async def other():
+        return 1
+
+    result = await engine.run(pipeline)
+    assert {name: task.state for name, task in result.tasks.items()} == {
+        "raises": "failed",
+        "awaits": "failed",
+        "groups": "failed",
+        "other": "succeeded",
+    }
+    assert result.tasks["awaits"].attempts == 2
+    assert "nobody had cancelled it" in result.tasks["awaits"].error.message
+    assert (await engine.run(pipeline, "other")).ok

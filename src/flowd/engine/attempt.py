@@ -46,6 +46,13 @@ TIMEOUT = "timeout"
 _NOTHING: Mapping[str, Look] = {}
 
 
+class SelfCancelled(Exception):
+    """A task raised CancelledError though nobody had cancelled it."""
+
+    def __init__(self) -> None:
+        super().__init__("it raised CancelledError, or awaited something cancelled, though nobody had cancelled it")
+
+
 class Attempt:
     """One try of one task of one run, held by the driver while it lasts."""
 
@@ -203,6 +210,10 @@ class Attempt:
             raise
         except Exception as error:  # noqa: BLE001  # whatever the user's code raises is the attempt's outcome
             outcome, again = self._failed(error, timed_out=False)
+        except (asyncio.CancelledError, BaseExceptionGroup) as error:
+            if self.cause is not None or not _is_its_own(error):
+                raise
+            outcome, again = self._failed(SelfCancelled().with_traceback(error.__traceback__), timed_out=False)
         finally:
             if timer is not None:
                 timer.cancel()
@@ -285,3 +296,15 @@ class Attempt:
 
     async def _in_thread(self, call: Any, *arguments: Any) -> Any:
         return await anyio.to_thread.run_sync(call, *arguments, limiter=self._driver.services.threads)
+
+
+def _is_its_own(error: BaseException) -> bool:
+    """Whether a cancellation comes of the task itself: nobody has cancelled the worker that runs it."""
+    if isinstance(error, BaseExceptionGroup) and error.subgroup(_ends_the_process) is not None:
+        return False
+    worker = asyncio.current_task()
+    return worker is not None and not worker.cancelling()
+
+
+def _ends_the_process(error: BaseException) -> bool:
+    return not isinstance(error, Exception | asyncio.CancelledError | BaseExceptionGroup)

@@ -6,9 +6,11 @@ not read again while its status is that of an earlier look (`engine.looks` says 
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import os
+import shutil
 import stat
 import threading
 import time
@@ -248,25 +250,40 @@ def write_again(path: Path, *, before_ns: int) -> None:
     places = [Path(parent, name) for parent, _, names in os.walk(path) for name in names] or [path]
     for place in places:
         status = place.lstat()
-        if stat.S_ISREG(status.st_mode) and _booted_ns() <= status.st_mtime_ns < before_ns:
-            _write_again(place, status)
+        if stat.S_ISREG(status.st_mode) and _booted_ns() <= status.st_ctime_ns < before_ns:
+            try:
+                _write_again(place, status)
+            except OSError as error:
+                raise StorageFailing(f"{place}: cannot write again: {cause(error)}") from error
 
 
 def _write_again(path: Path, status: os.stat_result) -> None:
-    readonly = not os.access(path, os.W_OK)
-    if readonly:
-        path.chmod(stat.S_IMODE(status.st_mode) | stat.S_IWUSR)
     try:
-        with path.open("r+b", buffering=0) as file:
-            at = 0
-            while piece := os.pread(file.fileno(), _PIECE, at):
-                at += os.pwrite(file.fileno(), piece, at)
-            os.utime(file.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
-        raise StorageFailing(f"{path}: cannot write again: {cause(error)}") from error
+        if error.errno not in {errno.EACCES, errno.EPERM, errno.ETXTBSY}:
+            raise
+        _put_a_copy(path)
+        return
+    try:
+        at = 0
+        while piece := os.pread(descriptor, _PIECE, at):
+            at += os.pwrite(descriptor, piece, at)
+        os.utime(descriptor, ns=(status.st_atime_ns, status.st_mtime_ns))
     finally:
-        if readonly:
-            path.chmod(stat.S_IMODE(status.st_mode))
+        os.close(descriptor)
+
+
+def _put_a_copy(path: Path) -> None:
+    """In the place of a file that cannot be opened for writing: it is read-only, or a program that runs."""
+    copy = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        shutil.copy2(path, copy)
+        copy.replace(path)
+    except PermissionError:
+        return  # who may not write here has not written it
+    finally:
+        copy.unlink(missing_ok=True)
 
 
 def _booted_ns() -> int:

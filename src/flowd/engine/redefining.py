@@ -69,10 +69,11 @@ def _refuse(run: RunState, recorded: Definition, program: Program, again: RetryA
         raise BadRequest(f"run {run.id} {word} {run.state}, so there is nothing to go on with; {hint}")
     there = {task.name for task in spec.tasks}
     for task, state in zip(run.shape.specs, run.tasks, strict=True):
-        if task.name not in there and state.state == s.UNCERTAIN:
+        unknown = state.state == s.UNCERTAIN or (state.state == s.RUNNING and not task.idempotent)  # its owner died
+        if task.name not in there and unknown:
             raise BadRequest(
                 f"task {task.name} is uncertain, and is no longer in the pipeline: nobody could say what became of it; "
-                "resolve it first, or put it back"
+                f"resolve it first (flowd resolve {run.id} {task.name} --as VERDICT), or put it back"
             )
 
 
