@@ -9,6 +9,7 @@ from typing import Any
 from benching.clock import Clock
 from benching.graphs import Graph
 from flowd import Engine, Pipeline, Retry
+from flowd.adapters.disk import FileThreads
 from flowd.adapters.followers.log import LogFollower, Sink, append_to
 
 RETRY = Retry(attempts=3)
@@ -26,9 +27,10 @@ def pipeline(graph: Graph, work: Callable[[], Awaitable[None]], folder: Path, *,
 
 def engine(folder: Path, names: Sequence[str], width: int | None) -> Engine:
     """An engine whose state is in `folder`; a run's log lines go to its `run.log`, as the command line's do."""
+    threads = FileThreads(1, "bench-log")
 
     def followers(_run: str, place: Path) -> Sequence[LogFollower]:
-        sink = Sink(write=append_to(str(place / "run.log"), private=True), level="debug")
+        sink = Sink(write=append_to(str(place / "run.log"), private=True), level="debug", threads=threads)
         return (LogFollower([sink], order=names),)
 
     return Engine(folder / ".flowd", max_concurrency=width, followers=followers)

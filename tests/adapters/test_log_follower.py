@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 
+import anyio
+import anyio.lowlevel
 import pytest
 
-from flowd.adapters.followers.log import LogFollower, Sink, append_to
+from flowd.adapters.disk import FileThreads
+from flowd.adapters.followers.log import Lines, LogFollower, Sink, append_to
 from flowd.core import events as e
 from flowd.ports.follower import Signal
 
@@ -198,3 +202,43 @@ def test_nothing_global_is_configured():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+async def test_a_file_that_takes_no_lines_for_a_while_holds_no_loop() -> None:
+    """Lines wait in their thread, in the order in which they were said, and nobody else waits for them."""
+    disk_answers, written = threading.Event(), list[str]()
+
+    def write(lines: Lines) -> None:
+        disk_answers.wait()
+        written.extend(json.loads(line)["event"] for _, line in lines)
+
+    threads = FileThreads(1, "test-log")
+    log = LogFollower([Sink(write=write, level="debug", threads=threads)])
+    log.signal(said(event="first"))
+    async with anyio.create_task_group() as group:
+        group.start_soon(log.record, [e.Envelope("r", 1, AT, e.TaskStarted(task="t", attempt=1))])
+        await anyio.lowlevel.checkpoint()
+        log.signal(said(event="last"))
+        assert written == []
+        disk_answers.set()
+    await threads.run(lambda: None)
+    assert written == ["first", "task_started", "last"]
+    threads.close()
+
+
+async def test_a_file_that_fails_in_its_thread_is_said_once() -> None:
+    """What cannot be written is told by whoever hears of it, and the sink is left out."""
+
+    def write(_lines: Lines) -> None:
+        raise OSError(28, "No space left on device")
+
+    told: list[str] = []
+    threads = FileThreads(1, "test-log")
+    log = LogFollower([Sink(write=write, name="run.log", threads=threads)], report=told.append)
+    log.signal(said(event="first"))
+    log.signal(said(event="second"))
+    await threads.run(lambda: None)
+    await anyio.lowlevel.checkpoint()
+    await log.record([e.Envelope("r", 1, AT, e.TaskStarted(task="t", attempt=1))])
+    assert told == ["log lines go to run.log no more: OSError: [Errno 28] No space left on device"]
+    threads.close()

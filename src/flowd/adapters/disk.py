@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -40,6 +40,10 @@ class FileThreads:
         with anyio.CancelScope(shield=True):
             result: _T = await call(*args, executor=self._pool, **kwargs)
         return result
+
+    def begin(self, work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        """Have `work` done, after what was asked for before; nobody waits for it."""
+        return self._pool.submit(work, *args, **kwargs)
 
     def close(self) -> None:
         """Take no more work; what was begun goes on to its end."""

@@ -66,7 +66,10 @@ class Foreground:
         """Begin (or go on), wait, print, and return the exit code. Raises what refused the run."""
         owned = self._wishes.as_json or self._wishes.events
         with kept_stdout(aside=owned) as self.outlets.results, routed(aside=owned):
-            return anyio.run(self._main, begin)
+            try:
+                return anyio.run(self._main, begin)
+            finally:
+                self.outlets.close()
 
     async def _main(self, begin: Begin) -> int:
         began = time.monotonic()

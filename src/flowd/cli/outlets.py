@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 
+from flowd.adapters.disk import FileThreads
 from flowd.adapters.followers.log import Lines, LogFollower, Sink, append_to
 from flowd.cli.screen import Line, Style
 from flowd.cli.streams import is_terminal, style
@@ -56,6 +57,7 @@ class Outlets:
         self._began = began or spec
         self._folder = folder
         self._wishes = wishes
+        self._threads = FileThreads(1, "flowd-log")
         self._errors: TextIO = sys.stderr  # as it is now: an attempt that speaks has its own
         self._log: TextIO = sys.stdout if spec.log.console == "stdout" else sys.stderr
         if is_terminal(self._transcript) and self._style.colour:
@@ -81,6 +83,10 @@ class Outlets:
         if self.watch is None:
             self.watch = Watch(run, self._began, journal, self.write, None)
         return self.watch
+
+    def close(self) -> None:
+        """Take no more log lines for files; those that were taken are written."""
+        self._threads.close()
 
     def write(self, lines: Sequence[Line]) -> None:
         """Lines of the transcript."""
@@ -121,11 +127,12 @@ class Outlets:
             colour=style(self._log).colour,
         )
         own = run_folder / "run.log"
-        sinks = [Sink(write=append_to(str(own), private=True), name=str(own), level="debug"), console]
+        threads = self._threads
+        sinks = [Sink(write=append_to(str(own), private=True), name=str(own), level="debug", threads=threads), console]
         named = wishes.log_file or (str(self._folder / spec.file) if spec.file is not None else None)
         if named is not None:
             path = str(Path(named).absolute())
-            sinks.append(Sink(write=append_to(path), name=path, form=form, level=spec.level))
+            sinks.append(Sink(write=append_to(path), name=path, form=form, level=spec.level, threads=threads))
         return sinks
 
 

@@ -6,12 +6,15 @@ itself. The name of a line about an event is the event's own name, which is stab
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -50,7 +53,8 @@ class Sink(msgspec.Struct, frozen=True, kw_only=True):
     """One place where lines go; `name` is what it is called where it fails.
 
     `form` is `json` or `console`; lines below `level` are left out; without `events` only what
-    tasks log themselves is written.
+    tasks log themselves is written. With `threads`, of which there is one, they are written there: a
+    disk that stands still must not hold the loop.
     """
 
     write: Callable[[Lines], None]
@@ -59,6 +63,7 @@ class Sink(msgspec.Struct, frozen=True, kw_only=True):
     level: str = "info"
     events: bool = True
     colour: bool = False
+    threads: disk.FileThreads | None = None
 
 
 def append_to(path: str, *, private: bool = False) -> Callable[[Lines], None]:
@@ -77,6 +82,10 @@ def append_to(path: str, *, private: bool = False) -> Callable[[Lines], None]:
             disk.append(Path(name), text.encode("utf-8", "backslashreplace"), private=private)
 
     return write
+
+
+_Target = tuple[Sink, Callable[[dict[str, Any]], str], int]
+"""A sink with its renderer and the least level that it takes."""
 
 
 class LogFollower:
@@ -101,33 +110,53 @@ class LogFollower:
 
     async def record(self, envelopes: Sequence[e.Envelope]) -> None:
         """Write durable events down, in order."""
-        self._write([self._facts(envelope) for envelope in envelopes], of_events=True)
+        facts = [self._facts(envelope) for envelope in envelopes]
+        for target in [target for target in self._sinks if target[0].events]:
+            sink, lines = target[0], _lines(target, facts)
+            if lines:
+                with self._dropping(target):
+                    if sink.threads is None:
+                        sink.write(lines)
+                    else:
+                        await sink.threads.run(sink.write, lines)
 
     def signal(self, signal: Signal) -> None:
-        """Write what a task logs, at once."""
+        """Write what a task logs, at once, or have it written."""
         if signal.kind != "log":
             return
         said = dict(signal.fields)
         level = str(said.pop("level", "info"))
         place = {"run": signal.run, "task": signal.task, "attempt": signal.attempt}
         head = {"timestamp": _moment(signal.at), "level": level, "event": str(said.pop("event", ""))}
-        self._write([head | place | {k: v for k, v in said.items() if k not in place}], of_events=False)
-
-    def _write(self, facts: Sequence[dict[str, Any]], *, of_events: bool) -> None:
+        facts = [head | place | {k: v for k, v in said.items() if k not in place}]
         for target in list(self._sinks):
-            sink, render, least = target
-            if of_events and not sink.events:
-                continue
-            lines = [
-                (fields.get("task", ""), render(fields)) for fields in facts if LEVELS.get(fields["level"], 20) >= least
-            ]
-            if not lines:
-                continue
-            try:
-                sink.write(lines)
-            except Exception as error:  # noqa: BLE001  # whatever keeps one from writing keeps no other from it
-                self._sinks.remove(target)
-                self._report(f"log lines go to {sink.name} no more: {type(error).__name__}: {error}")
+            sink, lines = target[0], _lines(target, facts)
+            if lines:
+                with self._dropping(target):
+                    if sink.threads is None:
+                        sink.write(lines)
+                    else:
+                        loop = asyncio.get_running_loop()
+                        sink.threads.begin(sink.write, lines).add_done_callback(partial(self._written, loop, target))
+
+    def _written(self, loop: asyncio.AbstractEventLoop, target: _Target, done: Future[None]) -> None:
+        """In the thread: a task's lines are written, or why not."""
+        error = done.exception()
+        if error is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._drop, target, error)
+
+    @contextmanager
+    def _dropping(self, target: _Target) -> Iterator[None]:
+        """Whatever keeps one sink from writing keeps no other from it."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  # it is said, and the others go on
+            self._drop(target, error)
+
+    def _drop(self, target: _Target, error: BaseException) -> None:
+        if target in self._sinks:
+            self._sinks.remove(target)
+            self._report(f"log lines go to {target[0].name} no more: {type(error).__name__}: {error}")
 
     def _facts(self, envelope: e.Envelope) -> dict[str, Any]:
         event = envelope.event
@@ -173,6 +202,11 @@ class LogFollower:
         elif kind in {e.RunStarted, e.RunAdopted, e.RunReopened}:
             self._run_started = at
         return None
+
+
+def _lines(target: _Target, facts: Sequence[dict[str, Any]]) -> Lines:
+    _, render, least = target
+    return [(fields.get("task", ""), render(fields)) for fields in facts if LEVELS.get(fields["level"], 20) >= least]
 
 
 class _Said(msgspec.Struct, frozen=True):
