@@ -103,7 +103,7 @@ async def test_a_disk_that_does_not_answer_is_said(tmp_path: Path, monkeypatch: 
             assert (waits.done(), writer.durable_seq) == (False, 0)
             answers.set()
         assert writer.durable_seq == 1
-    assert said == [f"{tmp_path / 'runs' / RUN}: its journal has not been written for 0.05s"]
+    assert said == [f"{tmp_path / 'runs' / RUN}: its disk has not answered for 0.05s"]
 
 
 async def test_after_a_failed_sync_comes_a_new_segment(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,8 @@ class FileJournal:
 
     async def create(self, run: str, definition: Definition) -> str:
         """Make the run, synced, and return the digest of its `spec.json`. FileExistsError if it exists."""
-        return await self._threads.run(self._create, run, definition)
+        with _impatient(self._layout.folder(run), self._waiting):
+            return await self._threads.run(self._create, run, definition)
 
     def open(self, run: str) -> AbstractAsyncContextManager[GroupWriter]:
         """The exclusive writer of an existing run.
@@ -223,7 +224,8 @@ class _Opened:
     async def __aenter__(self) -> GroupWriter:
         segment = self._segment
         try:
-            await self._threads.run(self._open, segment)
+            with _impatient(self._layout.folder(self._run), self._waiting):
+                await self._threads.run(self._open, segment)
             for repair in segment.repairs:
                 self._report(str(repair))
             mark = segment.mark
@@ -251,12 +253,19 @@ class _Opened:
         segment.open(self._now())
 
     async def _commit(self, data: bytes, seq: int, checksum: int) -> None:
-        said = f"{self._layout.folder(self._run)}: its journal has not been written for {_PATIENCE_S:g}s"
-        late = asyncio.get_running_loop().call_later(_PATIENCE_S, self._waiting, said)
-        try:
+        with _impatient(self._layout.folder(self._run), self._waiting):
             await self._threads.run(self._segment.commit, data, seq, checksum)
-        finally:
-            late.cancel()
+
+
+@contextmanager
+def _impatient(folder: Path, waiting: Callable[[str], None]) -> Iterator[None]:
+    """Say so where what is written in a run's folder takes longer than a disk takes."""
+    said = f"{folder}: its disk has not answered for {_PATIENCE_S:g}s"
+    late = asyncio.get_running_loop().call_later(_PATIENCE_S, waiting, said)
+    try:
+        yield
+    finally:
+        late.cancel()
 
 
 def _first_record(folder: Path, run: str) -> RunStarted | None:
