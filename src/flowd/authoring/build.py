@@ -8,6 +8,7 @@ call forth others. Defaults are merged here and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -20,7 +21,7 @@ from flowd.authoring.params import check_param
 from flowd.authoring.resolve import Binding, CallError, bind, bind_reconcile, is_async, mismatches, reconcile_key
 from flowd.authoring.scalars import Surprise
 from flowd.core.graph import case_clashes, implied_needs, normal_path
-from flowd.core.spec import Call, LogSpec, Param, PipelineSpec, Run, TaskSpec
+from flowd.core.spec import Call, LogSpec, Param, PipelineSpec, Retry, Run, TaskSpec
 
 Function = Callable[..., Any]
 Resolve = Callable[[str, Call], Function]
@@ -85,7 +86,8 @@ def build(raw: Mapping[str, Any], findings: Findings, *, folder: str, resolve: R
                 draft.function = resolve(draft.name, draft.action)
             except CallError as error:
                 findings.add(error.code, (*draft.path, "call"), error.message, error.hint)
-    tasks = [_task(draft, top, defaults, findings) for draft in drafts.values()]
+    shared: dict[Any, Any] = {}
+    tasks = [_task(draft, top, defaults, findings, shared) for draft in drafts.values()]
     implied = implied_needs(tasks, folder)
     tasks = [_with_needs(task, implied.get(task.name, ())) for task in tasks]
     bindings = {}
@@ -257,17 +259,27 @@ def _unfit(findings: Findings, draft: Draft, key: Key) -> None:
     findings.add("unfit_key", (*draft.path, key.name), message, _INSTEAD.get(key.name, "remove it"), at_key=True)
 
 
-def _task(draft: Draft, top: Mapping[str, Any], defaults: Mapping[str, Any], findings: Findings) -> TaskSpec:
+_ALIKE = (Retry, Call, timedelta)
+"""Values that many tasks have alike: each of them is kept once, since there may be a million tasks."""
+_NOTHING: dict[str, Any] = {}
+
+
+def _task(
+    draft: Draft, top: Mapping[str, Any], defaults: Mapping[str, Any], findings: Findings, shared: dict[Any, Any]
+) -> TaskSpec:
     """The task's specification, defaults merged; its needs are those that were written."""
     values = _merged(draft, top, defaults)
     fields = {name: value for name, value in values.items() if name not in {"call", "run", "with", "executor"}}
     outputs = fields.get("outputs", ())
     fields.setdefault("cache", bool(outputs))
+    fields = {"uses": _NOTHING, "env": _NOTHING, **fields}
+    fields |= {name: shared.setdefault(value, value) for name, value in fields.items() if isinstance(value, _ALIKE)}
+    action = draft.action or Run(text="true")
     return TaskSpec(
         name=draft.name,
-        action=draft.action or Run(text="true"),
+        action=shared.setdefault(action, action) if isinstance(action, _ALIKE) else action,
         needs=tuple(dict.fromkeys(need for _, need in draft.needs)),
-        with_=values.get("with", {}),
+        with_=values.get("with", _NOTHING),
         executor=_executor(draft, values.get("executor"), findings),
         **fields,
     )

@@ -33,6 +33,10 @@ class AttemptState(msgspec.Struct, gc=False):
     ending: e.Ending | None = None
 
 
+_EMPTY: dict[str, Any] = {}
+"""What tasks without metrics or a fingerprint have in common, never changed: two each would be 128 MB for a million."""
+
+
 class TaskState(msgspec.Struct, gc=False):
     """What is known of one task of the run."""
 
@@ -45,8 +49,8 @@ class TaskState(msgspec.Struct, gc=False):
     ended_at: datetime | None = None
     result: e.Stored | None = None
     outputs: tuple[e.Artifact, ...] = ()
-    metrics: dict[str, float] = {}
-    parts: dict[str, str] = {}
+    metrics: dict[str, float] = msgspec.field(default_factory=lambda: _EMPTY)
+    parts: dict[str, str] = msgspec.field(default_factory=lambda: _EMPTY)
     error: e.Error | None = None
     reason: e.Reason | None = None
     source: str | None = None  # the run whose checkpoint was found fresh
@@ -204,7 +208,7 @@ def _started(task: TaskState, event: e.TaskStarted, at: datetime) -> None:
         task.tried_at = at
     task.tries += 1
     task.retry_at = task.ended_at = None
-    task.reason, task.parts = event.reason, event.parts
+    task.reason, task.parts = event.reason, event.parts or _EMPTY
     if task.attempts is None:
         task.attempts = []
     task.attempts.append(AttemptState(event.attempt, at, task.waited))
@@ -220,27 +224,27 @@ def _end_attempt(task: TaskState, event: e.Event, at: datetime, error: e.Error |
 def _succeeded(task: TaskState, event: e.TaskSucceeded, at: datetime) -> None:
     _end_attempt(task, event, at)
     task.ended_at = at
-    task.result, task.outputs, task.metrics = event.result, event.outputs, event.metrics
-    task.parts, task.warnings = event.parts, event.warnings
+    task.result, task.outputs, task.metrics = event.result, event.outputs, event.metrics or _EMPTY
+    task.parts, task.warnings = event.parts or _EMPTY, event.warnings
     task.error = None
 
 
 def _fresh(task: TaskState, event: e.TaskFresh, at: datetime) -> None:
     task.ended_at, task.error = at, None
-    task.result, task.outputs, task.metrics = event.result, event.outputs, event.metrics
+    task.result, task.outputs, task.metrics = event.result, event.outputs, event.metrics or _EMPTY
     task.parts, task.reason, task.source = event.parts, event.reason, event.source
 
 
 def _retry_scheduled(task: TaskState, event: e.TaskRetryScheduled, at: datetime) -> None:
     _end_attempt(task, event, at, event.error)
-    task.error, task.metrics = event.error, event.metrics
+    task.error, task.metrics = event.error, event.metrics or _EMPTY
     task.retry_at, task.waited = event.retry_at, event.delay
 
 
 def _broken(task: TaskState, event: e.TaskFailed | e.TaskTimedOut, at: datetime) -> None:
     _end_attempt(task, event, at, event.error)
     task.ended_at, task.retry_at = at, None
-    task.error, task.reason, task.metrics = event.error, event.reason, event.metrics
+    task.error, task.reason, task.metrics = event.error, event.reason, event.metrics or _EMPTY
 
 
 def _ended(task: TaskState, event: e.TaskAbandoned | e.TaskSkipped | e.TaskCancelled, at: datetime) -> None:
@@ -275,7 +279,7 @@ def _resolved(task: TaskState, event: e.TaskResolved, at: datetime) -> None:
 
 def _reset(task: TaskState, event: e.TaskReset, _at: datetime) -> None:
     task.tries, task.tried_at, task.ended_at, task.error, task.source = 0, None, None, None, None
-    task.result, task.outputs, task.metrics, task.parts, task.warnings = None, (), {}, {}, ()
+    task.result, task.outputs, task.metrics, task.parts, task.warnings = None, (), _EMPTY, _EMPTY, ()
     task.waited = None
     task.reason = because("retried.by" if event.by else "retried", by=event.by)
 
