@@ -128,7 +128,7 @@ async def test_what_cannot_be_mapped_is_refused():
         await refused(None, "takes the pipeline")
         await refused(halted.of("first", name="q"), "cannot go on as q")
         await refused(halted.of("first", folder="/elsewhere"), "cannot go on as p in /elsewhere")
-        await refused(halted.of("first"), "second is uncertain.*resolve it first, or put it back")
+        await refused(halted.of("first"), "second is uncertain.*resolve it first .*, or put it back")
         bad = halted.of("first", "second", idempotent=False)
         bad.shell("third", "true", needs=["nobody"])
         with pytest.raises(BadPipeline, match="nobody"):
