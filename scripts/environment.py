@@ -80,6 +80,14 @@ def call(command: list[str], folder: Path = ROOT) -> int:
     return 128 - code if code < 0 else code
 
 
+def hear_signals() -> None:
+    """Let all that is begun from here hear the signals that a background job or nohup is begun without."""
+    for name in ("SIGINT", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def surroundings() -> dict[str, str]:
     """The environment variables, without those that would lead a Python astray."""
     misleading = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PIP_USER", "__PYVENV_LAUNCHER__")

@@ -15,6 +15,7 @@ import anyio
 import msgspec
 import pytest
 
+from flowd.adapters import disk
 from flowd.adapters.journal import file, lock
 from flowd.adapters.journal.file import FileJournal
 from flowd.adapters.journal.lock import new_incarnation
@@ -231,6 +232,25 @@ async def test_a_place_that_changes_under_the_writer(
 
     with pytest.raises(StorageFailing, match=words):
         await session()
+
+
+async def test_file_work_goes_on_without_room_for_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks may have used up the threads of the machine: those for files that are there do all of the work."""
+    threads = disk.FileThreads(4, "flowd-test")
+
+    def no_room(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    done: list[int] = []
+    try:
+        with monkeypatch.context() as full:
+            full.setattr(threading.Thread, "start", no_room)
+            async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+                for number in range(10):
+                    group.create_task(threads.run(done.append, number))
+    finally:
+        threads.close()
+    assert sorted(done) == list(range(10))
 
 
 # --- group commit --------------------------------------------------------------------------------------

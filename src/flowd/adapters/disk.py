@@ -28,11 +28,23 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
+class _Pool(ThreadPoolExecutor):
+    """Goes on with the threads that it has where the machine has no room for another."""
+
+    def _adjust_thread_count(self) -> None:
+        try:
+            super()._adjust_thread_count()
+        except RuntimeError:  # the work is queued by now
+            if not self._threads:
+                raise
+
+
 class FileThreads:
-    """Threads for file work alone; none is started before the first call."""
+    """Up to `count` threads for file work alone, the first at once: later, tasks may have left no room for it."""
 
     def __init__(self, count: int, name: str) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=count, thread_name_prefix=name)
+        self._pool = _Pool(max_workers=count, thread_name_prefix=name)
+        self._pool.submit(int)
 
     async def run(self, work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Do `work` in a thread, to its end: a scope that is cancelled meanwhile waits for it."""
