@@ -13,7 +13,6 @@ from pathlib import Path
 
 from arguments import positive
 
-from faulting import living
 from faulting.families import FAMILIES
 from faulting.family import Family, Forbidden, Order, Report
 
@@ -25,7 +24,6 @@ TOLD = 20
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 where every promise was kept, or a family was skipped with its reason; 1 where one was broken."""
-    living.heed_signals()
     options = _parser().parse_args(arguments)
     chosen = [family for family in FAMILIES if not options.family or family.name in options.family]
     if options.list:

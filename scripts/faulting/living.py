@@ -99,10 +99,3 @@ def _read(pid: int, name: str) -> bytes:
         return Path("/proc", str(pid), name).read_bytes()
     except OSError:
         return b""
-
-
-def heed_signals() -> None:
-    """Heed SIGINT and SIGHUP even where this was begun in the background: what is begun from here inherits that."""
-    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
-        if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, handler)

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faulting.living import heed_signals
+from environment import hear_signals
 
 from flowd_process import Place, place
 
-heed_signals()  # tests send them to flowd
+hear_signals()  # tests send them to flowd
 
 
 @pytest.fixture
