@@ -33,7 +33,8 @@ def test_every_case_runs_on_every_side(name: str, tmp_path: Path, monkeypatch: p
         except NotHere:
             assert side.split()[0] in {"make", "ninja", "xargs"}
             continue
-        assert all(value >= 0 for value in figures.values())
+        # memory held is a difference: of so few tasks it may be less than what else was given back
+        assert name == "M" or all(value >= 0 for value in figures.values())
         wanted = {goal.figure for goal in goals_of(name, tasks) if side in {goal.over, goal.side}} - {SCALING}
         assert wanted <= set(figures)
 
