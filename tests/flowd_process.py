@@ -150,6 +150,11 @@ def place(folder: Path) -> Iterator[Place]:
         opened.close()
 
 
+def children(pid: int) -> list[int]:
+    """The processes that a process has begun."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def until(condition: Callable[[], Any], patience: float = 20.0) -> Any:
     """Wait until something holds, and give it."""
     end = time.monotonic() + patience

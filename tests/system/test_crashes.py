@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import secrets
 import signal
@@ -9,7 +10,7 @@ import subprocess
 
 import pytest
 
-from flowd_process import Place, alive, end_of, states, until
+from flowd_process import Place, alive, children, end_of, states, until
 
 TASKS = ("a", "b", "c", "d", "e")
 
@@ -185,3 +186,18 @@ def test_no_process_is_left_behind(here: Place, how: str) -> None:
     else:
         assert end_of(process).code == 1
     until(lambda: not alive(marked), 3)
+
+
+@pytest.mark.parametrize("idempotent", [True, False])
+def test_a_guardian_that_is_killed(here: Place, idempotent: bool) -> None:
+    """Nobody knows how far its tasks had come: one that is not idempotent is a person's to answer for, retry or not."""
+    retry = {"attempts": 2, "delay": "10ms"}
+    here.pipeline({"pay": {"run": "echo pay >> ledger; sleep 1", "idempotent": idempotent, "retry": retry}})
+    process = here.begin("run", "--run-id", "r")
+    until(lambda: here.lines("ledger"))
+    [guardian] = children(process.pid)
+    os.kill(guardian, signal.SIGKILL)
+    ended = end_of(process)
+    assert (ended.code, here.lines("ledger")) == ((0, ["pay", "pay"]) if idempotent else (3, ["pay"])), ended.said
+    assert "guardian process was lost" in ended.err
+    assert states(here.json("show", "r")) == {"pay": "succeeded" if idempotent else "uncertain"}

@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from flowd_process import Ended, Place, alive, end_of, until
+from flowd_process import Ended, Place, alive, children, end_of, until
 
 QUIET = {
     *("disk_low", "inodes_low", "memory_file_system", "network_file_system", "volatile_file_system"),
@@ -19,11 +19,6 @@ QUIET = {
 def findings(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """What was found of the state, by code."""
     return {entry["code"]: entry for entry in document["findings"] if entry["code"] not in QUIET}
-
-
-def children(pid: int) -> list[int]:
-    """The processes that a process has begun."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def is_stopped(pid: int) -> bool:

@@ -37,7 +37,7 @@ from flowd.engine.channel import AttemptChannel
 from flowd.engine.files import MissingOutput, collect, prepare_places
 from flowd.engine.looks import Look
 from flowd.engine.prepare import NO_BINDING, Prepared, ReadParams
-from flowd.ports.executor import Abandoned, NoRoom, Work
+from flowd.ports.executor import Abandoned, EndUnknown, NoRoom, Work
 
 if TYPE_CHECKING:
     from flowd.engine.driver import Driver
@@ -208,6 +208,12 @@ class Attempt:
             outcome = await self._outcome(work, value)
         except (Abandoned, NoRoom, StorageFailing):
             raise
+        except EndUnknown as error:
+            if spec.idempotent:
+                outcome, again = self._failed(error, timed_out=False)
+            else:  # it may have done all that it was to do
+                self.channel.log("warning", str(error), {})
+                outcome = Stopped(cause="interrupted", ending=self._ending())
         except Exception as error:  # noqa: BLE001  # whatever the user's code raises is the attempt's outcome
             outcome, again = self._failed(error, timed_out=False)
         except (asyncio.CancelledError, BaseExceptionGroup) as error:

@@ -106,6 +106,10 @@ class CommandFailed(Exception):
         super().__init__(error.message)
 
 
+class EndUnknown(CommandFailed):
+    """flowd lost sight of the attempt, and what was left of it was ended: nobody knows how far it had come."""
+
+
 class NotStarted(Exception):
     """The attempt could not begin (no process, no memory): safe to try again in any case."""
 

@@ -26,7 +26,7 @@ import flowd.guardian
 from flowd.core.events import Ending, Error
 from flowd.guardian import cgroup, processes, strays
 from flowd.guardian.wire import Incoming, Outgoing
-from flowd.ports.executor import Abandoned, CommandFailed, NoRoom, NotStarted
+from flowd.ports.executor import Abandoned, CommandFailed, EndUnknown, NoRoom, NotStarted
 
 CAP = 64 << 20
 _PROGRAM = str(Path(flowd.guardian.__file__).parent / "__main__.py")
@@ -97,7 +97,7 @@ class ProcessReport(msgspec.Struct, kw_only=True, frozen=True):
         )
 
 
-class GuardianLost(CommandFailed):
+class GuardianLost(EndUnknown):
     """The guardian ended while it watched over the attempt, whose processes were then ended too."""
 
     def __init__(self, how: str) -> None:
