@@ -116,5 +116,5 @@ async def _success(driver: Driver, task: str, value: Any, by: str) -> Resolved:
         by=by,
         result=await results.store(value, driver.services.adapters.results),
         outputs=artifacts,
-        parts=survey.as_left(number, driver.run.task(task).parts, artifacts),
+        parts=survey.as_left(number, prepared, driver.run.task(task).parts, artifacts),
     )
