@@ -84,8 +84,11 @@ def lent(tasks: Collection[str], selected: Collection[str], checkpoints: Mapping
     return found
 
 
-def check_inputs(program: Program, first: e.RunStarted, now: datetime) -> None:
-    """BadPipeline (`input_missing`) for inputs that are not there and that no task writes."""
+def check_inputs(program: Program, first: e.RunStarted, now: datetime, *, done: Collection[str] = ()) -> None:
+    """BadPipeline (`input_missing`) for inputs that are not there and that no task writes.
+
+    Nothing is asked of the tasks that are `done`, since they read no more.
+    """
     spec = program.spec
     if not any(task.inputs for task in spec.tasks):
         return
@@ -95,7 +98,7 @@ def check_inputs(program: Program, first: e.RunStarted, now: datetime) -> None:
     resolver = Resolver(run, files)
     written: _Written | None = None  # what is there needs no writer
     problems = []
-    for task in run.shape.specs:
+    for task in [task for task in run.shape.specs if task.name not in done]:
         for number, path in enumerate(_inputs_known_now(resolver, task)):
             place = files.place(path)
             if not isinstance(path, Glob) and os.path.exists(place):
