@@ -22,7 +22,7 @@ LIKELY = st.sampled_from(
 PATTERNS = st.lists(st.one_of(LIKELY, NAMES), min_size=1, max_size=4).map("/".join)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 @given(TREES, PATTERNS)
 def test_a_glob_finds_what_glob_finds(tree, pattern):
     """Of any tree, hidden names and names with signs in them included."""

@@ -227,6 +227,25 @@ async def test_what_a_task_reads_and_writes_may_be_absent_at_first(tmp_path, rea
     assert (tmp_path / "out" / "1.csv").read_text() == "by handx"
 
 
+async def test_a_file_that_a_task_reads_and_removes_counts_as_gone(tmp_path):
+    """It is fresh the next time."""
+    (tmp_path / "in").mkdir()
+    for name in ("1", "2"):
+        (tmp_path / "in" / f"{name}.csv").write_text(name)
+    pipeline = Pipeline("p", folder=tmp_path)
+
+    @pipeline.task(inputs=["in/*.csv"], outputs=["in/*.csv"])
+    def gather(ctx):
+        first, *others = ctx.inputs
+        first.write_text("".join(path.read_text() for path in ctx.inputs))
+        for path in others:
+            path.unlink()
+
+    async with Engine(tmp_path / ".flowd") as engine:
+        states = [(await engine.run(pipeline)).tasks["gather"].state for _ in range(2)]
+    assert states == ["succeeded", "fresh"]
+
+
 async def test_a_glob_costs_no_look_at_what_all_tasks_left(tmp_path, monkeypatch):
     """A pass over many tasks with globs grows with their number, not with its square."""
     many, places = 40, [0]

@@ -221,7 +221,7 @@ class Attempt:
             if isinstance(work.params, ReadParams) and work.wants_ctx:
                 read = work.params if spec.executor == "process" else work.params.read
                 parts = parts | driver.survey.param_parts(read)
-            if artifacts and spec.inputs:
+            if spec.outputs and spec.inputs:
                 left = driver.survey.as_left
                 parts = await self._in_thread(left, self._number, self._prepared, parts, artifacts)
         return Succeeded(

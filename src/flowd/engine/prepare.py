@@ -64,7 +64,7 @@ class Resolver:
             return self._as_written(task)
         scope = self._scope(values, lambda path: path)
         inputs, outputs = self._paths(task, scope)
-        scope["inputs"], scope["outputs"] = list(inputs), [path for _, path in outputs]
+        scope["inputs"], scope["outputs"] = [str(path) for path in inputs], [str(path) for _, path in outputs]
         return Prepared(
             inputs=inputs,
             outputs=outputs,

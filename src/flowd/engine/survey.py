@@ -193,14 +193,20 @@ class Survey:
     def as_left(
         self, number: int, prepared: Prepared, parts: Mapping[str, str], artifacts: Collection[Artifact]
     ) -> dict[str, str]:
-        """`parts` of a task that has just written `artifacts`: what it reads and writes counts as it left it."""
+        """`parts` of a task that has just written `artifacts`: what it reads and writes counts as it left it.
+
+        Blocks.
+        """
         settled, place = dict(parts), self.files.place
         left = {place(artifact.path): artifact for artifact in artifacts}
-        for named in prepared.inputs if left else ():
-            for written in self.files.matches(named):
-                artifact = left.get(place(written))
-                if artifact is not None and self._writer_above(number, place(written)) is None:
-                    settled[f"input:{written}"] = input_part(artifact.digest)
+        found = {written: place(written) for named in prepared.inputs for written in self.files.matches(named)}
+        for written, path in found.items():
+            if path in left and self._writer_above(number, path) is None:
+                settled[f"input:{written}"] = input_part(left[path].digest)
+        own = Declared(self.files, [path for _, path in prepared.outputs])
+        read = [name.removeprefix("input:") for name in parts if name.startswith("input:")]
+        for removed in [written for written in read if written not in found and place(written) in own]:
+            del settled[f"input:{removed}"]
         return settled
 
     def _stand(self, number: int, now: datetime) -> Standing:
