@@ -267,3 +267,16 @@ async def test_a_glob_costs_no_look_at_what_all_tasks_left(tmp_path, monkeypatch
         plan = await engine.plan(pipeline)
     assert [standing.action for standing in plan.values()] == ["run"] * many
     assert places[0] < 20 * many
+
+
+async def test_globs_are_texts_in_expressions(tmp_path):
+    """As other paths are, within a text too."""
+    pipeline = Pipeline("p", folder=tmp_path)
+
+    @pipeline.task(outputs=["*.csv"], with_={"said": "to {{ outputs }}"})
+    def write(ctx, said):
+        (tmp_path / "1.csv").write_text(said)
+
+    async with Engine(tmp_path / ".flowd") as engine:
+        assert (await engine.run(pipeline)).ok
+    assert (tmp_path / "1.csv").read_text() == f'to ["{tmp_path}/*.csv"]'
