@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import anyio
 import anyio.lowlevel
 import pytest
 
 from flowd import BadParameters, BadPipeline, BadRequest, Engine, Pipeline
+from flowd.adapters.checkpoints import FileCheckpoints
 from flowd.testing import MemoryEngine
 
 
@@ -167,6 +170,79 @@ async def test_an_input_that_is_missing_is_found_before_it_goes_on(tmp_path):
     async with after(earlier) as engine:
         with pytest.raises(BadPipeline, match=r"data\.csv is not there"):
             await engine.resume(halted.run, now, with_new_definition=True)
+
+
+class Consumed:
+    """A task that removes the file which it reads, between one above it and a failing one below."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.data = folder / "data.csv"
+        self.data.touch()
+
+    def pipeline(self, *, mended: bool) -> Pipeline:
+        """As it was, or with another body of the task that failed."""
+        made = Pipeline("p", folder=self.folder, description="mended" if mended else "")
+        made.task(name="top")(lambda: None)
+        made.task(name="read", needs="top", inputs=["data.csv"])(self.data.unlink)
+        made.task(name="last", needs="read")(lambda: 1 / int(mended))
+        return made
+
+
+async def test_what_a_task_has_read_may_be_gone(tmp_path):
+    """A task that has succeeded reads no more, unless it is asked for again."""
+    consumed = Consumed(tmp_path)
+    now = consumed.pipeline(mended=True)
+    async with MemoryEngine() as engine:
+        run = (await engine.run(consumed.pipeline(mended=False))).run_id
+        assert not consumed.data.exists()
+        for tasks, downstream in ((["read"], False), (["top"], True)):
+            with pytest.raises(BadPipeline, match=r"data\.csv is not there"):
+                await engine.retry(run, *tasks, pipeline=now, with_new_definition=True, downstream=downstream)
+        assert (await (await engine.retry(run, "last", pipeline=now, with_new_definition=True)).wait()).ok
+
+
+async def test_a_run_is_resumed_although_what_was_read_is_gone(tmp_path):
+    """As it is retried."""
+    consumed, reached = Consumed(tmp_path), anyio.Event()
+    pipeline = consumed.pipeline(mended=True)
+
+    async def hold():
+        reached.set()
+        await anyio.sleep(3600)
+
+    pipeline.task(name="held", needs="last")(hold)
+    async with MemoryEngine(on_exit="detach") as engine:
+        run = await engine.start(pipeline)
+        await reached.wait()
+    async with after(engine) as later:
+        now = consumed.pipeline(mended=True)
+        assert (await (await later.resume(run.id, now, with_new_definition=True)).wait()).ok
+
+
+async def test_the_success_of_a_task_that_is_gone_is_remembered(tmp_path, monkeypatch):
+    """Also where its run was cut off before it was merged: put back in a later run, it is fresh."""
+
+    def pipeline(*names: str, mended: bool = True) -> Pipeline:
+        made = Pipeline("p", folder=tmp_path)
+        for name in names:
+            made.shell(name, f"echo 1 > {name}", outputs=[name])
+        made.task(name="last", needs=list(names))(lambda: 1 / int(mended))
+        return made
+
+    async def dies(*_):
+        raise OSError("cut off")
+
+    async with Engine(tmp_path / ".flowd") as engine:
+        with monkeypatch.context() as death:
+            death.setattr(FileCheckpoints, "merge", dies)
+            run = await engine.start(pipeline("kept", "gone", mended=False))
+            with pytest.raises(OSError, match="cut off"):
+                await run.wait()
+        handle = await engine.retry(run.id, pipeline=pipeline("kept"), with_new_definition=True)
+        assert (await handle.wait()).ok
+        plan = await engine.plan(pipeline("kept", "gone"))
+    assert {name: one.action for name, one in plan.items()} == {"kept": "fresh", "gone": "fresh", "last": "run"}
 
 
 async def test_a_run_that_goes_on_is_not_redefined(tmp_path):

@@ -8,14 +8,13 @@ Every answer follows the order in which the tasks were written.
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import msgspec
 
-from flowd.core.patterns import finds, is_pattern
+from flowd.core.patterns import finds, folder_of, is_pattern
 from flowd.core.spec import TaskSpec
 
 Needs = Mapping[str, Sequence[str]]
@@ -235,9 +234,8 @@ class _Patterns:
     def __init__(self, paths: Iterable[str]) -> None:
         self._by_folder: dict[str, list[str]] = {}
         for path in paths:
-            if is_pattern(path):
-                head = re.split(r"[*?\[]", path, maxsplit=1)[0]
-                self._by_folder.setdefault(head.rpartition("/")[0], []).append(path)
+            if "{{" not in path and is_pattern(path):
+                self._by_folder.setdefault(folder_of(path), []).append(path)
 
     def finding(self, path: str) -> list[str]:
         """Those that find a path, but for itself."""
@@ -285,7 +283,7 @@ def _folders_above(path: str) -> list[str]:
 
 def _matched(path: str, writers: Mapping[str, Sequence[str]]) -> list[str]:
     """The written paths that a pattern finds."""
-    if "{{" in path or not any(sign in path for sign in "*?["):
+    if "{{" in path or not is_pattern(path):
         return []
     return [written for written in writers if written != path and finds(path, written)]
 

@@ -10,12 +10,12 @@ from flowd.core import events as e
 from flowd.core.errors import BadPipeline, BadRequest, Problem
 from flowd.core.expressions import ExpressionError
 from flowd.core.limits import Admission
-from flowd.core.patterns import finds, is_pattern
+from flowd.core.patterns import Glob, named
 from flowd.core.reasons import because
 from flowd.core.run import RunState
 from flowd.core.spec import PipelineSpec, TaskSpec, task_map
 from flowd.core.stimuli import FoundFresh
-from flowd.engine.files import Files
+from flowd.engine.files import Declared, Files
 from flowd.engine.prepare import Resolver, referenced_tasks
 from flowd.engine.program import Program
 from flowd.ports.stores import Checkpoint
@@ -84,8 +84,11 @@ def lent(tasks: Collection[str], selected: Collection[str], checkpoints: Mapping
     return found
 
 
-def check_inputs(program: Program, first: e.RunStarted, now: datetime) -> None:
-    """BadPipeline (`input_missing`) for inputs that are not there and that no task writes."""
+def check_inputs(program: Program, first: e.RunStarted, now: datetime, *, done: Collection[str] = ()) -> None:
+    """BadPipeline (`input_missing`) for inputs that are not there and that no task writes.
+
+    Nothing is asked of the tasks that are `done`, since they read no more.
+    """
     spec = program.spec
     if not any(task.inputs for task in spec.tasks):
         return
@@ -95,21 +98,17 @@ def check_inputs(program: Program, first: e.RunStarted, now: datetime) -> None:
     resolver = Resolver(run, files)
     written: _Written | None = None  # what is there needs no writer
     problems = []
-    for task in run.shape.specs:
+    for task in [task for task in run.shape.specs if task.name not in done]:
         for number, path in enumerate(_inputs_known_now(resolver, task)):
             place = files.place(path)
-            if not is_pattern(path) and os.path.exists(place):
+            if not isinstance(path, Glob) and os.path.exists(place):
                 continue
             if written is None:
-                written = _Written(spec, files)
+                written = _Written(spec, files, resolver)
             if written.brings(place):
                 continue
-            if is_pattern(path):
-                found = files.matches(path)
-                if (found and (os.path.exists(place) or found != [path])) or (
-                    not found and written.fills(os.path.dirname(place))
-                ):
-                    continue
+            if isinstance(path, Glob) and (files.matches(path) or written.meets(path)):
+                continue
             line, column = program.place(("tasks", task.name, "inputs", number)) or (None, None)
             problems.append(
                 Problem(
@@ -129,22 +128,23 @@ def check_inputs(program: Program, first: e.RunStarted, now: datetime) -> None:
 class _Written:
     """What the tasks of a pipeline write, as far as it is known before they run."""
 
-    def __init__(self, spec: PipelineSpec, files: Files) -> None:
-        places = {files.place(ref.path) for task in spec.tasks for ref in task.outputs if "{{" not in ref.path}
-        self._places = places
-        self._patterns = [place for place in places if is_pattern(place)]
-        self._folders = {os.path.dirname(place) for place in places}
+    def __init__(self, spec: PipelineSpec, files: Files, resolver: Resolver) -> None:
+        outputs = [path for task in spec.tasks for path in _outputs_known_now(resolver, task)]
+        self._files = files
+        self._declared = Declared(files, outputs)
+        self._places = self._declared.places
+        self._folders = {os.path.dirname(place) for place in self._places}
         self._around = {above for folder in self._folders for above in (folder, *_folders_above(folder))}
 
     def brings(self, place: str) -> bool:
         """Whether a task writes this, something in it, or the folder that it is in."""
         if place in self._places or place in self._around or not self._places.isdisjoint(_folders_above(place)):
             return True
-        return any(finds(pattern, place) for pattern in self._patterns)
+        return place in self._declared
 
-    def fills(self, folder: str) -> bool:
-        """Whether a task writes into this folder."""
-        return folder in self._folders
+    def meets(self, named: Glob) -> bool:
+        """Whether a task writes into the folder of a glob, or what it finds."""
+        return os.path.dirname(self._files.place(named)) in self._folders or self._declared.meets(named)
 
 
 def _folders_above(path: str) -> list[str]:
@@ -161,3 +161,10 @@ def _inputs_known_now(resolver: Resolver, task: TaskSpec) -> tuple[str, ...]:
         return resolver.inputs(task)
     except ExpressionError:
         return ()  # it depends on another task: looked at when its turn comes
+
+
+def _outputs_known_now(resolver: Resolver, task: TaskSpec) -> tuple[str, ...]:
+    try:
+        return tuple(path for _, path in resolver.outputs(task))
+    except ExpressionError:
+        return tuple(named(ref.path) for ref in task.outputs if "{{" not in ref.path)

@@ -34,7 +34,7 @@ from flowd.core.stimuli import (
 )
 from flowd.engine import results, retrying
 from flowd.engine.channel import AttemptChannel
-from flowd.engine.files import MissingOutput, collect, prepare_places
+from flowd.engine.files import Declared, MissingOutput, collect, prepare_places
 from flowd.engine.looks import Look
 from flowd.engine.prepare import NO_BINDING, Prepared, ReadParams
 from flowd.ports.executor import Abandoned, EndUnknown, NoRoom, Work
@@ -182,11 +182,10 @@ class Attempt:
 
     def _look_at_files(self, prepared: Prepared) -> None:
         survey, files = self._driver.survey, self._driver.survey.files
-        own = {files.path(found) for _, path in prepared.outputs for found in files.written_as(path)}
-        for pattern in prepared.inputs:
-            for written in files.matches(pattern) or [pattern]:
-                path = files.path(written)
-                if path not in own and not path.exists():
+        own = Declared(files, [path for _, path in prepared.outputs])
+        for named in prepared.inputs:
+            for written in files.matches(named) or [named]:
+                if not files.path(written).exists() and not own.meets(written):
                     raise FileNotFoundError(f"its input {written} is not there")
         files.note_synced(survey.recorded_outputs(self._number))
         self._before, self._began_ns = prepare_places(files, prepared.outputs), time.time_ns()
@@ -239,7 +238,9 @@ class Attempt:
             if isinstance(work.params, ReadParams) and work.wants_ctx:
                 read = work.params if spec.executor == "process" else work.params.read
                 parts = parts | driver.survey.param_parts(read)
-            parts = driver.survey.as_left(self._number, parts, artifacts)
+            if spec.outputs and spec.inputs:
+                left = driver.survey.as_left
+                parts = await self._in_thread(left, self._number, self._prepared, parts, artifacts)
         return Succeeded(
             result=stored,
             outputs=artifacts,

@@ -22,7 +22,7 @@ import msgspec
 
 from flowd.core.errors import StorageFailing, cause
 from flowd.core.events import Artifact
-from flowd.core.patterns import is_pattern
+from flowd.core.patterns import Glob, finds, folder_of
 from flowd.core.spec import Output
 from flowd.engine.looks import Look, Looks, is_settled
 
@@ -149,15 +149,19 @@ class Files:
         self._looks[name] = look
         return look
 
-    def matches(self, pattern: str) -> list[str]:
+    def pattern(self, named: Glob) -> str:
+        """A glob from the root, for `finds` to look for places by."""
+        return os.path.normpath(os.path.join(glob.escape(self._home), named.pattern))
+
+    def matches(self, named: str) -> list[str]:
         """The paths, as they would be written, that an input names: itself, or what a glob finds."""
-        if not is_pattern(pattern):
-            return [pattern]
-        return sorted(glob.glob(pattern, root_dir=self.folder, recursive=True))
+        if not isinstance(named, Glob):
+            return [named]
+        return sorted(glob.glob(named.pattern, root_dir=self.folder, recursive=True))
 
     def written_as(self, output: str) -> list[str]:
         """The paths that an output names: itself, or the files that its glob finds now."""
-        if not is_pattern(output):
+        if not isinstance(output, Glob):
             return [output]
         return [found for found in self.matches(output) if self.path(found).is_file()]
 
@@ -171,6 +175,24 @@ class Files:
         return total.hexdigest()
 
 
+class Declared:
+    """Places that are named one by one or by globs."""
+
+    def __init__(self, files: Files, named: Iterable[str]) -> None:
+        every, self._files = list(named), files
+        self.places = {files.place(one) for one in every}
+        self.patterns = [files.pattern(one) for one in every if isinstance(one, Glob)]
+
+    def __contains__(self, place: str) -> bool:
+        return place in self.places or any(finds(pattern, place) for pattern in self.patterns)
+
+    def meets(self, named: str) -> bool:
+        """Whether what is named is declared, or may be: a glob that finds a place, or is found as it is written."""
+        if self._files.place(named) in self:
+            return True
+        return isinstance(named, Glob) and any(finds(self._files.pattern(named), place) for place in self.places)
+
+
 class MissingOutput(Exception):
     """A declared output is not there after its task said that it succeeded."""
 
@@ -178,10 +200,9 @@ class MissingOutput(Exception):
 def prepare_places(files: Files, outputs: Sequence[tuple[Output, str]]) -> dict[str, Look]:
     """Make the folders that outputs are written into; what is there already, by its path as it is written."""
     for _, written in outputs:
-        folder = files.path(written).parent
-        while is_pattern(str(folder)):
-            folder = folder.parent
-        make_folders(folder)
+        make_folders(
+            files.path(folder_of(written.pattern)) if isinstance(written, Glob) else files.path(written).parent
+        )
     there = [found for _, written in outputs for found in files.written_as(written)]
     return {found: look for found in there if (look := files.look(files.path(found))) is not None}
 
@@ -202,8 +223,9 @@ def collect(
                 left.setdefault(written, (output, look))
             elif not output.optional:
                 raise MissingOutput(f"its output {written} is not there; write it, or mark it as optional")
-        if is_pattern(named) and not output.optional and not files.written_as(named):
-            raise MissingOutput(f"its output {named} finds no file; write one, or mark it as optional")
+        if isinstance(named, Glob) and not output.optional and not files.written_as(named):
+            hint = "; a file with [ in its name is written with [[]" if os.path.lexists(files.place(named)) else ""
+            raise MissingOutput(f"its output {named} finds no file; write one, or mark it as optional{hint}")
     found: list[Artifact] = []
     for written, (output, look) in left.items():
         path, earlier = files.path(written), before.get(written)

@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 
 from flowd.core.commands import words_of
-from flowd.core.patterns import finds, is_pattern
+from flowd.core.patterns import named as named_by
 from flowd.core.spec import Call, TaskSpec
-from flowd.engine.files import ABSENT, Files
+from flowd.engine.files import ABSENT, Declared, Files
 
 _encoder = msgspec.json.Encoder(order="sorted")
 _SHORT = 32
@@ -59,18 +59,18 @@ class Codes:
         else:
             words = words_of(task.action.text) if task.action.text is not None else task.action.argv or ()
             cwd = task.cwd if task.cwd and "{{" not in task.cwd else ""
-            declared: _Declared | None = None
+            declared: Declared | None = None
             for word in words:
                 if "{{" in word or "\0" in word or len(word) > 1000:
                     continue
                 if declared is None:
-                    declared = _Declared(task, self._files)
+                    declared = _declared(task, self._files)
                 if self._files.place(os.path.join(cwd, word)) not in declared:
                     path = self._file_named(cwd, word, named)
                     if path is not None:
                         yield path
         for pattern in task.code:
-            for written in self._files.matches(pattern):
+            for written in self._files.matches(named_by(pattern)):
                 yield self._files.place(written)
 
     def _file_named(self, cwd: str, word: str, named: Named) -> str | None:
@@ -88,16 +88,10 @@ class Codes:
         return known
 
 
-class _Declared:
-    """The paths that a task declares as its inputs and outputs, as far as they are written out."""
-
-    def __init__(self, task: TaskSpec, files: Files) -> None:
-        named = [*(ref.path for ref in task.inputs), *(ref.path for ref in task.outputs)]
-        self._places = {files.place(written) for written in named if "{{" not in written}
-        self._patterns = [place for place in self._places if is_pattern(place)]
-
-    def __contains__(self, place: str) -> bool:
-        return place in self._places or any(finds(pattern, place) for pattern in self._patterns)
+def _declared(task: TaskSpec, files: Files) -> Declared:
+    """What a task declares as its inputs and outputs, as far as it is written out."""
+    written = [*(ref.path for ref in task.inputs), *(ref.path for ref in task.outputs)]
+    return Declared(files, [named_by(path) for path in written if "{{" not in path])
 
 
 def _code_digest(path: str, files: Files) -> str:

@@ -14,7 +14,7 @@ from flowd.core import states as s
 from flowd.core.errors import BadRequest, StorageFailing
 from flowd.core.events import RunStarted
 from flowd.core.spec import PipelineSpec
-from flowd.core.stimuli import Stimulus
+from flowd.core.stimuli import Redefined, Stimulus
 from flowd.engine import admitting, checkpointing
 from flowd.engine.driver import RUN_LIMIT, Driver
 from flowd.engine.entering import Enter, adoption, read
@@ -136,6 +136,10 @@ class Fleet:
                 stream = Stream(run_id, writer, entry.last, followers)
                 driver = self.drivers[run_id] = Driver(services, entry, stream)
                 if not isinstance(entry.first, RunStarted):  # a new run may yet turn out to have nothing to do
+                    if any(isinstance(asked, Redefined) for asked in entry.first):
+                        await checkpointing.merge(
+                            adapters, entry.program, entry.state
+                        )  # of tasks that may be gone then
                     await checkpointing.announce(adapters, entry.program, run_id)
                 group.start_soon(_publish, driver, name="flowd publish")
                 await driver.enter()

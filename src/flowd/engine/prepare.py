@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import sys
@@ -14,7 +15,8 @@ import msgspec
 from flowd.authoring.binding import Binding
 from flowd.core import states as s
 from flowd.core.commands import parse_command, render_argv
-from flowd.core.expressions import references_of, render_value
+from flowd.core.expressions import Expression, in_text, references_of, render_value, spans
+from flowd.core.patterns import Glob, is_pattern, named
 from flowd.core.run import RunState
 from flowd.core.spec import Call, Output, Param, TaskSpec
 from flowd.core.views import moment
@@ -62,7 +64,7 @@ class Resolver:
             return self._as_written(task)
         scope = self._scope(values, lambda path: path)
         inputs, outputs = self._paths(task, scope)
-        scope["inputs"], scope["outputs"] = list(inputs), [path for _, path in outputs]
+        scope["inputs"], scope["outputs"] = [str(path) for path in inputs], [str(path) for _, path in outputs]
         return Prepared(
             inputs=inputs,
             outputs=outputs,
@@ -78,8 +80,8 @@ class Resolver:
     def _as_written(self, task: TaskSpec) -> Prepared:
         action = task.action
         return Prepared(
-            inputs=tuple([ref.path for ref in task.inputs]),
-            outputs=tuple([(output, output.path) for output in task.outputs]),
+            inputs=tuple([named(ref.path) for ref in task.inputs]),
+            outputs=tuple([(output, named(output.path)) for output in task.outputs]),
             with_=task.with_,
             env=self._env(task, {}) if task.env or self._run.spec.env else {},
             action=self._action(task, {}) if isinstance(action, Call) else action.text or list(action.argv or ()),
@@ -88,13 +90,13 @@ class Resolver:
     def outputs(self, task: TaskSpec) -> tuple[tuple[Output, str], ...]:
         """The outputs that are known without any other task; ExpressionError where one is not."""
         if not any("{{" in ref.path for ref in task.outputs):
-            return tuple([(output, output.path) for output in task.outputs])
+            return tuple([(output, named(output.path)) for output in task.outputs])
         return self._paths(task, self._scope({}, lambda path: path))[1]
 
     def inputs(self, task: TaskSpec) -> tuple[str, ...]:
         """The inputs that are known without any other task; ExpressionError where one is not."""
         if not any("{{" in ref.path for ref in task.inputs):
-            return tuple([ref.path for ref in task.inputs])
+            return tuple([named(ref.path) for ref in task.inputs])
         return self._paths(task, self._scope({}, lambda path: path))[0]
 
     def work(
@@ -301,7 +303,19 @@ def _is_path(param: Param | None, value: str) -> bool:
 
 
 def _path(written: str, scope: Mapping[str, Any]) -> str:
-    return _text(render_value(written, scope)) if "{{" in written else written
+    if "{{" not in written:
+        return named(written)
+    shown = _text(render_value(written, scope))
+    if not is_pattern(written):
+        return shown
+    return Glob(shown, "".join(_in_pattern(part, scope) for part in spans(written)))
+
+
+def _in_pattern(part: str | tuple[int, int, Expression], scope: Mapping[str, Any]) -> str:
+    """A part of a glob; a value is what it is, never a glob itself."""
+    if isinstance(part, str):
+        return part
+    return glob.escape(in_text(part[2].evaluate(scope), part[2].text))
 
 
 def _text(value: Any) -> str:

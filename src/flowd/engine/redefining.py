@@ -15,6 +15,7 @@ from flowd.core.decide import still_chosen
 from flowd.core.errors import BadRequest
 from flowd.core.events import RunStarted
 from flowd.core.run import RunState
+from flowd.core.shape import Shape
 from flowd.core.spec import Definition, PipelineSpec
 from flowd.core.stimuli import Redefined, RetryAsked, Stimulus
 from flowd.engine import admitting
@@ -38,10 +39,23 @@ def asking(by: str = "", again: RetryAsked | None = None) -> Ask:
             there = chosen or tuple(task.name for task in spec.tasks)
             refuse_unknown(again.tasks, there, f"run {run.id}, as it is written now,")
         first = RunStarted(pipeline=spec.name, spec="", params=params, tasks=chosen)
-        admitting.check_inputs(program, first, now)
+        admitting.check_inputs(program, first, now, done=_done(run, spec, again))
         return [Redefined(definition=spec, spec=_digest(spec), params=params, by=by, again=again)]
 
     return ask
+
+
+def _done(run: RunState, spec: PipelineSpec, again: RetryAsked | None) -> set[str]:
+    """The tasks that have ended well and are not asked for again: what they read may be gone."""
+    well = {task.name for task, state in zip(run.shape.specs, run.tasks, strict=True) if state.state in s.OK}
+    if again is None:
+        return well
+    well.difference_update(again.tasks)
+    if again.downstream:
+        shape = Shape(spec.tasks)
+        chosen = [shape.index[name] for name in again.tasks or shape.index if name in shape.index and name not in well]
+        well.difference_update(shape.specs[number].name for number in shape.reach(chosen, down=True))
+    return well
 
 
 def refuse_unknown(tasks: tuple[str, ...], known: Collection[str], where: str) -> None:

@@ -102,10 +102,11 @@ async def _success(driver: Driver, task: str, value: Any, by: str) -> Resolved:
     survey = driver.survey
     try:
         prepared = survey.resolver.written(spec, await driver.values(spec))
-        artifacts: tuple[Artifact, ...] = ()
+        artifacts, parts = tuple[Artifact, ...](), driver.run.task(task).parts
         if prepared.outputs:
             threads = driver.services.threads
             artifacts = await anyio.to_thread.run_sync(collect, survey.files, prepared.outputs, {}, limiter=threads)
+            parts = await anyio.to_thread.run_sync(survey.as_left, number, prepared, parts, artifacts, limiter=threads)
     except (MissingOutput, ExpressionError) as error:
         raise BadRequest(
             f"task {task} cannot have succeeded: {error}; put it in place, or resolve it as failed or rerun"
@@ -116,5 +117,5 @@ async def _success(driver: Driver, task: str, value: Any, by: str) -> Resolved:
         by=by,
         result=await results.store(value, driver.services.adapters.results),
         outputs=artifacts,
-        parts=survey.as_left(number, driver.run.task(task).parts, artifacts),
+        parts=parts,
     )

@@ -22,12 +22,12 @@ from flowd.core.decide import decide
 from flowd.core.events import AnyEvent, Artifact, Reason, RunStarted
 from flowd.core.expressions import ExpressionError
 from flowd.core.freshness import Evidence, Known, Verdict, judge, product
-from flowd.core.patterns import is_pattern
+from flowd.core.patterns import Glob, is_pattern
 from flowd.core.reasons import because
 from flowd.core.run import RunState
 from flowd.core.stimuli import FoundFresh
 from flowd.engine import checkpointing
-from flowd.engine.files import ABSENT, Files
+from flowd.engine.files import ABSENT, Declared, Files
 from flowd.engine.fingerprint import Codes, Named, digest_of, input_part, plain_parts
 from flowd.engine.looks import Looks
 from flowd.engine.prepare import Prepared, Resolver, referenced_results
@@ -85,6 +85,7 @@ class Survey:
         self._codes = Codes(files)
         self._seen: dict[str, str] = {}  # digests, and what words name, for as long as nothing runs
         self._named: Named | None = None
+        self._left: set[str] | None = None
 
     def pass_over(self, now: datetime) -> tuple[dict[int, Standing], list[AnyEvent]]:
         """Judge every pending task once, in order, and settle at once those that are fresh.
@@ -97,7 +98,7 @@ class Survey:
         try:
             self._judge_all(standings, events, now)
         finally:
-            self._seen, self._named = {}, None
+            self._seen, self._named, self._left = {}, None, None
         return standings, events
 
     def _judge_all(self, standings: dict[int, Standing], events: list[AnyEvent], now: datetime) -> None:
@@ -179,7 +180,7 @@ class Survey:
             products={need: product(run.task(need).result, run.task(need).outputs) for need in needs},
         )
         parts |= self._codes.parts(spec, self._function_file(spec.name), self._named)
-        own = {self.files.place(found) for _, path in prepared.outputs for found in self.files.written_as(path)}
+        own = Declared(self.files, [path for _, path in prepared.outputs])
         for pattern in prepared.inputs:
             for written in self.files.matches(pattern):
                 parts[f"input:{written}"] = input_part(self._input_digest(number, written, own))
@@ -189,13 +190,23 @@ class Survey:
         """The fingerprint of the parameters that an attempt has read by itself."""
         return {f"param:{name}": digest_of(self._run.params.get(name)) for name in names}
 
-    def as_left(self, number: int, parts: Mapping[str, str], artifacts: Collection[Artifact]) -> dict[str, str]:
-        """`parts` of a task that has just written `artifacts`: what it rewrote counts as it left it."""
-        settled = dict(parts)
-        for artifact in artifacts:
-            name = f"input:{artifact.path}"
-            if name in settled and self._writer_above(number, self.files.place(artifact.path)) is None:
-                settled[name] = input_part(artifact.digest)
+    def as_left(
+        self, number: int, prepared: Prepared, parts: Mapping[str, str], artifacts: Collection[Artifact]
+    ) -> dict[str, str]:
+        """`parts` of a task that has just written `artifacts`: what it reads and writes counts as it left it.
+
+        Blocks.
+        """
+        settled, place = dict(parts), self.files.place
+        left = {place(artifact.path): artifact for artifact in artifacts}
+        found = {written: place(written) for named in prepared.inputs for written in self.files.matches(named)}
+        for written, path in found.items():
+            if path in left and self._writer_above(number, path) is None:
+                settled[f"input:{written}"] = input_part(left[path].digest)
+        own = Declared(self.files, [path for _, path in prepared.outputs])
+        read = [name.removeprefix("input:") for name in parts if name.startswith("input:")]
+        for removed in [written for written in read if written not in found and place(written) in own]:
+            del settled[f"input:{removed}"]
         return settled
 
     def _stand(self, number: int, now: datetime) -> Standing:
@@ -263,17 +274,26 @@ class Survey:
 
     def _come_since(self, number: int, prepared: Prepared, known: Checkpoint) -> tuple[str, ...]:
         """What a task's globs find now, and it did not leave, nor does another task write it."""
-        patterns = [written for _, written in prepared.outputs if is_pattern(written)]
+        patterns = [written for _, written in prepared.outputs if isinstance(written, Glob)]
         if not patterns:
             return ()
-        others = [one.outputs for one in self._checkpoints.values()] + [task.outputs for task in self._run.tasks]
-        recorded = {self.files.path(artifact.path) for left in (known.outputs, *others) for artifact in left}
-        found = {self.files.path(written): written for one in patterns for written in self.files.written_as(one)}
-        return tuple(
-            written
-            for path, written in found.items()
-            if path not in recorded and {*self._writers.get(str(path), ())} <= {number}
-        )
+        own = {self.files.place(artifact.path) for artifact in known.outputs}
+        found = {self.files.place(written): written for one in patterns for written in self.files.written_as(one)}
+        more = [path for path in found if path not in own and {*self._writers.get(path, ())} <= {number}]
+        if not more:
+            return ()
+        recorded = self._all_recorded()
+        return tuple(found[path] for path in more if path not in recorded)
+
+    def _all_recorded(self) -> set[str]:
+        """Where all outputs are that any task has left; gathered once for a pass, which records no others."""
+        if self._left is not None:
+            return self._left
+        every = [one.outputs for one in self._checkpoints.values()] + [task.outputs for task in self._run.tasks]
+        places = {self.files.place(artifact.path) for left in every for artifact in left}
+        if self._named is not None:
+            self._left = places
+        return places
 
     def _recorded(self, number: int, path: str) -> Artifact | None:
         """What a task recorded of `path`: in this run where it has ended, else before."""
@@ -295,7 +315,7 @@ class Survey:
         above = self._run.shape.reach([number], down=False)
         return next((writer for writer in reversed(writers) if writer in above), None)
 
-    def _input_digest(self, number: int, written: str, own: set[str]) -> str:
+    def _input_digest(self, number: int, written: str, own: Declared) -> str:
         """What the task reads at this path: the nearest writer's record, else the file itself.
 
         A file that the task itself rewrites counts as the task left it, unless another hand

@@ -18,8 +18,9 @@ import msgspec
 
 from flowd.authoring.pipeline import Pipeline
 from flowd.core.errors import BadRequest
-from flowd.core.patterns import is_pattern
+from flowd.core.patterns import named
 from flowd.core.spec import Definition
+from flowd.engine.files import Files
 from flowd.testing.crashing import Death, Request
 from flowd.testing.replay import replay
 
@@ -195,9 +196,10 @@ class _Lab:
     def _copy(self, name: str) -> Path:
         folder = self._scratch / name.replace("/", "_")
         shutil.copytree(self._source, folder, symlinks=True, ignore=shutil.ignore_patterns(*LEFT_OUT))
+        files = Files(folder)
         for path in self._written:
-            for left in folder.glob(path) if is_pattern(path) else [folder / path]:
-                if "{{" not in path and left.is_file():
+            for left in [] if "{{" in path else map(files.path, files.written_as(named(path))):
+                if left.is_file():
                     left.unlink()  # every copy begins where a first run begins
         return folder
 
