@@ -66,8 +66,9 @@ class Group:
         return set() if 0 in found else found
 
     def kill(self) -> bool:
-        """SIGKILL for all that is in it, at one instant; False where that cannot be."""
-        if not self.pids():
+        """SIGKILL for all that is in it, at one instant; False where that cannot be, or this process is in it."""
+        pids = self.pids()
+        if not pids or os.getpid() in pids:
             return False
         try:
             _write(f"{self.path}/cgroup.kill", b"1")
@@ -136,12 +137,15 @@ def groups_of(*marks: str) -> list[Group]:
 
 
 def _sweep(folder: str) -> None:
-    """Remove the empty groups of dead engines: nobody else came by."""
+    """Remove the empty groups of engines that are dead, or not to be seen: nobody else came by.
+
+    Of one that lives the guardian stands in it, so it cannot be removed.
+    """
     for path in _below(folder):
         name = os.path.basename(path)
         if name.startswith(PREFIX):
             mark = name.removeprefix(PREFIX)
-            if mark.split("-")[0].isdigit() and not processes.engine_lives(mark):
+            if mark.split("-")[0].isdigit() and not processes.engine_state(mark):
                 Group(path).remove()
 
 
