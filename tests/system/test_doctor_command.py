@@ -43,7 +43,8 @@ def begun(here: Place, run: str, file: str = "pipeline.yaml") -> Any:
     return process
 
 
-def test_orphans_are_found_and_ended(here: Place) -> None:
+@pytest.mark.parametrize("told", [True, False], ids=["with owner.json", "without it"])
+def test_orphans_are_found_and_ended(here: Place, told: bool) -> None:
     """Owner and guardian are killed at once: their task's process is named, ended by --repair, and nothing is left."""
     token = f"31{os.getpid()}.5"
     here.pipeline({"t": {"run": f"exec sleep {token}"}})
@@ -55,6 +56,8 @@ def test_orphans_are_found_and_ended(here: Place) -> None:
     os.kill(guardian, signal.SIGKILL)
     process.kill()
     end_of(process)
+    if not told:  # the journal has recorded who it was
+        (here.state / "runs/r/owner.json").unlink()
 
     found = findings(here.json("doctor"))
     assert set(found) >= {"orphans", "run_unfinished"}
