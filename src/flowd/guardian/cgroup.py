@@ -16,7 +16,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from flowd.guardian import processes
+from flowd.guardian import mounts, processes
 
 SWITCH = "FLOWD_CGROUP"
 """The variable that, where it is `off`, keeps a guardian from making a group."""
@@ -165,18 +165,10 @@ def _mounts() -> list[tuple[str, str]]:
     """The root and the place of each mount of version 2, without a slash at their ends."""
     found = []
     with contextlib.suppress(OSError):
-        for line in _read("/proc/self/mountinfo").splitlines():
-            before, _, after = line.partition(" - ")
-            fields = before.split()
-            if after.startswith("cgroup2 ") and len(fields) > 4:
-                found.append((_decoded(fields[3]).rstrip("/"), _decoded(fields[4])))
+        for root, point, _, kind, *_ in mounts.rows(_read("/proc/self/mountinfo")):
+            if kind == "cgroup2":
+                found.append((root.rstrip("/"), point))
     return found
-
-
-def _decoded(path: str) -> str:
-    for code, sign in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        path = path.replace(code, sign)
-    return path
 
 
 def _below(folder: str) -> list[str]:
