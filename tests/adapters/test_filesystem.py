@@ -11,18 +11,21 @@ import pytest
 
 import flowd
 from flowd.adapters import filesystem
-from flowd.adapters.filesystem import Mount, longest, parsed
+from flowd.adapters.filesystem import Mount, longest
 from flowd.adapters.journal import lock
 from flowd.core.errors import StorageFailing
 from flowd.engine.saying import say_place
+from flowd.guardian import cgroup
+from flowd.guardian.mounts import parsed
 
 LINE = r"36 35 98:0 /mnt1 /mnt/a\040b\011\134 rw,noatime shared:1 - nfs4 server:/ex\040port rw,addr=10.0.0.1"
 
 
 def test_a_line_is_read_with_its_escapes() -> None:
     """Blanks, tabs and backslashes of names are written as octal numbers; options of both kinds are taken."""
-    mount = parsed(LINE)
-    assert mount is not None
+    row = parsed(LINE)
+    assert row is not None
+    mount = Mount.of(row)
     assert (mount.point, mount.kind, mount.source) == ("/mnt/a b\t\\", "nfs4", "server:/ex port")
     assert {"noatime", "addr=10.0.0.1"} <= set(mount.options)
     assert str(mount) == "nfs4 (server:/ex port)"
@@ -36,9 +39,21 @@ def test_what_is_no_line_is_none(line: str) -> None:
 
 def test_names_of_any_bytes_are_read() -> None:
     """A name that is not ASCII, and one that is no UTF-8, are as Python has them."""
-    mount = parsed("36 35 98:0 / /mnt/ä\\377 rw - ext4 /dev/sda rw")
-    assert mount is not None
-    assert mount.point == "/mnt/ä\udcff"
+    row = parsed("36 35 98:0 / /mnt/ä\\377 rw - ext4 /dev/sda rw")
+    assert row is not None
+    assert Mount.of(row).point == "/mnt/ä\udcff"
+
+
+@pytest.mark.parametrize("name", ["a\u2028b", "a\x0bb", "a\x85b", "a\xa0b"])
+def test_a_name_with_what_else_ends_a_line_or_word(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    """Only a newline ends a line and only a blank a field: both readers of the list see the mount as it is."""
+    listed = tmp_path / "mountinfo"
+    text = f"36 35 98:0 / / rw - ext4 /dev/sda rw\n37 36 0:28 / /{name}/g rw - cgroup2 cgroup2 rw\n"
+    listed.write_text(text, encoding="utf-8", newline="")
+    monkeypatch.setattr(filesystem, "MOUNTS", listed)
+    assert filesystem.kind_of(Path(f"/{name}/g")) == "cgroup2"
+    monkeypatch.setattr(cgroup, "_read", {"/proc/self/cgroup": "0::/x\n", "/proc/self/mountinfo": text}.__getitem__)
+    assert cgroup._own_folder() == f"/{name}/g/x"
 
 
 def mount(point: str, kind: str) -> Mount:
@@ -60,7 +75,7 @@ def mount(point: str, kind: str) -> Mount:
 )
 def test_the_longest_mount_point_wins(path: str, kind: str) -> None:
     """A path is on the mount whose point is the longest above it, whatever the order."""
-    mounts = [mount("/data/net", "nfs"), mount("/", "ext4"), mount("/data", "xfs"), None]
+    mounts = [mount("/data/net", "nfs"), mount("/", "ext4"), mount("/data", "xfs")]
     mounts += [mount("/twice", "nfs"), mount("/twice", "tmpfs")]
     found = longest(path, mounts)
     assert found is not None

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from flowd_process import Ended, Place, alive, children, end_of, until
 
@@ -33,7 +38,8 @@ def begun(here: Place, run: str, file: str = "pipeline.yaml") -> Any:
     return process
 
 
-def test_orphans_are_found_and_ended(here: Place) -> None:
+@pytest.mark.parametrize("told", [True, False], ids=["with owner.json", "without it"])
+def test_orphans_are_found_and_ended(here: Place, told: bool) -> None:
     """Owner and guardian are killed at once: their task's process is named, ended by --repair, and nothing is left."""
     token = f"31{os.getpid()}.5"
     here.pipeline({"t": {"run": f"exec sleep {token}"}})
@@ -45,6 +51,8 @@ def test_orphans_are_found_and_ended(here: Place) -> None:
     os.kill(guardian, signal.SIGKILL)
     process.kill()
     end_of(process)
+    if not told:  # the journal has recorded who it was
+        (here.state / "runs/r/owner.json").unlink()
 
     found = findings(here.json("doctor"))
     assert set(found) >= {"orphans", "run_unfinished"}
@@ -55,6 +63,94 @@ def test_orphans_are_found_and_ended(here: Place) -> None:
     assert findings(here.json("doctor", "--repair"))["orphans"]["repaired"]
     assert not alive(f"sleep\0{token}")
     assert set(findings(here.json("doctor"))) == {"run_unfinished"}
+
+
+ENGINE = """
+import anyio
+from flowd import Engine, Pipeline
+
+async def main():
+    async with Engine() as engine:
+        assert (await engine.run(Pipeline.load("pipeline.yaml"), "quick", run_id="r1")).ok
+        await engine.start(Pipeline.load("pipeline.yaml"), "slow", run_id="r2")
+        await anyio.sleep_forever()
+
+anyio.run(main)
+"""
+
+
+@pytest.mark.parametrize("namespaced", [True, False], ids=["that says so", "of an older flowd"])
+def test_an_engine_in_another_container_is_left_alone(here: Place, namespaced: bool) -> None:
+    """From outside, nothing of a living engine is ended for the sake of a run that it has finished; nor is itself."""
+    unshare = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no PID namespace can be made here")
+    token = f"33{os.getpid()}.5"
+    here.pipeline({"quick": {"run": "true"}, "slow": {"run": f"exec sleep {token}"}})
+    unsaid = "" if namespaced else "from flowd.guardian import processes; processes.namespace = lambda: ''"
+    here.write("engine.py", unsaid + ENGINE)
+    env = here.environment({})
+    with subprocess.Popen([*unshare, sys.executable, "engine.py"], cwd=here.folder, env=env) as process:
+        try:
+            [task] = until(lambda: alive(f"sleep\0{token}"))
+            found = findings(here.json("doctor", "--repair"))
+            assert set(found) == {"run_held" if namespaced else "owner_unclear"}
+            assert "another container" in "".join(entry["sentence"] for entry in found.values())
+            assert alive(f"sleep\0{token}") == [task]
+            here.ok("retry", "r1", "quick")
+            assert alive(f"sleep\0{token}") == [task]
+            assert process.poll() is None
+        finally:
+            process.kill()
+    until(lambda: not alive(f"sleep\0{token}"))
+
+
+def test_what_is_left_in_another_container_is_said_and_not_ended(here: Place) -> None:
+    """Engine and guardian are killed in a container that lives on: from outside its task is named, no more."""
+    unshare = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no PID namespace can be made here")
+    token = f"34{os.getpid()}.5"
+    here.pipeline({"slow": {"run": f"exec sleep {token}"}})
+    script = f"{sys.executable} -m flowd run --run-id r >/dev/null 2>&1 & wait; sleep 600"
+    with subprocess.Popen([*unshare, "sh", "-c", script], cwd=here.folder, env=here.environment({})) as process:
+        try:
+            [task] = until(lambda: alive(f"sleep\0{token}"))
+            [shell] = children(process.pid)
+            [engine] = children(shell)
+            [guardian] = children(engine)
+            os.kill(engine, signal.SIGSTOP)
+            until(lambda: is_stopped(engine))
+            os.kill(guardian, signal.SIGKILL)
+            os.kill(engine, signal.SIGKILL)
+            found = until(lambda: "run_held" not in (now := findings(here.json("doctor", "--repair"))) and now)
+            assert set(found) == {"orphans_elsewhere", "run_unfinished"}
+            assert f"another container, and process {task} of" in found["orphans_elsewhere"]["sentence"]
+            assert not found["orphans_elsewhere"]["repairable"]
+            assert alive(f"sleep\0{token}") == [task]
+        finally:
+            process.kill()
+    until(lambda: not alive(f"sleep\0{token}"))
+
+
+def test_who_is_of_what_was_left_does_not_end_itself(here: Place) -> None:
+    """A repair from within what a dead owner has left ends the others, and not itself."""
+    token = f"35{os.getpid()}.5"
+    doctor = f"{sys.executable} -m flowd doctor --repair --json > said; sleep {token} & wait"
+    until_killed = "while [ ! -e go ]; do sleep 0.02; done"
+    here.pipeline({"t": {"run": f"sleep {token} & {until_killed}; exec {doctor}"}})
+    process = begun(here, "r")
+    until(lambda: alive(f"sleep\0{token}"))
+    [guardian] = children(process.pid)
+    process.send_signal(signal.SIGSTOP)
+    until(lambda: is_stopped(process.pid))
+    os.kill(guardian, signal.SIGKILL)
+    process.kill()
+    end_of(process)
+    here.write("go", "")
+    until(here.has("said"))
+    assert findings(json.loads(here.lines("said")[0]))["orphans"]["repaired"]
+    until(lambda: not alive(f"sleep\0{token}"))
 
 
 def test_an_owner_that_is_stopped_is_named(here: Place) -> None:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from flowd import Engine, Pipeline
 from flowd.adapters import filesystem
@@ -23,10 +24,14 @@ from flowd.adapters.filesystem import Mount
 from flowd.adapters.journal import mark as marks
 from flowd.adapters.journal.file import FileJournal
 from flowd.adapters.journal.mark import Mark
+from flowd.core.events import Envelope, Event, RunRedefined, RunReopened, RunStarted, TaskReset
 from flowd.core.spec import Call, Definition, PipelineSpec, TaskSpec
-from flowd.wiring.doctor.examination import examine
+from flowd.wiring.doctor.examination import Check, examine
 from flowd.wiring.doctor.findings import Finding, Report
-from flowd.wiring.doctor.place import Room, mount_findings, room_findings
+from flowd.wiring.doctor.index import check_index
+from flowd.wiring.doctor.journals import check_journals
+from flowd.wiring.doctor.patient import Patient
+from flowd.wiring.doctor.place import Room, check_permissions, mount_findings, room_findings
 
 DONE = "done"
 OF_THE_MACHINE = {
@@ -253,6 +258,7 @@ FAULTS = {
         "results_unreferenced", lambda s: aged(s.dir / "artifacts/ab" / ("c" * 62)), fix="", **TOLD
     ),
     "a half-written result": Fault("temporary_left", lambda s: aged(s.dir / "artifacts/ab/x.1-2.tmp"), "note"),
+    "half-written looks": Fault("temporary_left", lambda s: aged(s.dir / "kept/files.1-2.tmp"), "note"),
     "a half-written version": Fault("temporary_left", lambda s: aged(s.dir / "version.1-2.tmp"), "note"),
     "a half-written owner": Fault("temporary_left", lambda s: (s.run / "owner.json.1-2.tmp").touch(), "note"),
     "an answer nobody took": Fault("temporary_left", lambda s: aged(s.run / "inbox/1.answer"), "note"),
@@ -566,3 +572,125 @@ def test_the_document_has_its_fields(state: State) -> None:
     assert (finding["repairable"], finding["repaired"]) == (True, False)
     [journals] = [entry for entry in document["checks"] if entry["name"] == "journals"]
     assert journals["worst"] == "warning"
+
+
+# --- what has changed since the look ------------------------------------------------------------------------
+
+
+async def reopened(state: State) -> None:
+    """The finished run is asked for `a` again, and its owner dies."""
+    async with FileJournal(state.dir) as journal:
+        last = [envelope.seq async for envelope in journal.read(DONE)][-1]
+        events = RunReopened(), TaskReset(task="a")
+        async with journal.open(DONE) as writer:
+            writer.append([Envelope(DONE, last + n, datetime.now(UTC), event) for n, event in enumerate(events, 1)])
+            await writer.durable(last + len(events))
+
+
+def retried(state: State) -> None:
+    listed(state, DONE)
+    anyio.run(reopened, state)
+
+
+def looked_then(state: State, meanwhile: Callable[[State], object], *checks: Check) -> list[Finding]:
+    """What was found, mended after something has happened."""
+    with Patient(state.dir, datetime.now(UTC)) as patient:
+        patient.look()
+        findings = [finding for check in checks for finding in check(patient).findings]
+        meanwhile(state)
+        before = tree(state.dir)
+        for finding in findings:
+            finding.repair()
+        assert tree(state.dir) == before
+    return findings
+
+
+def test_a_run_that_was_reopened_stays_on_the_list(state: State) -> None:
+    """Ended at the look, asked for again and killed since: what it finishes must still be looked for."""
+    listed(state, DONE)
+    [finding] = looked_then(state, retried, check_index)
+    assert (finding.code, finding.repaired) == ("index_ended", True)
+    assert (state.kept / "open" / DONE).exists()
+
+
+def test_what_was_behind_and_was_reopened_stays_on_the_list(state: State) -> None:
+    """The same of a run whose checkpoints were missing: listed, they are found in its journal."""
+    (state.kept / "checkpoints.json").unlink()
+    [finding] = looked_then(state, retried, check_index)
+    assert finding.code == "checkpoints_behind"
+    assert codes(state.doctor()) == {"run_unfinished"}
+
+
+def test_a_run_that_came_back_stays_on_the_list(state: State) -> None:
+    """One that was gone at the look and is there again."""
+    listed(state, "nobody")
+    [finding] = looked_then(state, lambda s: s.run.rename(s.run.with_name("nobody")), check_index)
+    assert finding.code == "index_gone"
+
+
+def test_an_unfinished_run_that_is_not_listed_is_listed(state: State) -> None:
+    """What it has finished is found in its journal, now and when it goes on."""
+    (state.dir.parent / "a.txt").unlink()  # so that it is made again
+    state.interrupted("half", "a", "endless")
+    assert not (state.kept / "open/half").exists()  # it was let go in order
+    (state.kept / "checkpoints.json").unlink()
+    assert {"checkpoints_behind", "run_unfinished"} == codes(state.doctor(repair=True))
+    assert codes(state.doctor()) == {"run_unfinished"}
+    assert (state.kept / "open/half").exists()
+
+
+def test_what_was_closed_or_healed_meanwhile_is_let_be(state: State) -> None:
+    """A mode that is narrower by now, and a journal that its next owner has put right."""
+    state.dir.chmod(0o755)
+    appended(state)
+
+    def mended(state: State) -> None:
+        state.dir.chmod(0o500)
+        with closing(FileJournal(state.dir)) as journal:
+            journal.heal(DONE)
+
+    found = looked_then(state, mended, check_permissions, check_journals)
+    assert [finding.code for finding in found] == ["permissions_open", "journal_torn"]
+
+
+# --- what a repair has to say --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("at", "lost"), [(20, True), (-9, False)])
+def test_what_may_be_fresh_again_is_said(state: State, at: int, lost: bool) -> None:
+    """Where the header is damaged, too, nobody knows what was forgotten: before and after the repair that is said."""
+    flipped(state.kept / "checkpoints.json", at)
+    for repair in (False, True):
+        [finding] = found(state.doctor(repair=repair))
+        assert (finding.code, finding.repaired) == ("checkpoints_damaged", repair)
+        assert ("what was forgotten before may be fresh again" in finding.sentence) is lost
+    assert "kept as checkpoints.json.corrupt-1" in finding.sentence
+
+
+def test_a_run_that_can_only_be_known_in_part_is_said(state: State) -> None:
+    """What a repair had to leave out stands in its finding."""
+    state.interrupted("half", "endless")
+    flipped(state.dir / "runs/half/spec.json", -2)
+    flipped(state.kept / "checkpoints.json", -9)
+    [finding] = [one for one in found(state.doctor(repair=True)) if one.code == "checkpoints_damaged"]
+    assert "checkpoints of run half are left out" in finding.sentence
+
+
+def test_whether_a_run_keeps_is_asked_of_its_newest_definition(state: State, tmp_path: Path) -> None:
+    """A run whose pipeline got its first output by being redefined is judged like any that has one."""
+    bare = replace(spec := state.pipeline.spec, tasks=tuple(replace(t, outputs=(), cache=False) for t in spec.tasks))
+    seen = {}
+    for run, events in {"before": (), "after": (RunRedefined(spec="", definition=spec),)}.items():
+        with closing(FileJournal(state.dir)) as journal:
+            digest = anyio.run(journal.create, run, Definition(spec=bare, folder=str(tmp_path)))
+
+        async def write(run: str, *events: Event) -> None:
+            async with FileJournal(state.dir) as journal, journal.open(run) as writer:
+                writer.append([Envelope(run, n, datetime.now(UTC), event) for n, event in enumerate(events, 1)])
+                await writer.durable(len(events))
+
+        anyio.run(write, run, RunStarted(pipeline="p", spec=digest, owner="o"), *events)
+        with Patient(state.dir, datetime.now(UTC)) as patient:
+            patient.look()
+            seen |= {one.id: one.keeps for one in patient.runs}
+    assert seen == {DONE: True, "before": False, "after": True}

@@ -7,11 +7,12 @@ from `/proc/self/mountinfo`; elsewhere than on Linux nothing is known, and nothi
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
+
+from flowd.guardian import mounts
 
 MOUNTS = Path("/proc/self/mountinfo")
 
@@ -25,7 +26,6 @@ _NETWORK = frozenset(
     }
 )
 _MEMORY = frozenset({"tmpfs", "ramfs"})
-_ESCAPE = re.compile(rb"\\([0-3][0-7]{2})")
 
 
 class Mount(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +35,13 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     source: str = ""
     options: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, row: mounts.Row) -> Mount:
+        """One row of what the kernel lists."""
+        _, point, options, kind, source, more = row
+        every = (*options.split(","), *(more.split(",") if more else ()))
+        return cls(point=point, kind=kind, source=source, options=every)
 
     @property
     def is_network(self) -> bool:
@@ -59,10 +66,10 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True):
 def mount_of(path: Path) -> Mount | None:
     """The mount that a path, existing or not, is on; None where the system does not say."""
     try:
-        lines = os.fsdecode(MOUNTS.read_bytes()).splitlines()
+        rows = mounts.rows(os.fsdecode(MOUNTS.read_bytes()))
     except OSError:
         return None
-    return longest(os.path.realpath(path), map(parsed, lines))
+    return longest(os.path.realpath(path), map(Mount.of, rows))
 
 
 def kind_of(path: Path) -> str:
@@ -82,27 +89,12 @@ def network_warning(state_dir: Path) -> str | None:
     )
 
 
-def parsed(line: str) -> Mount | None:
-    """One line of mountinfo; None where it is none."""
-    head, separator, tail = line.partition(" - ")
-    fields, of = head.split(" "), tail.split(" ")
-    if not separator or len(fields) < 6 or len(of) < 2:
-        return None
-    options = (*fields[5].split(","), *(of[2].split(",") if len(of) > 2 else ()))
-    return Mount(point=_unescaped(fields[4]), kind=_unescaped(of[0]), source=_unescaped(of[1]), options=options)
-
-
-def longest(path: str, mounts: Iterable[Mount | None]) -> Mount | None:
+def longest(path: str, mounts: Iterable[Mount]) -> Mount | None:
     """The mount with the longest point that holds the absolute `path`; of equal ones the last, which hides them."""
     found: Mount | None = None
     for mount in mounts:
-        if mount is None or not (path == mount.point or path.startswith(mount.point.rstrip("/") + "/")):
+        if path != mount.point and not path.startswith(mount.point.rstrip("/") + "/"):
             continue
         if found is None or len(mount.point) >= len(found.point):
             found = mount
     return found
-
-
-def _unescaped(text: str) -> str:
-    """mountinfo writes blanks, tabs, newlines and backslashes as octal numbers of bytes."""
-    return os.fsdecode(_ESCAPE.sub(lambda match: bytes((int(match[1], 8),)), os.fsencode(text)))

@@ -16,7 +16,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from flowd.guardian import processes
+from flowd.guardian import mounts, processes
 
 SWITCH = "FLOWD_CGROUP"
 """The variable that, where it is `off`, keeps a guardian from making a group."""
@@ -66,8 +66,9 @@ class Group:
         return set() if 0 in found else found
 
     def kill(self) -> bool:
-        """SIGKILL for all that is in it, at one instant; False where that cannot be."""
-        if not self.pids():
+        """SIGKILL for all that is in it, at one instant; False where that cannot be, or this process is in it."""
+        pids = self.pids()
+        if not pids or os.getpid() in pids:
             return False
         try:
             _write(f"{self.path}/cgroup.kill", b"1")
@@ -136,12 +137,15 @@ def groups_of(*marks: str) -> list[Group]:
 
 
 def _sweep(folder: str) -> None:
-    """Remove the empty groups of dead engines: nobody else came by."""
+    """Remove the empty groups of engines that are dead, or not to be seen: nobody else came by.
+
+    Of one that lives the guardian stands in it, so it cannot be removed.
+    """
     for path in _below(folder):
         name = os.path.basename(path)
         if name.startswith(PREFIX):
             mark = name.removeprefix(PREFIX)
-            if mark.split("-")[0].isdigit() and not processes.engine_lives(mark):
+            if mark.split("-")[0].isdigit() and not processes.engine_state(mark):
                 Group(path).remove()
 
 
@@ -161,18 +165,10 @@ def _mounts() -> list[tuple[str, str]]:
     """The root and the place of each mount of version 2, without a slash at their ends."""
     found = []
     with contextlib.suppress(OSError):
-        for line in _read("/proc/self/mountinfo").splitlines():
-            before, _, after = line.partition(" - ")
-            fields = before.split()
-            if after.startswith("cgroup2 ") and len(fields) > 4:
-                found.append((_decoded(fields[3]).rstrip("/"), _decoded(fields[4])))
+        for root, point, _, kind, *_ in mounts.rows(_read("/proc/self/mountinfo")):
+            if kind == "cgroup2":
+                found.append((root.rstrip("/"), point))
     return found
-
-
-def _decoded(path: str) -> str:
-    for code, sign in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        path = path.replace(code, sign)
-    return path
 
 
 def _below(folder: str) -> list[str]:

@@ -164,11 +164,30 @@ def _last_born() -> int:
         return 0
 
 
+def namespace() -> str:
+    """What tells the PID namespace of this process from others of this machine; empty where nobody tells."""
+    try:
+        return str(os.stat("/proc/self/ns/pid").st_ino)
+    except OSError:
+        return ""
+
+
+def is_elsewhere(mark: str) -> bool:
+    """Whether the name `mark` was taken in another PID namespace (a container): its ids mean others here.
+
+    One of an older flowd does not say where.
+    """
+    where = mark.split("-")[4:5]
+    return where not in ([], [""], [namespace()])
+
+
 def engine_state(mark: str) -> str:
-    """The state, as the kernel's letter, of the process that took the name `mark`; empty where it runs no more.
+    """The state, as the kernel's letter, of the process that took the name `mark`; empty where it is not to be seen.
 
     A reused process id has another start.
     """
+    if is_elsewhere(mark):
+        return ""
     pid, started = [*mark.split("-"), "", ""][:2]
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
@@ -180,8 +199,8 @@ def engine_state(mark: str) -> str:
 
 
 def engine_lives(mark: str) -> bool:
-    """Whether the process that took the name `mark` still runs."""
-    return bool(engine_state(mark))
+    """Whether the process that took the name `mark` still runs, or may: of another namespace nobody here knows."""
+    return is_elsewhere(mark) or bool(engine_state(mark))
 
 
 def command_line(pid: int) -> list[bytes]:
@@ -198,8 +217,11 @@ def _words(pid: int, name: str) -> list[bytes]:
 
 
 def end(pids: Iterable[int], *, kindly: bool) -> None:
-    """SIGKILL; kindly: SIGTERM, and SIGCONT so that those who are stopped hear it too."""
+    """SIGKILL, never for this process; kindly: SIGTERM, and SIGCONT so that those who are stopped hear it too."""
+    me = os.getpid()
     for pid in pids:
+        if pid == me:
+            continue
         for number in (signal.SIGTERM, signal.SIGCONT) if kindly else (signal.SIGKILL,):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, number)

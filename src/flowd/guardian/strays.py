@@ -14,13 +14,13 @@ def left_by(mark: str) -> set[int]:
 
 
 def left_by_each(marks: Collection[str]) -> dict[str, set[int]]:
-    """As `left_by`, of those incarnations that have left something; all by one look."""
+    """As `left_by`, of those incarnations that have left something; all by one look, this process left out."""
     left: dict[str, set[int]] = {}
     for pid, mark in processes.bearing(*marks):
         left.setdefault(mark, set()).add(pid)
     for group in cgroup.groups_of(*marks):
         left.setdefault(group.mark, set()).update(group.pids())
-    found = {mark: pids - guardians_of(mark) for mark, pids in left.items() if pids}
+    found = {mark: pids - guardians_of(mark) - {os.getpid()} for mark, pids in left.items() if pids}
     return {mark: pids for mark, pids in found.items() if pids}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ async def file_adapters(
                 run_folder=journal.run_folder,
                 followers=all_followers,
                 runs=journal.runs,
-                end_leftovers=end_leftovers,
+                end_leftovers=partial(end_leftovers, owning=journal.owning),
                 state_dir=str(state_dir),
                 owner=incarnation,
             )

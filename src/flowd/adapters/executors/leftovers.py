@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import anyio
 import anyio.to_thread
@@ -15,21 +15,31 @@ _PATIENCE = 2.0
 _MOST = 10.0
 
 
-async def end_leftovers(incarnations: Sequence[str]) -> None:
-    """Return when no process lives that an engine of these incarnations began, or SIGKILL does not end it."""
-    await anyio.to_thread.run_sync(end_at_once, incarnations)
+Owning = Callable[[], Collection[str]]
+"""The incarnations of those who hold a run now."""
 
 
-def end_at_once(incarnations: Sequence[str]) -> None:
+async def end_leftovers(incarnations: Sequence[str], owning: Owning = tuple) -> None:
+    """Return when no process lives that an engine of these incarnations began, or SIGKILL does not end it.
+
+    Those who live are left alone, and those of another PID namespace, whom nobody here can tell
+    dead. So is who holds a run, whatever is to be seen of it.
+    """
+    await anyio.to_thread.run_sync(end_at_once, incarnations, owning)
+
+
+def end_at_once(incarnations: Sequence[str], owning: Owning = tuple) -> None:
     """As `end_leftovers`, blocking."""
     # one that lives let go of this run in order, and has others
     ahead = [incarnation for incarnation in incarnations if not processes.engine_lives(incarnation)]
     began = time.monotonic()
     while ahead := [mark for mark in ahead if not _ended(mark)]:
         waited = time.monotonic() - began
-        if waited > _MOST:
+        held = owning()  # anew: an heir who has the lock writes its own name a moment later
+        ours = [mark for mark in ahead if mark not in held]
+        if waited > (_MOST if ours else _PATIENCE):
             return
-        for mark in ahead:
+        for mark in ours:
             if waited > _PATIENCE or not strays.guardians_of(mark):
                 strays.kill(mark)
         time.sleep(0.02)
@@ -46,3 +56,8 @@ def _ended(mark: str) -> bool:
 def survivors(incarnations: Collection[str]) -> dict[str, set[int]]:
     """The processes that engines of these incarnations began and that have outlived them."""
     return strays.left_by_each([mark for mark in incarnations if not processes.engine_lives(mark)])
+
+
+def elsewhere(incarnations: Collection[str]) -> dict[str, set[int]]:
+    """The processes, as seen from here, of engines that are in other PID namespaces."""
+    return strays.left_by_each([mark for mark in incarnations if processes.is_elsewhere(mark)])

@@ -21,11 +21,11 @@ from flowd.adapters.journal.layout import Layout, read_definition, segment_path
 from flowd.adapters.journal.lock import Owner
 from flowd.adapters.journal.reader import Place, Walk
 from flowd.adapters.journal.repair import Repair, heal, inspect
-from flowd.adapters.journal.segment import OpenSegment
+from flowd.adapters.journal.segment import OWNED, OpenSegment
 from flowd.adapters.journal.writer import GroupWriter, WriterTask
 from flowd.core.codec import MAX_LINE, scan
-from flowd.core.errors import StateDamaged, StorageFailing, cause
-from flowd.core.events import Envelope, RunStarted
+from flowd.core.errors import NoSuchRun, StateDamaged, StorageFailing, cause
+from flowd.core.events import Envelope, RunAdopted, RunStarted
 from flowd.core.spec import Definition
 
 _THREADS = 8
@@ -130,6 +130,28 @@ class FileJournal:
     def is_owned(self, run: str) -> Owner | None:
         """The living owner of a run; None where nobody holds it."""
         return lock.holder(self._layout.existing(run))
+
+    def owning(self, but: str = "") -> set[str]:
+        """The incarnations of those who hold a run, wherever they run; `but` this one counts."""
+        found = set()
+        for run in self.runs():
+            if run != but:
+                with suppress(NoSuchRun, StateDamaged):  # removed meanwhile, or none
+                    owner = lock.holder(self._layout.folder(run))
+                    found.add(owner.incarnation if owner is not None else "")
+        return found - {""}
+
+    def left_by(self, run: str) -> tuple[str, ...]:
+        """The incarnations of a run's last owners that were of this start of this machine."""
+        return lock.last_here(self._layout.folder(run), lambda: self._recorded_owners(run))
+
+    def _recorded_owners(self, run: str) -> Iterator[str]:
+        # those before the damage are known all the same
+        with suppress(NoSuchRun, StateDamaged, StorageFailing):
+            for piece in self._pieces(run, 0, OWNED):
+                for envelope in piece:
+                    if isinstance(envelope.event, RunStarted | RunAdopted):
+                        yield envelope.event.owner
 
     def inspect(self, run: str) -> Repair | None:
         """Check a run's whole journal and change nothing; the torn tail that a new owner would set aside.

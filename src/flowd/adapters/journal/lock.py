@@ -22,6 +22,7 @@ import msgspec
 
 from flowd.adapters import disk, filesystem
 from flowd.core.errors import NoSuchRun, StateDamaged, StateLocked, StorageFailing, cause
+from flowd.guardian import processes
 
 _TRIES = 6
 _PAUSE_S = 0.01
@@ -58,12 +59,12 @@ def this_process(now: datetime, incarnation: str = "") -> Owner:
 
 
 def new_incarnation() -> str:
-    """A name that no other owner ever has: pid, start of the process and of the machine, and chance."""
+    """A name that no other owner ever has: pid, start of the process and of the machine, chance, PID namespace."""
     try:
         started = Path("/proc/self/stat").read_text("ascii", errors="replace").rpartition(")")[2].split()[19]
     except OSError:
         started = "0"
-    return f"{os.getpid()}-{started}-{disk.boot_id()[:8]}-{secrets.token_hex(4)}"
+    return f"{os.getpid()}-{started}-{disk.boot_id()[:8]}-{secrets.token_hex(4)}-{processes.namespace()}"
 
 
 def last_here(folder: Path, recorded: Callable[[], Iterable[str]] = tuple) -> tuple[str, ...]:

@@ -68,7 +68,8 @@ def restore(folder: Path, run: str) -> tuple[Mark, list[Repair]]:
 def heal(folder: Path, run: str) -> list[Repair]:
     """`restore` a locked run's journal, and leave the mark that a writer would; what was set aside."""
     end, repairs = restore(folder, run)
-    disk.write_atomic(folder / "mark", end.encoded())
+    if marks.load(folder / "mark") != end:
+        disk.write_atomic(folder / "mark", end.encoded())
     return repairs
 
 

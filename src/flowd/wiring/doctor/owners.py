@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shlex
 import socket
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from flowd.adapters import disk
 from flowd.adapters.executors import leftovers
-from flowd.adapters.journal import lock
 from flowd.adapters.journal.lock import Owner
 from flowd.core import states as s
-from flowd.core.errors import StorageFailing
+from flowd.core.errors import StateLocked, StorageFailing
 from flowd.guardian import processes
 from flowd.wiring.doctor.findings import Checked, Finding, note, warning
 from flowd.wiring.doctor.patient import Patient, Seen
@@ -34,6 +34,9 @@ def _held(seen: Seen, owner: Owner) -> Finding:
     if here and state in {"T", "t"}:
         sentence = f"run {seen.id} is held by {owner}, which is stopped: nothing of it goes on"
         return warning("owner_stopped", sentence, f"kill -CONT {owner.pid}", **where)
+    if here and processes.is_elsewhere(owner.incarnation):
+        sentence = f"run {seen.id} goes on in another container: it is held by {owner}, as ids are there"
+        return note("run_held", sentence, f"nothing needs to be done; flowd show {seen.id}", **where)
     if here and not state:
         sentence = (
             f"run {seen.id} is locked, but its owner, {owner}, does not run here: a process that it began has kept the "
@@ -62,26 +65,44 @@ def _unfinished(patient: Patient, seen: Seen) -> Finding:
 
 def check_orphans(patient: Patient) -> Checked:
     """Processes that tasks of dead owners have left behind."""
-    left_of = {seen.id: lock.last_here(seen.folder) for seen in patient.runs if seen.owner is None}
-    survivors = leftovers.survivors({name for names in left_of.values() for name in names})
+    # who holds another run lives, whatever is to be seen of it
+    living = {seen.owner.incarnation for seen in patient.runs if seen.owner is not None}
+    left_of = [(seen, set(patient.journal.left_by(seen.id)) - living) for seen in patient.runs if seen.owner is None]
+    everyone = set[str]().union(*(names for _, names in left_of))
+    survivors, elsewhere = leftovers.survivors(everyone), leftovers.elsewhere(everyone)
     findings: list[Finding] = []
-    for run, names in left_of.items():
-        pids = sorted(set[int]().union(*(survivors.get(name, set()) for name in names)))
-        if pids:
-            some = ", ".join(map(str, pids[:10])) + (f" and {len(pids) - 10} more" if len(pids) > 10 else "")
-            which = f"process {some}" if len(pids) == 1 else f"processes {some}"
-            sentence = f"run {run}: its owner is dead, and {which} of its tasks still run"
+    for seen, names in left_of:
+        run, where = seen.id, {"file": str(seen.folder / "owner.json")}
+        if pids := _of(names, survivors):
+            sentence = f"run {run}: its owner is dead, and {_listed(pids)} of its tasks still run"
             mend = partial(_end, patient, run)
-            fix = f"flowd doctor --repair{patient.flags}"
-            file = str(patient.journal.run_folder(run) / "owner.json")
-            findings.append(warning("orphans", sentence, fix, file=file, mend=mend))
-    return Checked(name="orphans", detail="no process left" if not survivors else "some are left", findings=findings)
+            findings.append(warning("orphans", sentence, f"flowd doctor --repair{patient.flags}", mend=mend, **where))
+        if pids := _of(names, elsewhere):
+            sentence = (
+                f"run {run}: its owner runs, or ran, in another container, and {_listed(pids)} of its tasks still run; "
+                "whether it is dead is not to be seen from here, so they are left alone"
+            )
+            fix = f"if it is dead, in that container: flowd doctor --repair{patient.flags}"
+            findings.append(warning("orphans_elsewhere", sentence, fix, **where))
+    return Checked(name="orphans", detail="some are left" if findings else "no process left", findings=findings)
+
+
+def _of(names: Iterable[str], left: Mapping[str, set[int]]) -> list[int]:
+    return sorted(set[int]().union(*(left.get(name, set()) for name in names)))
+
+
+def _listed(pids: Sequence[int]) -> str:
+    some = ", ".join(map(str, pids[:10])) + (f" and {len(pids) - 10} more" if len(pids) > 10 else "")
+    return f"process {some}" if len(pids) == 1 else f"processes {some}"
 
 
 def _end(patient: Patient, run: str) -> None:
-    with patient.journal.held(run) as folder:
-        names = lock.last_here(folder)
-        leftovers.end_at_once(names)
+    owning = partial(patient.journal.owning, but=run)
+    with patient.journal.held(run):
+        names = patient.journal.left_by(run)
+        leftovers.end_at_once(names, owning)
+        if leftovers.survivors(names).keys() & owning():
+            raise StateLocked(f"the owner of run {run} holds another run still")
         left = set[int]().union(*leftovers.survivors(names).values())
     if left:
         raise StorageFailing(

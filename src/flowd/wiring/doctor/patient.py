@@ -139,11 +139,19 @@ class Patient:
             seen.failure = str(error)
         return seen
 
+    def again(self, seen: Seen) -> Seen:
+        """A run that is held for mending, as it is by now. StateDamaged, StorageFailing."""
+        now = self._look_at(seen.id)
+        if now.damage is not None:
+            raise StateDamaged(now.damage)
+        if now.failure is not None:
+            raise StorageFailing(now.failure)
+        return now
+
     def _read(self, seen: Seen) -> None:
         definition = self.journal.defined(seen.id)
         seen.mark = marks.load(seen.folder / "mark")
         state = RunState(seen.id, definition.spec)
-        seen.keeps = keeps(definition.spec)
         seen.key = self._key_of(seen.id, definition)
         self._fold(seen, state)
         if seen.owner is None:
@@ -174,6 +182,7 @@ class Patient:
                 if task.state == s.UNCERTAIN
             )
             seen.holds = tuple(_holds(state)) if seen.owner is not None else ()
+            seen.keeps = keeps(state.spec)  # which may be another than the run began with
             if seen.keeps:
                 seen.newer = self.missing(seen.key, newest(state))
             if latest is not None and (self.newest is None or latest > self.newest[0]):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import stat
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -83,7 +85,13 @@ def _kept_private(path: Path, mode: int) -> list[Finding]:
     others = "whoever has the key can have code run by flowd" if path.name == "key" else "others can look into it"
     sentence = f"{path} has mode {stat.S_IMODE(found.st_mode):04o}: {others}"
     fix = f"chmod {mode:04o} {shlex.quote(str(path))}"
-    return [warning("permissions_open", sentence, fix, file=str(path), mend=lambda: path.chmod(mode))]
+    return [warning("permissions_open", sentence, fix, file=str(path), mend=partial(_close, path, mode))]
+
+
+def _close(path: Path, mode: int) -> None:
+    with suppress(FileNotFoundError):
+        if path.lstat().st_mode & 0o077:
+            path.chmod(mode)
 
 
 class Room(msgspec.Struct, frozen=True, kw_only=True):

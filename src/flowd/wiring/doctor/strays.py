@@ -12,7 +12,7 @@ from flowd.wiring.doctor.patient import Patient, Seen
 
 _UNDER_WAY_S = 600.0
 """A file that is being written whole is there for moments; one that is so old was left by a death."""
-_SHARED = ("*.tmp", "artifacts/*/*.tmp", "pipelines/*/*.tmp")
+_SHARED = ("*.tmp", "artifacts/*/*.tmp", "pipelines/*/*.tmp", "kept/*.tmp")
 
 
 def check_strays(patient: Patient) -> Checked:
