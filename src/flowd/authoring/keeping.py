@@ -14,8 +14,7 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
-from zlib import crc32
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -24,27 +23,13 @@ from flowd.authoring.findings import Findings, KeyPath
 from flowd.authoring.pipeline import Pipeline
 from flowd.core.spec import Call, PipelineSpec
 
+if TYPE_CHECKING:
+    from flowd.ports.stores import Shelf
+
 _HOME = Path(__file__).parents[1]
 _ROOMS = ("authoring", "core")
 """Whose code decides what a file means."""
 _PARSER = "yaml"
-_SUM = 4
-
-
-class Shelf(Protocol):
-    """Where bytes are kept by a name; whatever is wrong with it, it keeps nothing and says nothing."""
-
-    def get(self, name: str) -> bytes | None:
-        """What was put there last, if it is still there."""
-        ...
-
-    def put(self, name: str, data: bytes) -> None:
-        """Have it kept by the next `write`."""
-        ...
-
-    def write(self) -> None:
-        """Keep what was put."""
-        ...
 
 
 class _Kept(msgspec.Struct, frozen=True, array_like=True):
@@ -110,15 +95,13 @@ def keep(shelf: Shelf, path: Path, data: bytes, pipeline: Pipeline) -> None:
         return
     body = _encode(_Kept(_seen(path, data), pipeline.spec, calls))
     if _decode(body).spec == pipeline.spec:
-        shelf.put(_name(path), crc32(body).to_bytes(_SUM, "big") + body)
+        shelf.put(_name(path), body)
 
 
 def _opened(data: bytes | None) -> _Kept | None:
-    if data is None or crc32(data[_SUM:]).to_bytes(_SUM, "big") != data[:_SUM]:
-        return None
     try:
-        return _decode(data[_SUM:])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None if data is None else _decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # another flowd's
         return None
 
 
@@ -190,4 +173,4 @@ def _called(spec: PipelineSpec) -> Iterator[Call]:
             yield task.reconcile
 
 
-__all__ = ["Shelf", "Unread", "keep", "taken"]
+__all__ = ["Unread", "keep", "taken"]

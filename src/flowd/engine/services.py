@@ -8,7 +8,6 @@ from pathlib import Path
 import anyio
 import msgspec
 
-from flowd.authoring.keeping import Shelf
 from flowd.core.events import Error
 from flowd.core.limits import Admission
 from flowd.engine.timers import Timers
@@ -17,7 +16,7 @@ from flowd.ports.executor import Executor
 from flowd.ports.follower import Follower
 from flowd.ports.inbox import Inbox
 from flowd.ports.journal import Journal
-from flowd.ports.stores import Checkpoints, Results
+from flowd.ports.stores import Checkpoints, Results, Shelf
 
 FollowerFactory = Callable[[str, Path], Sequence[Follower]]
 """Makes the followers of one run, given its id and its folder."""
