@@ -20,7 +20,7 @@ class Look(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A file as it was read: bytes, times in ns, inode, sha256 of its content; of code, a digest of its meaning.
 
     `settled`: it had been left alone for so long by then that whoever writes to it later gives it
-    another time.
+    another time. False where it is not the kernel alone that sets times (network and shared folders).
     """
 
     size: int
@@ -34,7 +34,7 @@ class Look(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def holds(self, status: os.stat_result) -> bool:
         """Whether a file with this status still has the content that was read.
 
-        The time of the last change of its inode is set by the kernel alone: it tells of content
+        Where the kernel alone sets it, the time of the last change of its inode tells of content
         that was put in place under an old time, by a rename or by setting the time back.
         """
         return (

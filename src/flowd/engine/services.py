@@ -28,7 +28,8 @@ class Adapters(msgspec.Struct, kw_only=True, eq=False):
     `describe(failure, folder)` puts an exception of the user's code into words;
     `key(name, folder)` names a pipeline among the checkpoints; `run_folder(run)` is where a
     run's logs go; `runs` names all runs, newest first; `end_leftovers` ends what processes
-    earlier owners of these incarnations have left.
+    earlier owners of these incarnations have left; `keeps_times(path)`: whether the kernel alone
+    sets the times of a file there.
     """
 
     clock: Clock
@@ -44,6 +45,7 @@ class Adapters(msgspec.Struct, kw_only=True, eq=False):
     followers: FollowerFactory
     runs: Callable[[], list[str]]
     end_leftovers: Callable[[Sequence[str]], Awaitable[None]]
+    keeps_times: Callable[[str], bool]
     state_dir: str
     owner: str
 
