@@ -10,7 +10,7 @@ from flowd.core import events as e
 from flowd.core.errors import BadPipeline, BadRequest, Problem
 from flowd.core.expressions import ExpressionError
 from flowd.core.limits import Admission
-from flowd.core.patterns import finds, is_pattern
+from flowd.core.patterns import finds, folders_above, is_pattern
 from flowd.core.reasons import because
 from flowd.core.run import RunState
 from flowd.core.spec import PipelineSpec, TaskSpec, task_map
@@ -134,26 +134,17 @@ class _Written:
         self._places = places
         self._patterns = [place for place in places if is_pattern(place)]
         self._folders = {os.path.dirname(place) for place in places}
-        self._around = {above for folder in self._folders for above in (folder, *_folders_above(folder))}
+        self._around = {above for folder in self._folders for above in (folder, *folders_above(folder))}
 
     def brings(self, place: str) -> bool:
         """Whether a task writes this, something in it, or the folder that it is in."""
-        if place in self._places or place in self._around or not self._places.isdisjoint(_folders_above(place)):
+        if place in self._places or place in self._around or not self._places.isdisjoint(folders_above(place)):
             return True
         return any(finds(pattern, place) for pattern in self._patterns)
 
     def fills(self, folder: str) -> bool:
         """Whether a task writes into this folder."""
         return folder in self._folders
-
-
-def _folders_above(path: str) -> list[str]:
-    """The folders that hold a path, the nearest first."""
-    found = []
-    while (above := os.path.dirname(path)) != path:
-        found.append(above)
-        path = above
-    return found
 
 
 def _inputs_known_now(resolver: Resolver, task: TaskSpec) -> tuple[str, ...]:
