@@ -27,11 +27,6 @@ STORAGE_FAILING = 4
 DEFECT = 70
 """The exit code of an error that flowd did not foresee (`EX_SOFTWARE`)."""
 
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
-_FAILING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ESTALE}
-
-
 _MOST_YOUNG = 20_000
 """So many new objects before the garbage collector looks at them: nearly all that a start makes is there to stay."""
 
@@ -89,19 +84,21 @@ def _carry_out(arguments: list[str], pipeline: Any) -> int:
         _complain("interrupted")
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001  # the frame around all of it
-        from flowd.core.errors import FlowdError
+        from flowd.core.errors import FlowdError, is_of_storage
 
         known = _only(error)
         if isinstance(known, FlowdError):
             return _refuse(known)
         if isinstance(known, BrokenPipeError):
             raise known from None
-        if isinstance(known, OSError) and known.errno in _FULL and known.filename is None:
+        if not isinstance(known, OSError):
+            return _report_defect(known)
+        if known.filename is None and (is_of_storage(known) or known.errno == errno.EBADF):
             return _cannot_write(known)
-        if isinstance(known, PermissionError) and known.filename is not None:
+        if known.filename is not None and isinstance(known, PermissionError):
             _complain(f"{os.fsdecode(known.filename)}: {known.strerror}; make it accessible for this user")
             return STORAGE_FAILING
-        if isinstance(known, OSError) and known.errno in _FAILING:
+        if is_of_storage(known):
             return _storage_failing(known)
         return _report_defect(known)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import logging
 from pathlib import Path
 
+import anyio
 import pytest
 
 import flowd
@@ -125,6 +127,33 @@ async def test_an_engine_on_a_network_file_system_warns_once(on_nfs: Path, caplo
     assert "state_dir_on_network_file_system" in said
     assert "nfs4 (server:/export)" in said
     assert "--state-dir" in said
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "fuse.bindfs", "virtiofs", "exfat"])
+@pytest.mark.parametrize("where", [None, "state", "work"])
+async def test_no_file_is_believed_where_others_set_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str | None, kind: str
+) -> None:
+    """Where the state directory or the pipeline's folder is on such a file system, each run reads all files again."""
+    mounts = tmp_path / "mountinfo"
+    there = f"2 1 0:9 / {tmp_path / where} rw - {kind} server:/export rw\n" if where else ""
+    mounts.write_text(f"1 0 8:1 / / rw - ext4 /dev/sda rw\n{there}")
+    monkeypatch.setattr(filesystem, "MOUNTS", mounts)
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "in").write_text("some")
+    await anyio.sleep(0.06)  # longer than a tick of the clock of files
+    pipeline = flowd.Pipeline("p", folder=tmp_path / "work")
+    pipeline.shell("t", "cp in out", inputs=["in"], outputs=["out"])
+    reads: list[str] = []
+    plain = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, name: (reads.append(file.name), plain(file, name))[1])
+    found = []
+    for _ in range(2):
+        async with flowd.Engine(tmp_path / "state") as engine:
+            (await engine.run(pipeline)).raise_for_failure()
+        found.append(str(tmp_path / "work" / "in") in reads)
+        reads.clear()
+    assert found == [True, where is not None]
 
 
 async def test_an_engine_on_a_local_disk_says_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -461,6 +461,7 @@ async def test_a_command_costs_milliseconds(guardian: Guardian, tmp_path: Path) 
     [
         (errno.ENOSPC, "no_room", NoRoom),
         (errno.EROFS, "no_room", NoRoom),
+        (errno.ESTALE, "no_room", NoRoom),
         (errno.EMFILE, "no_resources", NotStarted),
     ],
 )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import secrets
 import signal
 import subprocess
 import sys
 import time
+import weakref
 from functools import partial
 from pathlib import Path
 
@@ -120,10 +122,48 @@ async def test_what_is_still_awaited_elsewhere_ends_with_the_attempt(guardian, t
 
     assert await run(guardian, tmp_path, "async", lets_go, grace=0.1) == "done"
     assert not living(token)
-    with pytest.raises(RuntimeError, match="was ended, since its attempt has ended"):
+    with pytest.raises(asyncio.CancelledError, match="was ended, since its attempt has ended"):
         await kept[1]
     with pytest.raises(RuntimeError, match="it begins no process"):
         await kept[0].spawn("true")
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_what_nobody_awaits_is_told_to_nobody(guardian, tmp_path: Path, token, begun):
+    """Neither a program that ends with its attempt nor one that never began is an error that was not retrieved."""
+    told: list[dict] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context))
+
+    async def lets_go(ctx):
+        task = asyncio.get_running_loop().create_task(ctx.spawn(*stubborn(token)))
+        while begun and len(living(token)) < 2:
+            await anyio.sleep(0.01)
+        return weakref.ref(task)
+
+    task = await run(guardian, tmp_path, "async", lets_go, grace=0.1)
+    while task() is not None:
+        await anyio.sleep(0.01)
+        gc.collect()
+    assert not living(token)
+    assert not told
+
+
+async def test_a_thread_is_told_why_its_program_ended(guardian, tmp_path: Path, token):
+    """What it waits for ends by an error that says so."""
+    said = []
+
+    def waits(ctx):
+        try:
+            ctx.spawn(*stubborn(token))
+        except RuntimeError as error:
+            said.append(str(error))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(partial(run, guardian, tmp_path, "thread", waits, grace=0.2))
+        while len(living(token)) < 2:
+            await anyio.sleep(0.01)
+        group.cancel_scope.cancel()
+    assert said == ["sh was ended, since its attempt has ended or is being stopped"]
 
 
 @EXECUTORS

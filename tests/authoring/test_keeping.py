@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 
 import pytest
@@ -153,9 +154,24 @@ def test_another_flowd_checks_anew(shop, monkeypatch):
     from flowd.authoring import keeping
 
     shop.load()
-    monkeypatch.setattr(keeping, "_code", lambda: iter([("another", 1, 1)]))
+    monkeypatch.setattr(keeping, "_code", lambda: "another")
     shop.load()
     assert shop.parsed == 2
+
+
+def test_flowds_own_code_counts_by_its_content(shop, tmp_path, monkeypatch):
+    """Images that are built reproducibly give every file one time: an edit of the same size is another flowd."""
+    from flowd.authoring import keeping
+
+    for room in keeping._ROOMS:
+        (tmp_path / "flowd" / room).mkdir(parents=True)
+    file = tmp_path / "flowd" / keeping._ROOMS[0] / "checks.py"
+    monkeypatch.setattr(keeping, "_HOME", tmp_path / "flowd")
+    for text, parsed in (("MOST = 1", 1), ("MOST = 1", 1), ("MOST = 2", 2)):
+        file.write_text(text)
+        os.utime(file, (315532800, 315532800))
+        shop.load()
+        assert shop.parsed == parsed
 
 
 def test_a_file_in_another_folder_is_checked_anew(shop, tmp_path):

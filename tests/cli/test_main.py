@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 
@@ -11,7 +12,8 @@ import pytest
 
 from flowd.__main__ import main
 from flowd.cli.commands import TABLE
-from flowd.core.errors import StateLocked
+from flowd.core.errors import OF_STORAGE, StateLocked
+from flowd.guardian import spawning
 
 
 def test_the_version_needs_no_click():
@@ -96,12 +98,20 @@ def test_a_closed_pipe_ends_quietly():
     assert done.stderr == ""
 
 
-def test_a_disk_that_fails_where_nobody_expected_it_is_no_defect(monkeypatch, capsys, tmp_path):
-    """Whatever file it was: one line with its name and the cause, and exit 4."""
+@pytest.mark.parametrize("number", sorted(OF_STORAGE), ids=errno.errorcode.get)
+def test_a_disk_that_fails_where_nobody_expected_it_is_no_defect(monkeypatch, capsys, number):
+    """Whatever file it was: one line with its name and the cause, and exit 4; without a name it was stdout."""
+    said = os.strerror(number)
+    fake_command(monkeypatch, OSError(number, said, "some/file"))
+    assert main(["runs"]) == 4
+    assert capsys.readouterr().err == f"some/file: {said} ({errno.errorcode[number]})\n"
+    monkeypatch.setattr("flowd.__main__._silence", lambda _stream: None)
+    fake_command(monkeypatch, OSError(number, said))
+    assert main(["runs"]) == 4
+    assert capsys.readouterr().err == f"cannot write to stdout: {said}\n"
 
-    def fail(*_arguments, **_more):
-        raise OSError(errno.EIO, "Input/output error", "some/file")
 
-    monkeypatch.setattr("flowd.cli.commands.flowd.main", fail)
-    assert main(["runs", "--state-dir", str(tmp_path)]) == 4
-    assert capsys.readouterr().err == "some/file: Input/output error (EIO)\n"
+def test_the_guardian_knows_the_same_failures_of_storage():
+    """It imports nothing of ours, and has a copy."""
+    assert spawning.OF_STORAGE == OF_STORAGE
+    assert {errno.ESTALE, errno.EFBIG} < OF_STORAGE

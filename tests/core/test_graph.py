@@ -23,6 +23,7 @@ from flowd.core.graph import (
     writer_problems,
     writers_of,
 )
+from flowd.core.patterns import folders_above
 from flowd.core.rank import critical_path, learned
 from flowd.core.shape import Shape, select
 from flowd.core.spec import Input, Output, TaskSpec
@@ -185,6 +186,15 @@ def test_needs_that_files_imply() -> None:
         "twice": (("clean", "clean.csv"),),
         "reader": (("own", "own.txt"),),
     }
+
+
+@pytest.mark.parametrize(
+    ("path", "above"),
+    [("a/b/c", ["a/b", "a"]), ("/a/b", ["/a"]), ("a", []), ("/a", []), ("../a/b", ["../a", ".."])],
+)
+def test_the_folders_above_a_path(path: str, above: list[str]) -> None:
+    """The nearest first; neither the root nor the folder that a relative path starts from."""
+    assert folders_above(path) == above
 
 
 def test_needs_that_folders_and_patterns_imply() -> None:

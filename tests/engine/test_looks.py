@@ -22,9 +22,9 @@ A_TICK = 0.06
 """Seconds after which a file has been left alone for long enough."""
 
 
-def files_on(shelf, folder: Path) -> Files:
+def files_on(shelf, folder: Path, **options) -> Files:
     """The files as another process would see them."""
-    return Files(folder, Looks(shelf, "looks"))
+    return Files(folder, Looks(shelf, "looks"), **options)
 
 
 def truth(path: Path) -> str:
@@ -115,6 +115,22 @@ def test_a_file_that_was_left_alone_is_read_once(tmp_path, monkeypatch):
         files.digest(path)
         files.keep(all_seen=True)
     assert len(reads) == 2
+
+
+def test_where_others_set_the_times_every_look_reads(tmp_path, monkeypatch):
+    """However long a file was left alone there; which place that is, is asked once a file system."""
+    reads, asked = counted(monkeypatch), []
+    shelf, paths = MemoryShelf(), [tmp_path / "a", tmp_path / "b"]
+    for path in paths:
+        path.write_bytes(b"one")
+    time.sleep(A_TICK)
+    for _ in range(2):
+        files = files_on(shelf, tmp_path, keeps_times=lambda path: asked.append(path) is not None)
+        for path in paths * 2:
+            files.digest(path)
+        files.keep(all_seen=True)
+    assert len(reads) == 8
+    assert asked == [str(paths[0])] * 2
 
 
 def test_a_file_that_is_young_is_read_again(tmp_path, monkeypatch):

@@ -25,6 +25,8 @@ _NETWORK = frozenset(
         *("fuse.seaweedfs", "fuse.curlftpfs", "fuse.smbnetfs", "fuse.vmhgfs-fuse", "fuse.grpcfuse", "fuse.osxfs"),
     }
 )
+_LOOSE = frozenset({"virtiofs", "vfat", "msdos", "exfat", "ntfs3"})
+"""Local, but another machine, or nobody, sees to the time of a file's last change."""
 _MEMORY = frozenset({"tmpfs", "ramfs"})
 
 
@@ -54,6 +56,11 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True):
         return self.kind in _MEMORY
 
     @property
+    def keeps_times(self) -> bool:
+        """Whether this kernel alone sets the time of a file's last change, so that no change goes without one."""
+        return not (self.is_network or self.kind.startswith("fuse") or self.kind in _LOOSE)
+
+    @property
     def is_volatile(self) -> bool:
         """Whether it is an overlay that was told to leave syncs out."""
         return self.kind == "overlay" and not {"volatile", "fsync=volatile"}.isdisjoint(self.options)
@@ -76,6 +83,12 @@ def kind_of(path: Path) -> str:
     """The kind of a path's file system in a word, for messages."""
     mount = mount_of(path)
     return mount.kind if mount else "unknown"
+
+
+def keeps_times(path: str | Path) -> bool:
+    """`Mount.keeps_times` of the mount that `path` is on; true where the system does not say."""
+    mount = mount_of(Path(path))
+    return mount is None or mount.keeps_times
 
 
 def network_warning(state_dir: Path) -> str | None:

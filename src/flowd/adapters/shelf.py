@@ -1,6 +1,6 @@
 """What may be kept to save work, below a state directory: losing it loses nothing.
 
-    kept/<name>      bytes, whole or not there; whoever reads them knows whether they are sound
+    kept/<name>      a checksum (crc32, four bytes, big end first), then the bytes that it is of
 
 It is written without a sync, and only where there is a state directory already.
 """
@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from zlib import crc32
 
 from flowd.adapters import disk
 from flowd.core.errors import StateDamaged
+
+_SUM = 4
 
 
 class FileShelf:
@@ -22,9 +25,9 @@ class FileShelf:
         self._waiting: dict[str, bytes] = {}
 
     def get(self, name: str) -> bytes | None:
-        """What was kept under this name."""
+        """What was kept under this name, if it is sound."""
         try:
-            return disk.read_regular(self._path(name))
+            return _opened(disk.read_regular(self._path(name)))
         except (OSError, StateDamaged):
             return None
 
@@ -38,7 +41,7 @@ class FileShelf:
         for name, data in waiting.items():
             with suppress(OSError, StateDamaged):
                 self._path(name).parent.mkdir(disk.FOLDER_MODE, exist_ok=True)  # not the state directory itself
-                disk.write_atomic(self._path(name), data, synced=False)
+                disk.write_atomic(self._path(name), _sealed(data), synced=False)
 
     def _path(self, name: str) -> Path:
         return self._state_dir / "kept" / name
@@ -51,12 +54,21 @@ class MemoryShelf:
         self._kept: dict[str, bytes] = {}
 
     def get(self, name: str) -> bytes | None:
-        """What was kept under this name."""
-        return self._kept.get(name)
+        """What was kept under this name, if it is sound."""
+        return _opened(self._kept.get(name, b""))
 
     def put(self, name: str, data: bytes) -> None:
         """Keep it."""
-        self._kept[name] = data
+        self._kept[name] = _sealed(data)
 
     def write(self) -> None:
         """It is kept already."""
+
+
+def _sealed(data: bytes) -> bytes:
+    return crc32(data).to_bytes(_SUM, "big") + data
+
+
+def _opened(sealed: bytes) -> bytes | None:
+    data = sealed[_SUM:]
+    return data if crc32(data).to_bytes(_SUM, "big") == sealed[:_SUM] else None

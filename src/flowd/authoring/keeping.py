@@ -14,8 +14,7 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
-from zlib import crc32
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -24,27 +23,13 @@ from flowd.authoring.findings import Findings, KeyPath
 from flowd.authoring.pipeline import Pipeline
 from flowd.core.spec import Call, PipelineSpec
 
+if TYPE_CHECKING:
+    from flowd.ports.stores import Shelf
+
 _HOME = Path(__file__).parents[1]
 _ROOMS = ("authoring", "core")
 """Whose code decides what a file means."""
 _PARSER = "yaml"
-_SUM = 4
-
-
-class Shelf(Protocol):
-    """Where bytes are kept by a name; whatever is wrong with it, it keeps nothing and says nothing."""
-
-    def get(self, name: str) -> bytes | None:
-        """What was put there last, if it is still there."""
-        ...
-
-    def put(self, name: str, data: bytes) -> None:
-        """Have it kept by the next `write`."""
-        ...
-
-    def write(self) -> None:
-        """Keep what was put."""
-        ...
 
 
 class _Kept(msgspec.Struct, frozen=True, array_like=True):
@@ -110,15 +95,13 @@ def keep(shelf: Shelf, path: Path, data: bytes, pipeline: Pipeline) -> None:
         return
     body = _encode(_Kept(_seen(path, data), pipeline.spec, calls))
     if _decode(body).spec == pipeline.spec:
-        shelf.put(_name(path), crc32(body).to_bytes(_SUM, "big") + body)
+        shelf.put(_name(path), body)
 
 
 def _opened(data: bytes | None) -> _Kept | None:
-    if data is None or crc32(data[_SUM:]).to_bytes(_SUM, "big") != data[:_SUM]:
-        return None
     try:
-        return _decode(data[_SUM:])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None if data is None else _decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # another flowd's
         return None
 
 
@@ -129,22 +112,28 @@ def _name(path: Path) -> str:
 def _seen(path: Path, data: bytes) -> str:
     """A digest of all that a file's meaning depends on, but for the functions that it names."""
     known = hashlib.sha256(data)
-    known.update(repr((str(path), sys.version, msgspec.__version__, list(_code()))).encode())
+    known.update(repr((str(path), sys.version, msgspec.__version__, _code())).encode())
     return known.hexdigest()
 
 
-def _code() -> Iterator[tuple[str, int, int]]:
-    """The files of the code that reads and checks, with their sizes and times: another flowd checks anew."""
+def _code() -> str:
+    """A digest of the code that reads and checks: another flowd checks anew.
+
+    Of its text, since images that are built reproducibly give all files one time; half a millisecond more than times.
+    """
     parser = find_spec(_PARSER)
     folders = [str(_HOME / room) for room in _ROOMS]
     if parser is not None and parser.origin is not None:
         folders.append(os.path.dirname(parser.origin))
+    known = hashlib.sha256()
     for folder in folders:
-        with os.scandir(folder) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                if entry.name.endswith(".py"):
-                    status = entry.stat()
-                    yield entry.path, status.st_size, status.st_mtime_ns
+        for name in sorted(os.listdir(folder)):
+            if name.endswith(".py"):
+                with open(os.path.join(folder, name), "rb", buffering=0) as file:
+                    text = file.read()
+                known.update(b"%b %d\0" % (os.fsencode(name), len(text)))
+                known.update(text)
+    return known.hexdigest()
 
 
 def _calls(pipeline: Pipeline, spec: PipelineSpec) -> dict[str, str] | None:
@@ -190,4 +179,4 @@ def _called(spec: PipelineSpec) -> Iterator[Call]:
             yield task.reconcile
 
 
-__all__ = ["Shelf", "Unread", "keep", "taken"]
+__all__ = ["Unread", "keep", "taken"]

@@ -17,7 +17,7 @@ from flowd.authoring.source_file import read_bytes
 from flowd.core.errors import BadPipeline
 
 if TYPE_CHECKING:
-    from flowd.authoring.keeping import Shelf
+    from flowd.ports.stores import Shelf
 
 _YAML = frozenset({".yaml", ".yml"})
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")

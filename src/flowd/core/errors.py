@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import msgspec
+
+OF_STORAGE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE})
+"""A disk that is full, over quota, at its limit of a file's size, read-only, broken, or of a forgetful server."""
 
 
 class FlowdError(Exception):
@@ -84,8 +87,8 @@ def cause(error: OSError) -> str:
 
 
 def is_of_storage(error: OSError) -> bool:
-    """Whether it is the disk that refuses (full, over quota, read-only, broken), whatever was asked of it."""
-    return error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+    """Whether it is the disk that refuses, whatever was asked of it."""
+    return error.errno in OF_STORAGE
 
 
 class StateDamaged(FlowdError):

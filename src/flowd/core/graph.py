@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import msgspec
 
-from flowd.core.patterns import finds, folder_of, is_pattern
+from flowd.core.patterns import finds, folder_of, folders_above, is_pattern
 from flowd.core.spec import TaskSpec
 
 Needs = Mapping[str, Sequence[str]]
@@ -241,7 +241,7 @@ class _Patterns:
         """Those that find a path, but for itself."""
         if not self._by_folder:
             return []
-        near = [pattern for folder in ("", *_folders_above(path)) for pattern in self._by_folder.get(folder, ())]
+        near = [pattern for folder in ("", *_known_folders(path)) for pattern in self._by_folder.get(folder, ())]
         return [pattern for pattern in near if pattern != path and finds(pattern, path)]
 
 
@@ -258,7 +258,7 @@ def implied_needs(tasks: Sequence[TaskSpec], folder: str = "") -> dict[str, tupl
     patterns = _Patterns(writers)
     below: dict[str, list[str]] = {}
     for path in writers:
-        for above in _folders_above(path):
+        for above in _known_folders(path):
             below.setdefault(above, []).append(path)
     implied: dict[str, tuple[tuple[str, str], ...]] = {}
     for task in tasks:
@@ -266,7 +266,7 @@ def implied_needs(tasks: Sequence[TaskSpec], folder: str = "") -> dict[str, tupl
         for ref in task.inputs:
             path = normal_path(ref.path, folder)
             finding = patterns.finding(path) if path not in writers else ()  # else it is known who writes it
-            for written in (path, *_folders_above(path), *below.get(path, ()), *_matched(path, writers), *finding):
+            for written in (path, *_known_folders(path), *below.get(path, ()), *_matched(path, writers), *finding):
                 who = writers.get(written, ())
                 if len(who) == 1 and who[0] != task.name:
                     found.setdefault(who[0], ref.path)
@@ -275,10 +275,9 @@ def implied_needs(tasks: Sequence[TaskSpec], folder: str = "") -> dict[str, tupl
     return implied
 
 
-def _folders_above(path: str) -> list[str]:
-    """The folders that hold a path, the nearest first; none for a path that holds an expression."""
-    parts = [] if "{{" in path else path.split("/")
-    return [above for end in range(len(parts) - 1, 0, -1) if (above := "/".join(parts[:end]))]
+def _known_folders(path: str) -> list[str]:
+    """The folders that hold a path as far as they are known: none for one with an expression."""
+    return [] if "{{" in path else folders_above(path)
 
 
 def _matched(path: str, writers: Mapping[str, Sequence[str]]) -> list[str]:

@@ -1,7 +1,8 @@
-"""Paths that are named by globs: `*`, `?` and `[…]` within one folder, `**` through any number of them.
+"""Paths as texts: the globs that name them, and the folders above them.
 
-A glob means what `glob.glob(…, recursive=True)` makes of it: what begins with a dot is found only
-where the glob says the dot. One way from a text to its meaning, for inputs, outputs and code alike.
+In a glob `*`, `?` and `[…]` stay within one folder, and `**` goes through any number of them. It
+means what `glob.glob(…, recursive=True)` makes of it: what begins with a dot is found only where
+the glob says the dot. One way from a text to its meaning, for inputs, outputs and code alike.
 """
 
 from __future__ import annotations
@@ -92,3 +93,9 @@ def _meaning(sign: str) -> str:
     if sign == "?":
         return "[^/]"
     return re.escape(sign) if len(sign) == 1 else f"(?!/){fnmatch.translate(sign)[4:-3]}"
+
+
+def folders_above(path: str) -> list[str]:
+    """The folders that hold a path, the nearest first; the root, which holds all, is left out."""
+    parts = path.split("/")
+    return [above for end in range(len(parts) - 1, 0, -1) if (above := "/".join(parts[:end]))]

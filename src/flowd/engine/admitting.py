@@ -10,7 +10,7 @@ from flowd.core import events as e
 from flowd.core.errors import BadPipeline, BadRequest, Problem
 from flowd.core.expressions import ExpressionError
 from flowd.core.limits import Admission
-from flowd.core.patterns import Glob, named
+from flowd.core.patterns import Glob, folders_above, named
 from flowd.core.reasons import because
 from flowd.core.run import RunState
 from flowd.core.spec import PipelineSpec, TaskSpec, task_map
@@ -134,26 +134,17 @@ class _Written:
         self._declared = Declared(files, outputs)
         self._places = self._declared.places
         self._folders = {os.path.dirname(place) for place in self._places}
-        self._around = {above for folder in self._folders for above in (folder, *_folders_above(folder))}
+        self._around = {above for folder in self._folders for above in (folder, *folders_above(folder))}
 
     def brings(self, place: str) -> bool:
         """Whether a task writes this, something in it, or the folder that it is in."""
-        if place in self._places or place in self._around or not self._places.isdisjoint(_folders_above(place)):
+        if place in self._places or place in self._around or not self._places.isdisjoint(folders_above(place)):
             return True
         return place in self._declared
 
     def meets(self, named: Glob) -> bool:
         """Whether a task writes into the folder of a glob, or what it finds."""
         return os.path.dirname(self._files.place(named)) in self._folders or self._declared.meets(named)
-
-
-def _folders_above(path: str) -> list[str]:
-    """The folders that hold a path, the nearest first."""
-    found = []
-    while (above := os.path.dirname(path)) != path:
-        found.append(above)
-        path = above
-    return found
 
 
 def _inputs_known_now(resolver: Resolver, task: TaskSpec) -> tuple[str, ...]:

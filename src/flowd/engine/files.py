@@ -14,7 +14,7 @@ import shutil
 import stat
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -36,15 +36,20 @@ class Files:
     """Digests of files below one folder, each computed at most once while a file stays as it is.
 
     `looks` are kept from run to run, where given; `news`: some have come that are not kept yet.
+    `keeps_times(path)` says whether the times of a file there tell of every change; it is asked once a file system.
     """
 
-    def __init__(self, folder: Path, looks: Looks | None = None) -> None:
+    def __init__(
+        self, folder: Path, looks: Looks | None = None, keeps_times: Callable[[str], bool] = lambda _path: True
+    ) -> None:
         self.folder = folder
         self._home = str(folder)
         self._places: dict[str, str] = {}
         self._looks: dict[str, Look] = {}
         self._on_disk: dict[str, str] = {}
         self._kept = looks
+        self._keeps_times = keeps_times
+        self._telling: dict[int, bool] = {}  # by device
         self._earlier: Mapping[str, Look] | None = None
         self._lock = threading.Lock()
         self.news = False
@@ -141,13 +146,19 @@ class Files:
         elif stat.S_ISREG(status.st_mode):
             with open(name, "rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            settled = is_settled(status.st_ctime_ns, now)
+            settled = is_settled(status.st_ctime_ns, now) and self._tells(name, status.st_dev)
             look = Look(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, settled, digest)
             self.news = True
         else:
             return None
         self._looks[name] = look
         return look
+
+    def _tells(self, name: str, device: int) -> bool:
+        tells = self._telling.get(device)
+        if tells is None:
+            tells = self._telling[device] = self._keeps_times(name)
+        return tells
 
     def pattern(self, named: Glob) -> str:
         """A glob from the root, for `finds` to look for places by."""

@@ -5,15 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
-from zlib import crc32
 
 import msgspec
 
-if TYPE_CHECKING:
-    from flowd.authoring.keeping import Shelf
+from flowd.ports.stores import Shelf
 
-_SUM = 4
 _TICK_NS = 50_000_000
 """Longer than the ticks in which kernels count file times."""
 _SECONDS_NS = 2_000_000_000
@@ -24,7 +20,7 @@ class Look(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A file as it was read: bytes, times in ns, inode, sha256 of its content; of code, a digest of its meaning.
 
     `settled`: it had been left alone for so long by then that whoever writes to it later gives it
-    another time.
+    another time. False where it is not the kernel alone that sets times (network and shared folders).
     """
 
     size: int
@@ -38,7 +34,7 @@ class Look(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def holds(self, status: os.stat_result) -> bool:
         """Whether a file with this status still has the content that was read.
 
-        The time of the last change of its inode is set by the kernel alone: it tells of content
+        Where the kernel alone sets it, the time of the last change of its inode tells of content
         that was put in place under an old time, by a rename or by setting the time back.
         """
         return (
@@ -66,7 +62,7 @@ _decode = msgspec.msgpack.Decoder(_Kept).decode
 
 
 class Looks:
-    """The looks of one pipeline on a shelf. What is damaged counts as not there: files are read then."""
+    """The looks of one pipeline on a shelf. Where none are kept files are read."""
 
     def __init__(self, shelf: Shelf, name: str) -> None:
         self._shelf = shelf
@@ -75,16 +71,15 @@ class Looks:
     def load(self) -> Mapping[str, Look]:
         """The looks by absolute path."""
         data = self._shelf.get(self._name)
-        if data is None or crc32(data[_SUM:]).to_bytes(_SUM, "big") != data[:_SUM]:
+        if data is None:
             return {}
         try:
-            kept = _decode(data[_SUM:])
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            kept = _decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # another flowd's
             return {}
         return kept.looks if kept.by == sys.version else {}
 
     def save(self, looks: Mapping[str, Look]) -> None:
         """Keep these and no others."""
-        body = _encode(_Kept(sys.version, dict(looks)))
-        self._shelf.put(self._name, crc32(body).to_bytes(_SUM, "big") + body)
+        self._shelf.put(self._name, _encode(_Kept(sys.version, dict(looks))))
         self._shelf.write()

@@ -8,7 +8,6 @@ from pathlib import Path
 import anyio
 import msgspec
 
-from flowd.authoring.keeping import Shelf
 from flowd.core.events import Error
 from flowd.core.limits import Admission
 from flowd.engine.timers import Timers
@@ -17,7 +16,7 @@ from flowd.ports.executor import Executor
 from flowd.ports.follower import Follower
 from flowd.ports.inbox import Inbox
 from flowd.ports.journal import Journal
-from flowd.ports.stores import Checkpoints, Results
+from flowd.ports.stores import Checkpoints, Results, Shelf
 
 FollowerFactory = Callable[[str, Path], Sequence[Follower]]
 """Makes the followers of one run, given its id and its folder."""
@@ -29,7 +28,8 @@ class Adapters(msgspec.Struct, kw_only=True, eq=False):
     `describe(failure, folder)` puts an exception of the user's code into words;
     `key(name, folder)` names a pipeline among the checkpoints; `run_folder(run)` is where a
     run's logs go; `runs` names all runs, newest first; `end_leftovers` ends what processes
-    earlier owners of these incarnations have left.
+    earlier owners of these incarnations have left; `keeps_times(path)`: whether the kernel alone
+    sets the times of a file there.
     """
 
     clock: Clock
@@ -45,6 +45,7 @@ class Adapters(msgspec.Struct, kw_only=True, eq=False):
     followers: FollowerFactory
     runs: Callable[[], list[str]]
     end_leftovers: Callable[[Sequence[str]], Awaitable[None]]
+    keeps_times: Callable[[str], bool]
     state_dir: str
     owner: str
 

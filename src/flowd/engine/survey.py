@@ -60,7 +60,8 @@ async def foresee(
 def files_of(adapters: Adapters, program: Program) -> Files:
     """The files of a program's folder, with what is kept of how they were."""
     key = adapters.key(program.spec.name, program.folder)
-    return Files(program.folder, Looks(adapters.shelf, f"{key}.looks"))
+    looks = Looks(adapters.shelf, f"{key}.looks") if adapters.keeps_times(adapters.state_dir) else None
+    return Files(program.folder, looks, adapters.keeps_times)
 
 
 class Survey:

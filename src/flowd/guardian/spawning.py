@@ -15,7 +15,9 @@ from flowd.guardian.processes import tagged
 _PRIVATE = 64  # descriptors to hand over are first moved out of the way of their new numbers
 FIRST_PASSED = 3
 _NO_RESOURCES = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
-OF_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+"""What a kernel says that can make no process: the last two of namespaces and keys, since no file is written then."""
+OF_STORAGE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE})
+"""As in `core.errors`, which is not to be imported here."""
 _RESTORED = [
     number
     for name in ("SIGINT", "SIGHUP", "SIGPIPE", "SIGXFSZ", "SIGQUIT", "SIGTSTP", "SIGTTIN", "SIGTTOU")

@@ -1,6 +1,6 @@
-"""The ports to what outlives a run: its checkpoints and its large results.
+"""The ports to what outlives a run: its checkpoints, its large results, and what saves work.
 
-Neither holds a fact that the journals lack: checkpoints are rebuilt from them.
+None holds a fact that the journals lack: checkpoints are rebuilt from them, what is on a shelf is made anew.
 """
 
 from __future__ import annotations
@@ -67,4 +67,20 @@ class Results(Protocol):
 
     async def get(self, digest: str, codec: str) -> bytes:
         """The bytes, checked. StateDamaged where they differ from `digest`, are gone or not signed as due."""
+        ...
+
+
+class Shelf(Protocol):
+    """Where bytes are kept by a name, to save work; whatever is wrong with it, it keeps nothing and says nothing."""
+
+    def get(self, name: str) -> bytes | None:
+        """What was written there last, whole and as it was put; None where it is gone or damaged."""
+        ...
+
+    def put(self, name: str, data: bytes) -> None:
+        """Have it kept, by the next `write` at the latest."""
+        ...
+
+    def write(self) -> None:
+        """Keep what was put."""
         ...

@@ -13,6 +13,7 @@ from flowd.adapters.clock import SystemClock
 from flowd.adapters.executors.coroutine import CoroutineExecutor
 from flowd.adapters.executors.failure import describe
 from flowd.adapters.executors.thread import ThreadExecutor
+from flowd.adapters.filesystem import keeps_times
 from flowd.adapters.journal.memory import MemoryJournal
 from flowd.adapters.results import MemoryResults
 from flowd.adapters.shelf import MemoryShelf
@@ -81,6 +82,7 @@ class MemoryEngine(engine.Engine):
                 followers=self._followers,
                 runs=self.journal.runs,
                 end_leftovers=_nothing_left,
+                keeps_times=keeps_times,
                 state_dir="memory",
                 owner="memory",
             )

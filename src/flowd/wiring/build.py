@@ -18,7 +18,7 @@ from flowd.adapters.executors.leftovers import end_leftovers
 from flowd.adapters.executors.process import ProcessExecutor
 from flowd.adapters.executors.shell import ShellExecutor
 from flowd.adapters.executors.thread import ThreadExecutor
-from flowd.adapters.filesystem import network_warning
+from flowd.adapters.filesystem import keeps_times, network_warning
 from flowd.adapters.followers.attempt_log import AttemptLog
 from flowd.adapters.inbox import FileInbox
 from flowd.adapters.journal.file import FileJournal
@@ -75,6 +75,7 @@ async def file_adapters(
                 followers=all_followers,
                 runs=journal.runs,
                 end_leftovers=partial(end_leftovers, owning=journal.owning),
+                keeps_times=keeps_times,
                 state_dir=str(state_dir),
                 owner=incarnation,
             )

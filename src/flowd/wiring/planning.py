@@ -10,6 +10,7 @@ from pathlib import Path
 from flowd.adapters.checkpoints import FileCheckpoints, pipeline_key
 from flowd.adapters.clock import SystemClock
 from flowd.adapters.executors.failure import describe
+from flowd.adapters.filesystem import keeps_times
 from flowd.adapters.inbox import FileInbox
 from flowd.adapters.results import FileResults
 from flowd.adapters.shelf import FileShelf
@@ -45,6 +46,7 @@ async def _adapters(state_dir: Path) -> AsyncIterator[Adapters]:
             followers=lambda _run, _folder: (),
             runs=journal.runs,
             end_leftovers=_nothing_left,
+            keeps_times=keeps_times,
             state_dir=str(state_dir),
             owner="plan",
         )

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +51,23 @@ class Spawner:
         self._closed = False
         self._abandoned: Abandoned | None = None
 
-    async def run(
+    def run(
         self,
         *argv: str | os.PathLike[str],
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
         check: bool = True,
-    ) -> Spawned:
-        """Run a program to its end; CommandFailed where it ended badly, unless `check` is false."""
+    ) -> Coroutine[Any, Any, Spawned]:
+        """Run a program to its end, to be awaited; CommandFailed where it ended badly, unless `check` is false.
+
+        It is cancelled where its attempt ends before it: nobody need await it then.
+        """
         guardian, command = self._checked(argv, env, cwd)
+        return self._run(guardian, command, check=check)
+
+    async def _run(self, guardian: Guardian, command: Command, *, check: bool) -> Spawned:
+        if self._closed:
+            raise asyncio.CancelledError(_ended(command.argv[0]))
         scopes = self._scopes = set() if self._scopes is None else self._scopes
         with anyio.CancelScope() as scope:
             scopes.add(scope)
@@ -72,7 +81,7 @@ class Spawner:
                 if self._news is not None:
                     self._news.set()
         if scope.cancelled_caught:
-            raise RuntimeError(f"{command.argv[0]} was ended, since its attempt has ended or is being stopped")
+            raise asyncio.CancelledError(_ended(command.argv[0]))
         remark(report, self._channel)
         if check and report.exit_code != 0:
             raise ExitedBadly(error_of(report), report)
@@ -85,9 +94,12 @@ class Spawner:
         )
 
     def from_thread(self, *argv: str | os.PathLike[str], **options: Any) -> Spawned:
-        """`run`, for the function of another thread: it waits there."""
-        self._checked(argv, None, None)
-        return asyncio.run_coroutine_threadsafe(self.run(*argv, **options), self._loop).result()
+        """`run`, for the function of another thread: it waits there; RuntimeError where the attempt ends before it."""
+        program = self.run(*argv, **options)
+        try:
+            return asyncio.run_coroutine_threadsafe(program, self._loop).result()
+        except CancelledError:
+            raise RuntimeError(_ended(os.fspath(argv[0]))) from None
 
     async def close(self) -> None:
         """Begin no more, and end what lives; raises Abandoned where even SIGKILL did not end it."""
@@ -129,3 +141,7 @@ class Spawner:
             grace=work.grace.total_seconds(),
         )
         return self._guardian, command
+
+
+def _ended(program: str) -> str:
+    return f"{program} was ended, since its attempt has ended or is being stopped"
