@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -119,6 +120,78 @@ def test_ascii_and_no_colour(here: Place) -> None:
     assert ended.err.isascii()
     assert re.search(r"^  \+ good", ended.out, re.MULTILINE)
     assert re.search(r"^  x bad .*failed", ended.out, re.MULTILINE)
+
+
+ASCII = {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+WORDS = "grün 😀"
+
+
+@pytest.fixture
+def german(here: Place) -> Place:
+    """A place whose files, tasks and texts no ASCII stream can take, and a run there."""
+    task = {"run": f"echo '{WORDS}'; echo '{WORDS}' > grün.txt", "outputs": ["grün.txt"]}
+    document = {"name": "p", "params": {"word": WORDS}, "tasks": {"t": task}}
+    here.write("größe/pipeline.yaml", json.dumps(document, ensure_ascii=False))
+    here.ok("run", "größe/pipeline.yaml", "--run-id", "r", "--state-dir", "zustände")
+    return here
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "größe/pipeline.yaml", "--force", "--json"),
+        ("run", "größe/pipeline.yaml", "--force", "--events"),
+        ("show", "r", "--json"),
+        ("show", "r", "--resolved", "--json"),
+        ("events", "r", "--json"),
+        ("logs", "r", "--json"),
+        ("plan", "größe/pipeline.yaml", "--json"),
+        ("list", "--json"),
+        ("validate", "größe/none.yaml", "--json"),
+    ],
+    ids=" ".join,
+)
+def test_json_on_a_stream_of_ascii_is_the_same_json(german: Place, words: tuple[str, ...]) -> None:
+    """What such a stream cannot take is escaped, so that a program reads what it reads from any other."""
+    words += () if words[0] in {"list", "validate"} else ("--state-dir", "zustände")
+    plain, ascii_only = german.run(*words), german.run(*words, env=ASCII)
+    assert ascii_only.out.isascii(), ascii_only.said
+    assert (ascii_only.code, ascii_only.err.count("error of its own")) == (plain.code, 0), ascii_only.said
+    assert not plain.out.isascii()
+    told = [strings(json.loads(line)) for ended in (plain, ascii_only) for line in comparable(ended.out.splitlines())]
+    assert told[: len(told) // 2] == told[len(told) // 2 :]
+
+
+def strings(value: object) -> list[str]:
+    """The texts in a document that hold what ASCII has not."""
+    if isinstance(value, dict):
+        return [text for pair in value.items() for part in pair for text in strings(part)]
+    if isinstance(value, list):
+        return [text for part in value for text in strings(part)]
+    return [value] if isinstance(value, str) and not value.isascii() else []
+
+
+@pytest.mark.parametrize(
+    "words", [("logs", "r"), ("show", "r"), ("show", "r", "--resolved"), ("events", "r"), ("list",)]
+)
+def test_text_on_a_stream_of_ascii(german: Place, words: tuple[str, ...]) -> None:
+    """It is written out, with what such a stream cannot take as its number."""
+    ended = german.ok(*words, *(("--state-dir", "zustände") if words != ("list",) else ()), env=ASCII)
+    assert ended.out.isascii()
+    assert "\\xfc" in ended.out or "\\xf6" in ended.out
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_log_lines_on_a_stdout_of_ascii(here: Place, form: str) -> None:
+    """They own stdout where the pipeline says so, and lose nothing there either."""
+    here.write("work.py", f"def f(ctx):\n    ctx.log.info('{WORDS}')\n")
+    here.pipeline({"t": {"call": "work:f"}}, log={"console": "stdout", "format": form})
+    ended = here.ok("run", env=ASCII)
+    assert ended.out.isascii()
+    if form == "json":
+        assert WORDS in [json.loads(line).get("event") for line in ended.out.splitlines()]
+    else:
+        assert r"gr\xfcn \U0001f600" in ended.out
 
 
 class Terminal:

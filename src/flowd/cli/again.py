@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
-import msgspec
 
 from flowd.adapters.inbox import ask, new_request_id
 from flowd.cli.finding import Found, looked_up, unfinished
 from flowd.cli.options import JSON, RUN, STATE_DIR
-from flowd.cli.streams import say, tell
+from flowd.cli.streams import say, say_document, tell
 from flowd.core import states as s
 from flowd.core.errors import BadRequest, FlowdError, StateLocked
 from flowd.ports.inbox import Request
@@ -167,7 +166,7 @@ def answered(
     else:
         anyio.run(_recorded, found, begin)
     if wishes["as_json"]:
-        say(msgspec.json.encode(looked_up(str(found.place), found.id).document()).decode())
+        say_document(looked_up(str(found.place), found.id).document())
     else:
         say(f"run {found.id}: {what}" + ("" if found.owner else f"; flowd resume {found.id} goes on"))
     return 0

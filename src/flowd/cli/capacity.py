@@ -8,13 +8,12 @@ from typing import Any
 
 import anyio
 import click
-import msgspec
 
 from flowd.adapters.inbox import ask, new_request_id
 from flowd.adapters.journal.file import FileJournal
 from flowd.cli.finding import place_of
 from flowd.cli.options import JSON, STATE_DIR
-from flowd.cli.streams import say
+from flowd.cli.streams import say, say_document
 from flowd.cli.wording import age_text, number_text
 from flowd.ports.inbox import Request
 from flowd.wiring.reading import reading
@@ -29,7 +28,7 @@ def limits(state_dir: str | None, *, as_json: bool) -> int:
         owners = _owners(journal)
         found = anyio.run(_asked, owners)
     if as_json:
-        say(msgspec.json.encode({"engines": found, "state_dir": str(journal.state_dir)}).decode())
+        say_document({"engines": found, "state_dir": str(journal.state_dir)})
         return 0
     if not found:
         say("nothing runs here, so no limit is in use")

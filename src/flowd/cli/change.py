@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import anyio
 import click
-import msgspec
 
 from flowd.cli.again import asked_of_owner, person
 from flowd.cli.check import refuse_unknown
@@ -17,7 +16,7 @@ from flowd.cli.finding import Found, looked_up
 from flowd.cli.options import JSON, PARAMS, RUN, STATE_DIR, given_params
 from flowd.cli.sources import FILE, load
 from flowd.cli.state_dir import find_state_dir
-from flowd.cli.streams import say
+from flowd.cli.streams import say, say_document
 from flowd.cli.wording import tasks_text
 from flowd.core import states as s
 from flowd.core.errors import BadRequest
@@ -55,7 +54,7 @@ def cancel(run: str | None, reason: str, state_dir: str | None, *, as_json: bool
 
     after = looked_up(state_dir, found.id)
     if as_json:
-        say(msgspec.json.encode(after.document()).decode())
+        say_document(after.document())
     elif after.state.state in s.RUN_ENDED:
         say(f"run {found.id} is cancelled")
     elif after.status == WAITING:

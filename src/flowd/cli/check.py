@@ -7,12 +7,11 @@ from pathlib import Path
 
 import anyio
 import click
-import msgspec
 
 from flowd.cli.options import FORCE, FORCE_TASK, JSON, PARAMS, STATE_DIR, given_params
 from flowd.cli.sources import DEFAULT_FILE, FILE, load
 from flowd.cli.state_dir import find_state_dir
-from flowd.cli.streams import say, style_of, tell
+from flowd.cli.streams import say, say_document, style_of, tell
 from flowd.cli.wording import tasks_text
 from flowd.core.errors import BadPipeline, BadRequest, FlowdError, Problem
 
@@ -36,7 +35,7 @@ def validate(files: tuple[str, ...], as_json: bool) -> int:
         else:
             good.append(f"{file or DEFAULT_FILE}: ok, {tasks_text(len(spec.tasks))}")
     if as_json:
-        say(msgspec.json.encode({"problems": [_document(problem) for problem in problems]}).decode())
+        say_document({"problems": [_document(problem) for problem in problems]})
         return REFUSED if problems else 0
     for line in good:
         say(line)
@@ -87,9 +86,7 @@ def plan(
         document = {
             name: {"action": standing.action, "reason": standing.reason} for name, standing in standings.items()
         }
-        say(
-            msgspec.json.encode({"pipeline": definition.spec.name, "state_dir": str(place), "tasks": document}).decode()
-        )
+        say_document({"pipeline": definition.spec.name, "state_dir": str(place), "tasks": document})
         return 0
     order = {task.name: number for number, task in enumerate(definition.spec.tasks)}
     width = max((len(name) for name in standings), default=0)

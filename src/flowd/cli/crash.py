@@ -10,7 +10,7 @@ import msgspec
 
 from flowd.cli.options import JSON, PARAMS, given_params
 from flowd.cli.sources import FILE, load, named
-from flowd.cli.streams import say, style_of
+from flowd.cli.streams import say, say_document, style_of
 
 _WORDS = {
     "before_start": "before its start is on record",
@@ -52,7 +52,7 @@ def crashtest(file: str | None, tasks: tuple[str, ...], params: tuple[str, ...],
             named(file), Path(scratch), tasks=tasks, params=dict(given_params(definition, params)), tell=tell
         )
     if as_json:
-        say(msgspec.json.encode({**msgspec.to_builtins(found), "ok": found.ok}).decode())
+        say_document({**msgspec.to_builtins(found), "ok": found.ok})
         return 0 if found.ok else 1
     say("")
     if found.varies:

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import click
-import msgspec
 
 from flowd.cli.finding import place_of
 from flowd.cli.foreground import flags_of
 from flowd.cli.options import JSON, STATE_DIR
 from flowd.cli.screen import Line
-from flowd.cli.streams import say, style_of
+from flowd.cli.streams import say, say_document, style_of
 from flowd.wiring.doctor.examination import examine
 from flowd.wiring.doctor.findings import RANK, Finding, Report
 
@@ -33,7 +32,7 @@ def doctor(state_dir: str | None, *, repair: bool, as_json: bool) -> int:
     place = place_of(state_dir)
     report = examine(place, datetime.now(UTC), flags=flags_of(place), repair=repair)
     if as_json:
-        say(msgspec.json.encode(report.document()).decode())
+        say_document(report.document())
     else:
         style = style_of("stdout")
         for line in report_lines(report, flags_of(place)):

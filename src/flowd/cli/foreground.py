@@ -17,7 +17,7 @@ from typing import Any
 
 import anyio
 
-from flowd.cli.outlets import Outlets, Wishes, document_text
+from flowd.cli.outlets import Outlets, Wishes
 from flowd.cli.prints import kept_stdout, routed
 from flowd.cli.screen import Line
 from flowd.cli.state_dir import find_state_dir
@@ -90,7 +90,7 @@ class Foreground:
             watch = self.outlets.look(journal, run.id)
             await watch.catch_up()
             if self._wishes.as_json:
-                self.outlets.results.write(f"{document_text(result.document)}\n")
+                self.outlets.write_document(result.document)
             self._tell_end(result, time.monotonic() - began)
             if self.outlets.lost is not None:
                 raise self.outlets.lost

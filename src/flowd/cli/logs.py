@@ -9,13 +9,12 @@ from pathlib import Path
 
 import anyio
 import click
-import msgspec
 
 from flowd.adapters.journal.file import FileJournal
 from flowd.cli.check import refuse_unknown
 from flowd.cli.finding import found_run, look, place_of
 from flowd.cli.options import JSON, RUN, STATE_DIR
-from flowd.cli.streams import is_terminal, say, tell
+from flowd.cli.streams import is_terminal, put, say_document, tell
 from flowd.core.errors import BadRequest
 from flowd.core.printable import printable
 from flowd.core.run import RunState
@@ -76,7 +75,7 @@ def logs(
                 for file in reader.files(found.state)
                 if (text := file.more(whole_lines=False))
             ]
-            say(msgspec.json.encode({"run": name, "logs": rows}).decode())
+            say_document({"run": name, "logs": rows})
         elif follow:
             anyio.run(_follow, journal, name, reader)
         else:
@@ -140,8 +139,8 @@ class Reader:
                 continue
             if file is not self._last and len(self._files) > 1:
                 gap = "\n" if self.printed else ""
-                sys.stdout.write(f"{gap}==> {file.task}, attempt {file.attempt} <==\n")
+                put(sys.stdout, f"{gap}==> {file.task}, attempt {file.attempt} <==\n")
             text = text if text.endswith("\n") else f"{text}\n"
-            sys.stdout.write(tame(text) if is_terminal(sys.stdout) else text)
+            put(sys.stdout, tame(text) if is_terminal(sys.stdout) else text)
             self._last, self.printed = file, True
         sys.stdout.flush()

@@ -14,7 +14,7 @@ import msgspec
 from flowd.adapters.disk import FileThreads
 from flowd.adapters.followers.log import Lines, LogFollower, Sink, append_to
 from flowd.cli.screen import Line, Style
-from flowd.cli.streams import is_terminal, style
+from flowd.cli.streams import document_line, is_terminal, put, style
 from flowd.cli.watch import EventLines, Watch
 from flowd.core.errors import BadRequest
 from flowd.core.shape import Shape
@@ -92,31 +92,39 @@ class Outlets:
         """Lines of the transcript."""
         self._put(self._transcript, "\n".join(self._style.line(line) for line in lines))
 
-    def _put(self, stream: TextIO, text: str) -> None:
+    def _put(self, stream: TextIO, text: str, *, is_json: bool = False) -> None:
         if self.region is not None and is_terminal(stream):
             self.region.write(text)
         else:
             with suppress(OSError) if stream is not self.results else nullcontext():  # stderr: as `tell` does
-                stream.write(f"{text}\n")
+                put(stream, f"{text}\n", is_json=is_json)
                 stream.flush()
+
+    def write_document(self, document: object) -> None:
+        """The document of the run, for `--json`."""
+        put(self.results, document_line(document), is_json=True)
 
     def _write_result(self, text: str) -> None:
         try:
-            self.results.write(text)
+            put(self.results, text, is_json=True)
             self.results.flush()
         except OSError as error:
             self.lost = error
             raise
 
     def _log_lines(self, lines: Lines) -> None:
-        self._put(self._log, "\n".join(line for _, line in lines))
+        self._put(self._log, "\n".join(line for _, line in lines), is_json=self._log_form == "json")
+
+    @property
+    def _log_form(self) -> str:
+        return self._wishes.log_format or self._spec.log.format or "console"
 
     def _complain(self, text: str) -> None:
         self._put(self._errors, text)
 
     def _sinks(self, run_folder: Path) -> list[Sink]:
         spec, wishes = self._spec.log, self._wishes
-        form = wishes.log_format or spec.format or "console"
+        form = self._log_form
         asked = wishes.log_format is not None or spec != LogSpec()
         console = Sink(
             write=self._log_lines,
@@ -143,8 +151,3 @@ def _order(spec: PipelineSpec) -> list[str]:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def document_text(document: object) -> str:
-    """A document as one line of JSON."""
-    return msgspec.json.encode(document).decode()

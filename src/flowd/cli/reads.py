@@ -19,7 +19,7 @@ from flowd.cli.logs import logs
 from flowd.cli.options import JSON, RUN, STATE_DIR
 from flowd.cli.screen import error_text, inline_result
 from flowd.cli.state_dir import find_state_dir
-from flowd.cli.streams import say, style_of, tell
+from flowd.cli.streams import say, say_document, style_of, tell
 from flowd.cli.wording import age_text, duration_text, note, size_text, tasks_text
 from flowd.core import states as s
 from flowd.core.codec import public
@@ -50,7 +50,7 @@ def runs(limit: int | None, state_dir: str | None, *, as_json: bool) -> int:
         most = limit or (len(known) if as_json else 20)
         rows = anyio.run(_rows, journal, known[:most])
     if as_json:
-        say(msgspec.json.encode({"runs": rows, "state_dir": str(journal.state_dir)}).decode())
+        say_document({"runs": rows, "state_dir": str(journal.state_dir)})
         return 0
     if not rows:
         say(f"no runs in {journal.state_dir}")
@@ -107,7 +107,7 @@ def show(run: str | None, state_dir: str | None, *, resolved: bool, as_json: boo
         _show_resolved(found, as_json=as_json)
         return 0
     if as_json:
-        say(msgspec.json.encode(found.document()).decode())
+        say_document(found.document())
         return 0
     style = style_of("stdout")
     for line in show_lines(found):
@@ -122,7 +122,7 @@ def _show_resolved(found: Found, *, as_json: bool) -> None:
     document = resolved_document(found.state)
     document |= {"folder": found.definition.folder, "source": found.definition.source}
     if as_json:
-        say(msgspec.json.encode(document).decode())
+        say_document(document)
         return
     import yaml
 
@@ -203,7 +203,10 @@ def events(run: str | None, state_dir: str | None, *, follow: bool, as_json: boo
 
     async def print_all(journal: FileJournal, name: str) -> None:
         async for envelope in _each_event(journal, name, follow=follow):
-            say(public(envelope).decode() if as_json else style.text(event_text(envelope)))
+            if as_json:
+                say_document(msgspec.Raw(public(envelope)))
+            else:
+                say(style.text(event_text(envelope)))
             if follow:
                 sys.stdout.flush()
 
@@ -257,7 +260,7 @@ def list_(state_dir: str | None, *, as_json: bool) -> int:
 
     rows = [row for found in discover(Path.cwd()) for row in _listed(found, state_dir)]
     if as_json:
-        say(msgspec.json.encode({"pipelines": rows}).decode())
+        say_document({"pipelines": rows})
         return 0
     width = max((len(row["file"]) for row in rows), default=0)
     for row in rows:

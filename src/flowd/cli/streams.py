@@ -7,12 +7,36 @@ import sys
 from contextlib import suppress
 from typing import IO, TextIO
 
+import msgspec
+
 from flowd.cli.screen import Style
+
+
+def put(stream: TextIO, text: str, *, is_json: bool = False) -> None:
+    """Write a text whole; what the stream's encoding lacks is escaped, as JSON does where it is that."""
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:  # before any of it is written
+        if is_json:
+            import json
+
+            text = "".join(char if char.isascii() else json.dumps(char)[1:-1] for char in text)
+        stream.write(text.encode(stream.encoding, "backslashreplace").decode(stream.encoding))
 
 
 def say(text: str) -> None:
     """One line of what was asked for, on stdout."""
-    sys.stdout.write(f"{text}\n")
+    put(sys.stdout, f"{text}\n")
+
+
+def say_document(document: object) -> None:
+    """A document of what was asked for, as one line of JSON on stdout."""
+    put(sys.stdout, document_line(document), is_json=True)
+
+
+def document_line(document: object) -> str:
+    """A document as one line of JSON."""
+    return f"{msgspec.json.encode(document).decode()}\n"
 
 
 def tell(text: str) -> None:

@@ -143,7 +143,8 @@ class Context:
         `exit_code`, `signal`, `tail` (the last 50 lines it said; all of it is in the attempt's log),
         `cpu_s` and `peak_rss`. `env` comes on top of the task's own, `cwd` is relative to where the
         task works. No shell sees the arguments. Raises CommandFailed where it ended badly, unless
-        `check` is false; RuntimeError where the attempt is being stopped, or in executor process.
+        `check` is false; RuntimeError where the attempt is being stopped, or in executor process. What a
+        coroutine has not awaited when its attempt ends is cancelled.
         """
         if self._spawn is None:
             raise RuntimeError(
