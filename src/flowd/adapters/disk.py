@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import aiofiles.os
 import anyio
@@ -26,6 +26,13 @@ FILE_MODE = 0o600
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+
+def _call(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    return work(*args, **kwargs)
+
+
+_carried: Callable[..., Awaitable[Any]] = aiofiles.os.wrap(_call)  # once: wrapping takes longer than some of the calls
 
 
 class _Pool(ThreadPoolExecutor):
@@ -48,9 +55,8 @@ class FileThreads:
 
     async def run(self, work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Do `work` in a thread, to its end: a scope that is cancelled meanwhile waits for it."""
-        call: Callable[..., Awaitable[_T]] = aiofiles.os.wrap(work)
         with anyio.CancelScope(shield=True):
-            result: _T = await call(*args, executor=self._pool, **kwargs)
+            result: _T = await _carried(work, *args, executor=self._pool, **kwargs)
         return result
 
     def begin(self, work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
