@@ -111,14 +111,12 @@ class LogFollower:
     async def record(self, envelopes: Sequence[e.Envelope]) -> None:
         """Write durable events down, in order."""
         facts = [self._facts(envelope) for envelope in envelopes]
-        for target in [target for target in self._sinks if target[0].events]:
-            sink, lines = target[0], _lines(target, facts)
-            if lines:
-                with self._dropping(target):
-                    if sink.threads is None:
-                        sink.write(lines)
-                    else:
-                        await sink.threads.run(sink.write, lines)
+        for target, sink, lines in self._due(facts, of_events=True):
+            with self._dropping(target):
+                if sink.threads is None:
+                    sink.write(lines)
+                else:
+                    await sink.threads.run(sink.write, lines)
 
     def signal(self, signal: Signal) -> None:
         """Write what a task logs, at once, or have it written."""
@@ -129,15 +127,25 @@ class LogFollower:
         place = {"run": signal.run, "task": signal.task, "attempt": signal.attempt}
         head = {"timestamp": _moment(signal.at), "level": level, "event": str(said.pop("event", ""))}
         facts = [head | place | {k: v for k, v in said.items() if k not in place}]
+        for target, sink, lines in self._due(facts, of_events=False):
+            with self._dropping(target):
+                if sink.threads is None:
+                    sink.write(lines)
+                else:
+                    loop = asyncio.get_running_loop()
+                    sink.threads.begin(sink.write, lines).add_done_callback(partial(self._written, loop, target))
+
+    def _due(self, facts: Sequence[dict[str, Any]], *, of_events: bool) -> Iterator[tuple[_Target, Sink, Lines]]:
+        """Who has to write something of `facts`, and what."""
         for target in list(self._sinks):
-            sink, lines = target[0], _lines(target, facts)
+            sink, render, least = target
+            if of_events and not sink.events:
+                continue
+            lines = [
+                (fields.get("task", ""), render(fields)) for fields in facts if LEVELS.get(fields["level"], 20) >= least
+            ]
             if lines:
-                with self._dropping(target):
-                    if sink.threads is None:
-                        sink.write(lines)
-                    else:
-                        loop = asyncio.get_running_loop()
-                        sink.threads.begin(sink.write, lines).add_done_callback(partial(self._written, loop, target))
+                yield target, sink, lines
 
     def _written(self, loop: asyncio.AbstractEventLoop, target: _Target, done: Future[None]) -> None:
         """In the thread: a task's lines are written, or why not."""
@@ -202,11 +210,6 @@ class LogFollower:
         elif kind in {e.RunStarted, e.RunAdopted, e.RunReopened}:
             self._run_started = at
         return None
-
-
-def _lines(target: _Target, facts: Sequence[dict[str, Any]]) -> Lines:
-    _, render, least = target
-    return [(fields.get("task", ""), render(fields)) for fields in facts if LEVELS.get(fields["level"], 20) >= least]
 
 
 class _Said(msgspec.Struct, frozen=True):
