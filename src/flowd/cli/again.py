@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from flowd.adapters.inbox import ask, new_request_id
-from flowd.cli.finding import Found, looked_up, unfinished
+from flowd.cli.finding import Found, looked_up, place_of, unfinished
 from flowd.cli.options import JSON, RUN, STATE_DIR
 from flowd.cli.streams import say, tell
 from flowd.core import states as s
@@ -49,14 +49,20 @@ def resume(run: str | None, state_dir: str | None, *, everything: bool, anew: bo
         return _resume(looked_up(state_dir, run), wishes, anew=anew)
     if run is not None:
         raise BadRequest("--all resumes every unfinished run; leave RUN out")
-    codes = []
-    for found in unfinished(state_dir):
+    left, wrong = unfinished(state_dir)
+    codes = [error.exit_code for error in wrong]
+    for found in left:
         try:
             codes.append(_resume(found, wishes, anew=anew))
         except FlowdError as error:  # one that cannot go on keeps no other from it
             tell(str(error))
             codes.append(error.exit_code)
-    if not codes:
+    if wrong:
+        from flowd.cli.foreground import flags_of
+
+        others = "" if left else "no other run is waiting to be resumed; "
+        tell(f"{others}{len(wrong)} cannot be read: flowd doctor{flags_of(place_of(state_dir))}")
+    elif not left:
         tell("no run is waiting to be resumed")
     return min(codes, key=_ORDER.index, default=0)
 

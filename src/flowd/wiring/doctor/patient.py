@@ -121,8 +121,8 @@ class Patient:
         for run in self.journal.runs():
             try:
                 yield self._look_at(run)
-            except NoSuchRun:
-                continue  # removed meanwhile
+            except (NoSuchRun, StateDamaged):
+                continue  # removed meanwhile, or its definition is: the check of the journals says so
 
     def _look_at(self, run: str) -> Seen:
         journal = self.journal
