@@ -130,11 +130,32 @@ def retry(
         more = {"by": request.by, "pipeline": given, "go_on": not no_run, "with_new_definition": anew}
         return engine.retry(found.id, *tasks, downstream=downstream, **more)
 
-    what = f"{', '.join(tasks) or 'what failed'} to run again"
+    left = {} if anew else _not_ended(found, request, no_run=no_run)
+    what = f"{', '.join(name for name in tasks if name not in left) or 'what failed'} to run again"
     if not tasks and not any(task.state in s.BAD | {s.SKIPPED} for task in found.state.tasks):
         what = "nothing has failed, so there is nothing to run again"
         tell(f"run {found.id}: {what}; name a task to run it in any case")
     return answered(found, wishes, request, begin, what, no_run=no_run, given=given if anew else None)
+
+
+def _not_ended(found: Found, request: Request, *, no_run: bool) -> dict[str, str]:
+    """Say which of the tasks have not ended. BadRequest where nothing would come of it.
+
+    A run that stands still goes on, and such tasks with it, unless `no_run`.
+    """
+    from flowd.core.again import not_ended, refusal
+    from flowd.core.stimuli import RetryAsked
+
+    cut_off = found.owner is None and any(found.state.task(name).state == s.RUNNING for name in request.tasks)
+    if cut_off or (found.owner is None and not no_run):
+        return {}
+    asked = RetryAsked(tasks=request.tasks, downstream=request.downstream)
+    if refused := refusal(found.state, asked):
+        raise BadRequest(f"run {found.id}: {refused}")
+    left = not_ended(found.state, asked)
+    for sentence in left.values():
+        tell(f"run {found.id}: {sentence}: there is nothing to run again of it")
+    return left
 
 
 def _taken_up(found: Found, *, anew: bool) -> Any:
