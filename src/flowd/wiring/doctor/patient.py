@@ -67,12 +67,16 @@ class Seen(msgspec.Struct, kw_only=True, eq=False):
 
 
 class Patient:
-    """A state directory under examination at the moment `now`; `flags` is what makes a typed command find it."""
+    """A state directory under examination at the moment `now`, which may be written in where `repair`.
 
-    def __init__(self, state_dir: Path, now: datetime, flags: str = "") -> None:
+    `flags` is what makes a typed command find it.
+    """
+
+    def __init__(self, state_dir: Path, now: datetime, flags: str = "", *, repair: bool = False) -> None:
         self.state_dir = state_dir.absolute()
         self.now = now
         self.flags = flags
+        self.repair = repair
         self.exists = self.state_dir.is_dir()
         self.ground = next(folder for folder in (self.state_dir, *self.state_dir.parents) if folder.is_dir())
         self.journal = FileJournal(self.state_dir)
