@@ -233,7 +233,7 @@ FAULTS = {
     ),
     "a file among runs": Fault("not_a_run", lambda s: (s.dir / "runs/x").touch(), fix="rm -r", **TOLD),
     "an interrupted run": Fault(
-        "run_unfinished", lambda s: s.interrupted("half", "endless"), fix="flowd resume half", repairable=False
+        "run_unfinished", lambda s: s.interrupted("half", "endless"), fix="flowd cancel half", repairable=False
     ),
     "an uncertain task": Fault(
         "run_waiting", lambda s: s.interrupted("half", "once"), fix="flowd resolve half once --as", repairable=False
@@ -559,6 +559,15 @@ def test_a_small_write_leaves_nothing_behind(state: State) -> None:
     assert tree(state.dir) == before
     room = Room(free=10, size=GB, inodes_free=50, inodes=100)
     assert [finding.code for finding in room_findings(room, state.dir, failure="")] == ["disk_low"]
+
+
+def test_a_run_of_a_script_is_not_offered_what_is_refused(state: State) -> None:
+    """Whose functions live in the program alone goes on there; `flowd resume` would end with 2."""
+    state.interrupted("half", "endless")
+    [finding] = found(state.doctor())
+    assert "flowd resume" not in finding.fix
+    assert "engine.resume('half', pipeline)" in finding.fix
+    assert "flowd cancel half" in finding.fix
 
 
 @pytest.mark.parametrize(

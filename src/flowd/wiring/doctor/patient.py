@@ -26,9 +26,10 @@ from flowd.core import states as s
 from flowd.core.errors import IllegalTransition, NoSuchRun, StateDamaged, StorageFailing
 from flowd.core.events import Stored, TaskFresh, TaskResolved, TaskSucceeded
 from flowd.core.run import RunState
-from flowd.core.spec import Definition
+from flowd.core.spec import Call, Definition
 from flowd.core.views import run_status
 from flowd.engine.checkpointing import keeps, newest
+from flowd.engine.program import lives_in_its_program
 from flowd.ports.stores import Checkpoint
 
 
@@ -46,7 +47,8 @@ class Seen(msgspec.Struct, kw_only=True, eq=False):
 
     `damage` is what its readers are refused with, after `records` good ones, `failure` why the
     system did not let it be read. `torn` is the tail that a new owner would set aside, `mark` None
-    where there is none that can be read. `newer` are its checkpoints that the pipeline's file lacked.
+    where there is none that can be read. `bound`: its functions
+    live only in the program that began it. `newer` are its checkpoints that the pipeline's file lacked.
     """
 
     id: str
@@ -61,6 +63,7 @@ class Seen(msgspec.Struct, kw_only=True, eq=False):
     failure: str | None = None
     keeps: bool = False
     key: str = ""
+    bound: bool = False
     uncertain: tuple[str, ...] = ()
     holds: tuple[Hold, ...] = ()
     newer: dict[str, Checkpoint] = {}
@@ -148,6 +151,8 @@ class Patient:
         seen.mark = marks.load(seen.folder / "mark")
         state = RunState(seen.id, definition.spec)
         seen.keeps = keeps(definition.spec)
+        calls = [call for task in definition.spec.tasks for call in (task.action, task.reconcile)]
+        seen.bound = any(isinstance(call, Call) and lives_in_its_program(call) for call in calls)
         seen.key = self._key_of(seen.id, definition)
         self._fold(seen, state)
         if seen.owner is None:
