@@ -11,7 +11,7 @@ from flowd.adapters.journal.file import FileJournal
 from flowd.core.errors import BadRequest, NoSuchRun, StateDamaged, StorageFailing
 from flowd.core.events import Envelope, RunStarted
 from flowd.testing.conformance import RUN, recorded, sample_definition
-from journal_place import RECORDS, Place, created
+from journal_place import DATA, RECORDS, Place, created
 
 
 @pytest.fixture
@@ -96,6 +96,26 @@ async def test_a_run_half_made_is_made_anew(place: Place) -> None:
         await place.journal.open(RUN).__aenter__()
     await place.journal.create(RUN, sample_definition())
     assert place.journal.runs() == [RUN]
+
+
+async def test_a_run_whose_definition_is_lost_is_a_damaged_one(place: Place) -> None:
+    """Where records stand it was a run: listed, refused with the file's name, and made anew by nobody."""
+    await place.journal.create("newer", sample_definition())
+    place.put(DATA, marked=5)
+    (place.folder / "spec.json").unlink()
+    mark = (place.folder / "mark").read_bytes()
+    assert sorted(place.journal.runs()) == sorted([RUN, "newer"])
+    said = r"spec\.json: the definition is missing"
+    with pytest.raises(StateDamaged, match=said):
+        place.journal.defined(RUN)
+    with pytest.raises(StateDamaged, match=said):
+        await recorded(place.journal)
+    with pytest.raises(StateDamaged, match=said):
+        await place.journal.open(RUN).__aenter__()
+    with pytest.raises(StateDamaged, match=said):
+        await place.journal.create(RUN, sample_definition())
+    assert not (place.folder / "spec.json").exists()
+    assert (place.folder / "mark").read_bytes() == mark
 
 
 async def test_one_of_many_creates_a_run(tmp_path: Path) -> None:

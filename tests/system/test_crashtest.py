@@ -67,6 +67,47 @@ def test_a_pipeline_that_is_not_crash_safe_is_found_out(tmp_path: Path, capsys: 
     assert "of them changed the end" in told
 
 
+# No task declares the file; the other two change by themselves, and one of them seldom.
+UNDECLARED = """
+name: undeclared
+tasks:
+  a: {run: "date +%s%N > stamp.txt; date +%s > second.txt"}
+  pay: {run: "echo paid >> {{ params.books }}/ledger.txt", needs: [a]}
+params: {books: books}
+"""
+
+
+def test_a_file_that_no_task_declares_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """What is done twice is found wherever it stands in the folder; what varies by itself is said and not compared."""
+    (tmp_path / "p.yaml").write_text(UNDECLARED)
+    (tmp_path / "books").mkdir()
+    (tmp_path / "books/ledger.txt").write_text("paid last week\n")
+    assert main(["crashtest", str(tmp_path / "p.yaml"), "pay"]) == 1
+    told = capsys.readouterr().out
+    assert "after its work, before its end is on record   2   different: books/ledger.txt" in told
+    assert "not compared, since two runs without any kill differ in: second.txt, stamp.txt" in told
+    assert "books/ledger.txt is declared by no task" in told
+    assert "reconcile" in told
+    assert (tmp_path / "books/ledger.txt").read_text() == "paid last week\n"
+
+    assert main(["crashtest", str(tmp_path / "p.yaml"), "pay", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    [bad] = [case for case in found["cases"] if case["point"] == "before_end"]
+    assert bad["undeclared"] == ["books/ledger.txt"]
+    assert found["varies"] == ["second.txt", "stamp.txt"]
+
+
+def test_what_interpreters_cache_is_not_compared(tmp_path: Path, crashtest):  # noqa: F811
+    """A module that a first attempt has compiled is no difference, nor is a file written anew."""
+    folder = tmp_path / "users"
+    folder.mkdir()
+    run = "mkdir -p __pycache__; echo $$ > __pycache__/x; echo $$ > x.pyc; echo 1 > made.txt"
+    (folder / "p.yaml").write_text(f"name: p\ntasks: {{t: {{run: '{run}'}}}}\n")
+    found = crashtest(folder / "p.yaml")
+    assert found.ok
+    assert found.varies == ()
+
+
 def test_the_fixture_does_the_same(tmp_path_factory: pytest.TempPathFactory, crashtest):  # noqa: F811
     """In a user's own test, on one task."""
     folder = tmp_path_factory.mktemp("users")

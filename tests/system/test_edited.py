@@ -126,3 +126,26 @@ def test_a_task_whose_end_is_unknown_is_not_edited_away(here: Place) -> None:
     assert "task charge is uncertain, and is no longer in the pipeline" in refused.err
     here.ok("resolve", "r", "charge", "--as", "succeeded", "--no-run")
     assert here.lines("ran") == ["charge"]
+
+
+def test_a_task_that_has_not_ended_is_not_run_again(here: Place) -> None:
+    """Where nothing named can be retried that is refused; of several, those that have not ended are named."""
+    tasks = {
+        "first": {"run": "true"},
+        "hold": {"run": HOLD, "needs": ["first"]},
+        "pay": {"run": "true", "needs": ["hold"]},
+    }
+    here.pipeline(tasks)
+    process = here.begin("run", "--run-id", "r")
+    until((here.folder / "held").exists)
+    for task, said in (("pay", "pay has not run yet"), ("hold", "hold is running, and has not ended")):
+        refused = here.run("retry", "r", task)
+        assert refused.code == 2, refused.said
+        assert said in refused.err
+    both = here.ok("retry", "r", "first", "pay")
+    assert "pay has not run yet" in both.err
+    assert both.out == "run r: first to run again\n"
+    assert interrupt(process).code == 130
+    refused = here.run("retry", "r", "pay", "--no-run")
+    assert refused.code == 2, refused.said
+    assert "pay has not run yet" in refused.err

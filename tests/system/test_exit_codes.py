@@ -161,3 +161,42 @@ def test_one_id_started_by_many_at_once_runs_once(here: Place) -> None:
     assert {ended.code for ended in ends} <= {0, 6}, [ended.said for ended in ends]
     assert any(ended.code == 0 for ended in ends)
     assert here.lines("effects") == ["x"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(("show", "r"), ("show",), ("events", "r"), ("logs", "r"), ("resume", "r"), ("retry", "r"), ("cancel", "r")),
+        *(("resolve", "r", "t", "--as", "rerun"), ("run", "--run-id", "r"), ("resume", "--all")),
+    ],
+    ids=" ".join,
+)
+def test_a_run_whose_definition_is_lost_is_damaged(here: Place, words: tuple[str, ...]) -> None:
+    """It is listed, and whoever names it ends with 5 and reads which file is missing."""
+    here.pipeline({"t": {"run": "false"}})
+    assert here.run("run", "--run-id", "r").code == 1
+    lost = here.state / "runs/r/spec.json"
+    lost.unlink()
+    [row] = here.json("runs")["runs"]
+    assert (row["run"], row["state"]) == ("r", "damaged")
+    ended = here.run(*words)
+    assert ended.code == 5, ended.said
+    assert f"{lost}: the definition is missing" in ended.err
+    assert not lost.exists()
+
+
+def test_resume_all_goes_on_with_the_others_and_ends_5(here: Place) -> None:
+    """A damaged run keeps no other back, and is not passed over in the end."""
+    for name in ("a", "b"):
+        interrupt(held(here, "--run-id", name, grace="200ms"))
+        (here.folder / "effects").unlink()
+    here.write("go", "")
+    journal = here.journal("a")
+    journal.write_bytes(journal.read_bytes().replace(b"task_started", b"task_STARTED"))
+    ended = here.run("resume", "--all")
+    assert ended.code == 5, ended.said
+    assert here.json("show", "b")["state"] == "succeeded"
+    again = here.run("resume", "--all")
+    assert again.code == 5, again.said
+    assert str(journal) in again.err
+    assert again.err.splitlines()[-1] == "no other run is waiting to be resumed; 1 cannot be read: flowd doctor"

@@ -19,7 +19,7 @@ import pytest
 from msgspec.structs import replace
 
 from flowd import Engine, Pipeline
-from flowd.adapters import filesystem
+from flowd.adapters import disk, filesystem
 from flowd.adapters.filesystem import Mount
 from flowd.adapters.journal import mark as marks
 from flowd.adapters.journal.file import FileJournal
@@ -31,7 +31,14 @@ from flowd.wiring.doctor.findings import Finding, Report
 from flowd.wiring.doctor.index import check_index
 from flowd.wiring.doctor.journals import check_journals
 from flowd.wiring.doctor.patient import Patient
-from flowd.wiring.doctor.place import Room, check_permissions, mount_findings, room_findings
+from flowd.wiring.doctor.place import (
+    Room,
+    amount,
+    check_permissions,
+    mount_findings,
+    room_findings,
+    small_write,
+)
 
 DONE = "done"
 OF_THE_MACHINE = {
@@ -238,7 +245,7 @@ FAULTS = {
     ),
     "a file among runs": Fault("not_a_run", lambda s: (s.dir / "runs/x").touch(), fix="rm -r", **TOLD),
     "an interrupted run": Fault(
-        "run_unfinished", lambda s: s.interrupted("half", "endless"), fix="flowd resume half", repairable=False
+        "run_unfinished", lambda s: s.interrupted("half", "endless"), fix="flowd cancel half", repairable=False
     ),
     "an uncertain task": Fault(
         "run_waiting", lambda s: s.interrupted("half", "once"), fix="flowd resolve half once --as", repairable=False
@@ -526,16 +533,54 @@ GB = 10**9
         (GB - 1, 100 * GB, 50, 100, {"disk_low": 0}),
         (GB // 11, 2 * GB, 50, 100, {"disk_low": 0}),
         (10**8, 2 * GB, 50, 100, {}),
-        (10**6 - 1, 2 * GB, 50, 100, {"disk_full": 4}),
+        (258_000, 307_200, 50, 100, {"disk_low": 0}),
+        (64_000 - 1, 2 * GB, 50, 100, {"disk_full": 4}),
         (50 * GB, 100 * GB, 9, 1000, {"inodes_low": 0}),
         (50 * GB, 100 * GB, 0, 1000, {"inodes_full": 4}),
         (0, GB, 0, 1000, {"disk_full": 4, "inodes_full": 4}),
     ],
 )
 def test_room_is_judged(free: int, size: int, inodes_free: int, inodes: int, expected: dict[str, int]) -> None:
-    """Under one per cent or 100 MB is little, under 1 MB and no inode is failing storage."""
+    """Under one per cent or 100 MB is little, under 64 kB and no inode is failing storage."""
     room = Room(free=free, size=size, inodes_free=inodes_free, inodes=inodes)
-    assert {finding.code: finding.exit_code for finding in room_findings(room, Path("/s"))} == expected
+    findings = room_findings(room, Path("/s"))
+    assert {finding.code: finding.exit_code for finding in findings} == expected
+    figures = (f"{amount(free)} of {amount(size)} are free", f"{inodes_free} of {inodes} inodes are free")
+    assert all(any(figure in finding.sentence for figure in figures) for finding in findings)
+
+
+def test_under_repair_a_small_write_is_tried(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What really fails is failing storage whatever the figures say; what is looked at alone is never written."""
+    written = []
+
+    def write(descriptor: int, data: bytes) -> None:
+        written.append(len(data))
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(disk, "write_all", write)
+    assert codes(state.doctor()) == set()
+    assert written == []
+    [finding] = found(state.doctor(repair=True))
+    assert (finding.code, finding.exit_code) == ("disk_full", 4)
+    assert os.strerror(errno.EDQUOT) in finding.sentence
+
+
+def test_a_small_write_leaves_nothing_behind(state: State) -> None:
+    """The probe has no name, so not even a kill leaves it; it is enough for a disk with few bytes free."""
+    before = tree(state.dir)
+    assert small_write(state.dir) == ""
+    assert tree(state.dir) == before
+    room = Room(free=10, size=GB, inodes_free=50, inodes=100)
+    assert [finding.code for finding in room_findings(room, state.dir, failure="")] == ["disk_low"]
+
+
+def test_a_run_of_a_script_is_not_offered_what_is_refused(state: State) -> None:
+    """Whose functions live in the program alone goes on there; `flowd resume` would end with 2."""
+    state.interrupted("half", "endless")
+    [finding] = found(state.doctor())
+    assert "flowd resume" not in finding.fix
+    assert "engine.resume('half', pipeline)" in finding.fix
+    assert "flowd cancel half" in finding.fix
 
 
 @pytest.mark.parametrize(

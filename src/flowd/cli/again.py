@@ -11,7 +11,7 @@ import anyio
 import click
 
 from flowd.adapters.inbox import ask, new_request_id
-from flowd.cli.finding import Found, looked_up, unfinished
+from flowd.cli.finding import Found, looked_up, place_of, unfinished
 from flowd.cli.options import JSON, RUN, STATE_DIR
 from flowd.cli.streams import say, say_document, tell
 from flowd.core import states as s
@@ -48,14 +48,20 @@ def resume(run: str | None, state_dir: str | None, *, everything: bool, anew: bo
         return _resume(looked_up(state_dir, run), wishes, anew=anew)
     if run is not None:
         raise BadRequest("--all resumes every unfinished run; leave RUN out")
-    codes = []
-    for found in unfinished(state_dir):
+    left, wrong = unfinished(state_dir)
+    codes = [error.exit_code for error in wrong]
+    for found in left:
         try:
             codes.append(_resume(found, wishes, anew=anew))
         except FlowdError as error:  # one that cannot go on keeps no other from it
             tell(str(error))
             codes.append(error.exit_code)
-    if not codes:
+    if wrong:
+        from flowd.cli.foreground import flags_of
+
+        others = "" if left else "no other run is waiting to be resumed; "
+        tell(f"{others}{len(wrong)} cannot be read: flowd doctor{flags_of(place_of(state_dir))}")
+    elif not left:
         tell("no run is waiting to be resumed")
     return min(codes, key=_ORDER.index, default=0)
 
@@ -123,11 +129,32 @@ def retry(
         more = {"by": request.by, "pipeline": given, "go_on": not no_run, "with_new_definition": anew}
         return engine.retry(found.id, *tasks, downstream=downstream, **more)
 
-    what = f"{', '.join(tasks) or 'what failed'} to run again"
+    left = {} if anew else _not_ended(found, request, no_run=no_run)
+    what = f"{', '.join(name for name in tasks if name not in left) or 'what failed'} to run again"
     if not tasks and not any(task.state in s.BAD | {s.SKIPPED} for task in found.state.tasks):
         what = "nothing has failed, so there is nothing to run again"
         tell(f"run {found.id}: {what}; name a task to run it in any case")
     return answered(found, wishes, request, begin, what, no_run=no_run, given=given if anew else None)
+
+
+def _not_ended(found: Found, request: Request, *, no_run: bool) -> dict[str, str]:
+    """Say which of the tasks have not ended. BadRequest where nothing would come of it.
+
+    A run that stands still goes on, and such tasks with it, unless `no_run`.
+    """
+    from flowd.core.again import not_ended, refusal
+    from flowd.core.stimuli import RetryAsked
+
+    cut_off = found.owner is None and any(found.state.task(name).state == s.RUNNING for name in request.tasks)
+    if cut_off or (found.owner is None and not no_run):
+        return {}
+    asked = RetryAsked(tasks=request.tasks, downstream=request.downstream)
+    if refused := refusal(found.state, asked):
+        raise BadRequest(f"run {found.id}: {refused}")
+    left = not_ended(found.state, asked)
+    for sentence in left.values():
+        tell(f"run {found.id}: {sentence}: there is nothing to run again of it")
+    return left
 
 
 def _taken_up(found: Found, *, anew: bool) -> Any:

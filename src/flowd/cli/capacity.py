@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from flowd.cli.finding import place_of
 from flowd.cli.options import JSON, STATE_DIR
 from flowd.cli.streams import say, say_document
 from flowd.cli.wording import age_text, number_text
+from flowd.core.errors import NoSuchRun, StateDamaged
 from flowd.ports.inbox import Request
 from flowd.wiring.reading import reading
 
@@ -47,9 +49,10 @@ def _owners(journal: FileJournal) -> dict[int, Path]:
     """The living engines' processes, each with the folder of a run that it owns."""
     found: dict[int, Path] = {}
     for run in journal.runs():
-        owner = journal.is_owned(run)
-        if owner is not None:
-            found.setdefault(owner.pid, journal.run_folder(run))
+        with suppress(NoSuchRun, StateDamaged):  # removed meanwhile, or damaged: it is not what was asked for
+            owner = journal.is_owned(run)
+            if owner is not None:
+                found.setdefault(owner.pid, journal.run_folder(run))
     return found
 
 

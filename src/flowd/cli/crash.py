@@ -21,6 +21,11 @@ _WORDS = {
     "in_cancel": "while the run is being cancelled",
 }
 
+_REMEDY = (
+    "let the task that writes it write it anew in each attempt, and declare it in `outputs`; where something may "
+    "happen once only, `idempotent: false`, with a `reconcile` that looks whether it has happened"
+)
+
 
 @click.command()
 @FILE
@@ -28,7 +33,12 @@ _WORDS = {
 @PARAMS
 @JSON
 def crashtest(file: str | None, tasks: tuple[str, ...], params: tuple[str, ...], *, as_json: bool) -> int:
-    """Kill copies of a pipeline at every durable boundary, resume them, and compare the ends."""
+    """Kill copies of a pipeline at every durable boundary, resume them, and compare the ends.
+
+    Compared are how tasks end, their results, and every file of the copied folder, declared or not,
+    but for .flowd and what interpreters cache; what differs between runs without any kill is left
+    out and said. What tasks do outside of the folder is real, and is done again for each kill.
+    """
     from flowd.cli.check import refuse_unknown
     from flowd.testing.crashtest import Case
     from flowd.testing.crashtest import crashtest as kill_and_compare
@@ -56,7 +66,9 @@ def crashtest(file: str | None, tasks: tuple[str, ...], params: tuple[str, ...],
         return 0 if found.ok else 1
     say("")
     if found.varies:
-        say(f"not compared, since it differs from run to run by itself: {', '.join(found.varies)}")
+        say(style.text(f"not compared, since two runs without any kill differ in: {', '.join(found.varies)}"))
+    for path in sorted({path for case in found.cases for path in case.undeclared}):
+        say(style.text(f"{path} is declared by no task: {_REMEDY}"))
     bad = sum(not case.ok for case in found.cases)
     say(f"{len(found.cases)} kills, " + (f"{bad} of them changed the end" if bad else "and every end was the same"))
     return 1 if bad else 0

@@ -102,20 +102,21 @@ async def look(journal: FileJournal, run: str) -> Found:
     return Found(journal.state_dir, run, journal.run_folder(run), definition, state, owner, began)
 
 
-def unfinished(asked: str | None) -> list[Found]:
-    """Every run that has not ended and that nobody owns, the oldest first; damaged ones are said and left out."""
+def unfinished(asked: str | None) -> tuple[list[Found], list[FlowdError]]:
+    """Every run that has not ended and that nobody owns, the oldest first; and what kept others from being read."""
 
-    async def look_at_all(journal: FileJournal) -> list[Found]:
-        found = []
+    async def look_at_all(journal: FileJournal) -> tuple[list[Found], list[FlowdError]]:
+        found, wrong = [], []
         for run in reversed(journal.runs()):
             try:
                 seen = await look(journal, run)
             except FlowdError as error:
                 tell(str(error))
+                wrong.append(error)
                 continue
             if seen.owner is None and seen.state.state not in s.RUN_ENDED | {s.RUN_NEW}:
                 found.append(seen)
-        return found
+        return found, wrong
 
     with reading(place_of(asked)) as journal:
         return anyio.run(look_at_all, journal)

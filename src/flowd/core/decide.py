@@ -15,6 +15,7 @@ from typing import Any
 from flowd.core import events as e
 from flowd.core import states as s
 from flowd.core import stimuli as st
+from flowd.core.again import asked_for, to_reset
 from flowd.core.reasons import because
 from flowd.core.run import RunState, TaskState
 from flowd.core.spec import PipelineSpec, TaskSpec, task_map
@@ -287,22 +288,7 @@ def _adopted(decision: _Decision, adopted: st.Adopted) -> None:
 
 def _retry_asked(decision: _Decision, asked: st.RetryAsked) -> None:
     run = decision.run
-    if asked.tasks:
-        chosen = {run.shape.index[name] for name in asked.tasks}
-    else:
-        chosen = {n for n, task in enumerate(run.tasks) if task.state in s.BAD or task.state == s.SKIPPED}
-    below = run.shape.reach(chosen, down=True)
-    above = run.shape.reach(chosen, down=False)
-    again = {
-        number
-        for number, task in enumerate(run.tasks)
-        if task.state in s.ENDED
-        and (
-            number in chosen
-            or (number in below and (asked.downstream or task.state not in s.OK))
-            or (number in above and task.state not in s.OK)
-        )
-    }
+    chosen, again = asked_for(run, asked), to_reset(run, asked)
     uncertain = sorted(n for n in chosen if run.tasks[n].state == s.UNCERTAIN)  # to name one is to answer for it
     for number in uncertain:
         decision.say(e.TaskResolved(task=run.shape.specs[number].name, verdict="rerun", by=asked.by))

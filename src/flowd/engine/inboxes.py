@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import anyio
 
 from flowd.core import states as s
+from flowd.core.again import refusal
 from flowd.core.errors import FlowdError, StateDamaged
 from flowd.core.stimuli import RetryAsked
 from flowd.engine.capacity import capacity_document
@@ -69,7 +70,10 @@ async def _do(driver: Driver, request: Request) -> str:
     if request.kind == "cancel":
         driver.cancel(request.reason, request.by)
     elif request.kind == "retry":
-        driver.tell(RetryAsked(tasks=request.tasks, downstream=request.downstream, by=request.by))
+        asked = RetryAsked(tasks=request.tasks, downstream=request.downstream, by=request.by)
+        if refused := refusal(driver.run, asked):
+            return refused
+        driver.tell(asked)
     elif request.kind == "resolve" and len(request.tasks) == 1:
         await resolve(driver, request.tasks[0], request.verdict, by=request.by, value=request.result)
     else:

@@ -90,8 +90,13 @@ def from_definition(definition: Definition) -> Program:
     return Program(definition, functions, bindings, {})
 
 
+def lives_in_its_program(call: Call) -> bool:
+    """Whether nothing but the program that began the run has this function: a script's own, or a local one."""
+    return call.module == "__main__" or "<" in call.function
+
+
 def _imported(definition: Definition, task: TaskSpec, call: Call) -> Callable[..., Any]:
-    if call.module == "__main__" or "<" in call.function:
+    if lives_in_its_program(call):
         raise BadRequest(
             f"task {task.name} calls {call.module}:{call.function}, which lives only in the program that started the "
             "run; go on with engine.resume(run_id, pipeline) there, or move the function into a module"

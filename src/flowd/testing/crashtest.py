@@ -2,17 +2,22 @@
 
 The pipeline first runs twice uninterrupted: what differs between the two is not its crash's doing
 and is left out of the comparison. Then, for each task and point, a copy is run until it is killed
-there, resumed, and compared.
+there, resumed, and compared: how its tasks ended, their results, and every file of the folder,
+declared or not. What a task does outside of the folder is real, is done for each kill, and is not seen.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -25,6 +30,8 @@ from flowd.testing.crashing import Death, Request
 from flowd.testing.replay import replay
 
 LEFT_OUT = (".git", ".flowd", ".venv*", "node_modules", "__pycache__")
+UNCOMPARED = (".flowd", "__pycache__", "*.pyc", ".pytest_cache", ".mypy_cache", ".ruff_cache")
+"""What flowd itself and interpreters keep in a folder, which is as it happens to be."""
 MOST_BYTES = 2 << 30
 PATIENCE = 3600.0
 """Seconds that one run of the pipeline may take."""
@@ -41,7 +48,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
     `verdict` is `same`, `asked` (a person had to say what became of a task that is not idempotent;
     the end was the same once told to rerun it), `different`, `ran_again` (a task that was durably
-    done ran again) or `not_reached`.
+    done ran again) or `not_reached`. `undeclared` are the files that differ and that no task declares.
     """
 
     task: str
@@ -49,6 +56,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     body_runs: int
     verdict: str
     detail: str = ""
+    undeclared: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -57,7 +65,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """All cases of a pipeline; `varies` are outputs that differ from run to run even without a crash."""
+    """All cases of a pipeline; `varies` are files and results that differ from run to run even without a crash."""
 
     pipeline: str
     cases: tuple[Case, ...]
@@ -84,14 +92,14 @@ def crashtest(
     """
     definition = Pipeline.load(file).definition()
     lab = _Lab(str(file), definition, scratch, tuple(tasks), params or {})
-    first, second = lab.uninterrupted("reference-1"), lab.uninterrupted("reference-2")
-    lab.reference, lab.varies = first, _differences(first, second, ())
+    lab.reference = lab.uninterrupted("reference-1")
+    lab.look_for_variation()
     cases = []
-    for death in _deaths(first, tasks):
+    for death in _deaths(lab.reference.document, tasks):
         case = lab.try_one(death)
         tell(case)
         cases.append(case)
-    return Verdict(pipeline=definition.spec.name, cases=tuple(cases), varies=tuple(sorted(lab.varies)))
+    return Verdict(pipeline=definition.spec.name, cases=tuple(cases), varies=tuple(sorted(map(str, lab.varies))))
 
 
 def _deaths(reference: dict[str, Any], tasks: Sequence[str]) -> Iterator[Death]:
@@ -103,6 +111,23 @@ def _deaths(reference: dict[str, Any], tasks: Sequence[str]) -> Iterator[Death]:
             yield Death(point="in_retry_wait", task=name)
     if names:
         yield Death(point="in_cancel", task=names[0])
+
+
+class _Difference(NamedTuple):
+    """What two runs do not share: `task`'s own, or a file that no task declares."""
+
+    what: str
+    task: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.task}: {self.what}" if self.task else self.what
+
+
+class _End(NamedTuple):
+    """How a run stands, and what every file of its folder is by then, by path."""
+
+    document: dict[str, Any]
+    files: dict[str, str]
 
 
 class _Lab:
@@ -124,8 +149,10 @@ class _Lab:
             raise BadRequest(
                 f"{folder} has {size} bytes, which is much to copy for every kill; move its data elsewhere"
             )
-        self.reference: dict[str, Any] = {}
-        self.varies: set[str] = set()
+        self.reference = _End({}, {})
+        self.varies: set[_Difference] = set()
+        self._steady: set[_Difference] = set()
+        self._controls = 0
         self._source = folder
         self._written = {output.path for task in definition.spec.tasks for output in task.outputs}
         self._name = Path(path).name + (f":{name}" if name else "")
@@ -134,8 +161,8 @@ class _Lab:
         self._params = params
         self._idempotent = {task.name: task.idempotent for task in definition.spec.tasks}
 
-    def uninterrupted(self, name: str) -> dict[str, Any]:
-        """The document of a run that nobody kills."""
+    def uninterrupted(self, name: str) -> _End:
+        """The end of a run that nobody kills."""
         folder = self._copy(name)
         document = self._begin(folder, None)
         if document["state"] != "succeeded":
@@ -143,7 +170,23 @@ class _Lab:
             raise BadRequest(
                 f"without any crash the pipeline ends {document['state']}: {error['task']}: {error['message']}"
             )
-        return document
+        return _End(document, _files(folder))
+
+    def look_for_variation(self) -> None:
+        """Learn from one more run that nobody kills what differs without any kill."""
+        self._controls += 1
+        name = f"reference-{self._controls + 1}"
+        self.varies |= _differences(self.reference, self.uninterrupted(name))
+        shutil.rmtree(self._scratch / name, ignore_errors=True)
+
+    def _changed(self, after: _End) -> set[_Difference]:
+        """What a kill has changed; what varies seldom, as a date does, is told from it by one more run without any."""
+        different = _differences(self.reference, after) - self.varies
+        if different - self._steady:
+            self.look_for_variation()
+            different -= self.varies
+            self._steady |= different
+        return different
 
     def try_one(self, death: Death) -> Case:
         """Kill a copy there, bring it to its end, and compare."""
@@ -156,7 +199,8 @@ class _Lab:
             began = ledger.read_text(encoding="utf-8").split("\n").count(death.task) if ledger.exists() else 0
             before = replay(folder / ".flowd" / "runs" / _RUN)
             after, asked = self._to_the_end(folder, before)
-            return self._judged(death, before, after, began=began, asked=asked)
+            changed = self._changed(_End(after, _files(folder)))
+            return _judged(death, before, after, changed, began=began, asked=asked)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -176,22 +220,6 @@ class _Lab:
         if document["state"] == "cancelled":
             document = self._flowd(folder, "retry", _RUN)
         return document, asked
-
-    def _judged(self, death: Death, before: dict[str, Any], after: dict[str, Any], *, began: int, asked: bool) -> Case:
-        recorded = [document["tasks"].get(death.task, {}).get("attempts", 0) for document in (before, after)]
-        runs = began + recorded[1] - recorded[0]
-        again = [
-            name
-            for name, task in before["tasks"].items()
-            if task["state"] == "succeeded" and after["tasks"][name]["attempts"] > task["attempts"]
-        ]
-        different = _differences(self.reference, after, self.varies)
-        verdict, detail = "asked" if asked else "same", ""
-        if again:
-            verdict, detail = "ran_again", f"{', '.join(again)} had durably succeeded"
-        elif different:
-            verdict, detail = "different", ", ".join(sorted(different))
-        return Case(task=death.task, point=death.point, body_runs=runs, verdict=verdict, detail=detail)
 
     def _copy(self, name: str) -> Path:
         folder = self._scratch / name.replace("/", "_")
@@ -233,16 +261,75 @@ class _Lab:
         raise BadRequest(f"flowd {' '.join(arguments)} failed after the crash:\n{said}")
 
 
-def _differences(one: dict[str, Any], other: dict[str, Any], without: Sequence[str] | set[str]) -> set[str]:
-    """The outputs, results and ends that two runs do not share, as `task: what`."""
+def _judged(
+    death: Death, before: dict[str, Any], after: dict[str, Any], changed: set[_Difference], *, began: int, asked: bool
+) -> Case:
+    recorded = [document["tasks"].get(death.task, {}).get("attempts", 0) for document in (before, after)]
+    runs = began + recorded[1] - recorded[0]
+    again = [
+        name
+        for name, task in before["tasks"].items()
+        if task["state"] == "succeeded" and after["tasks"][name]["attempts"] > task["attempts"]
+    ]
+    verdict, detail = "asked" if asked else "same", ""
+    if again:
+        verdict, detail = "ran_again", f"{', '.join(again)} had durably succeeded"
+    elif changed:
+        verdict, detail = "different", ", ".join(sorted(map(str, changed)))
+    undeclared = tuple(sorted(one.what for one in changed if not one.task))
+    return Case(
+        task=death.task, point=death.point, body_runs=runs, verdict=verdict, detail=detail, undeclared=undeclared
+    )
+
+
+def _differences(one: _End, other: _End) -> set[_Difference]:
+    """The files, results and ends that two runs do not share."""
     found = set()
-    for name, task in one["tasks"].items():
-        twin = other["tasks"].get(name)
+    declared: set[str] = set()
+    for name, task in one.document["tasks"].items():
+        twin = other.document["tasks"].get(name)
         if twin is None or task["state"] != twin["state"]:
-            found.add(f"{name}: ended {twin['state'] if twin else 'nowhere'}, not {task['state']}")
+            found.add(_Difference(f"ended {twin['state'] if twin else 'nowhere'}, not {task['state']}", name))
             continue
         theirs = {output["path"]: output["digest"] for output in twin["outputs"]}
-        found |= {f"{name}: {out['path']}" for out in task["outputs"] if theirs.get(out["path"]) != out["digest"]}
+        ours = {output["path"]: output["digest"] for output in task["outputs"]}
+        found |= {_Difference(path, name) for path, digest in ours.items() if theirs.get(path) != digest}
+        declared |= {os.path.normpath(path) for path in {*ours, *theirs}}
         if task["result"] != twin["result"]:
-            found.add(f"{name}: its result")
-    return found - set(without)
+            found.add(_Difference("its result", name))
+    for path in {*one.files, *other.files}:
+        # what lies in a folder that is declared is part of it
+        if one.files.get(path) != other.files.get(path) and not declared.intersection(
+            {path, *map(str, Path(path).parents)}
+        ):
+            found.add(_Difference(path))
+    return found
+
+
+def _files(folder: Path) -> dict[str, str]:
+    """Every file below a folder, by path: a digest, where a link points to, or of which kind it is."""
+    found = {}
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not _is_uncompared(name)]
+        for name in (*names, *(name for name in folders if os.path.islink(os.path.join(place, name)))):
+            path = os.path.join(place, name)
+            if not _is_uncompared(name) and name != LEDGER:
+                found[os.path.relpath(path, folder)] = _contents(path)
+    return found
+
+
+def _is_uncompared(name: str) -> bool:
+    return any(fnmatch(name, pattern) for pattern in UNCOMPARED)
+
+
+def _contents(path: str) -> str:
+    try:
+        mode = os.lstat(path).st_mode
+        if stat.S_ISLNK(mode):
+            return f"link to {os.readlink(path)}"
+        if not stat.S_ISREG(mode):
+            return f"kind {stat.S_IFMT(mode):o}"
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:  # taken away by what a task left running, or not ours to read
+        return f"error {error.errno}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
@@ -50,15 +51,16 @@ class Layout:
         return self.runs / run
 
     def existing(self, run: str) -> Path:
-        """The folder of a run that was made whole. NoSuchRun otherwise."""
+        """The folder of a run that was made whole. NoSuchRun otherwise, StateDamaged where its definition is lost."""
         self.check_version()
         folder = self.folder(run)
         if not os.path.lexists(folder / "spec.json"):
+            _refuse_lost(folder)
             raise NoSuchRun(f"there is no run {run} in {self.state_dir}")
         return folder
 
     def ids(self) -> list[str]:
-        """The ids of all runs, newest first."""
+        """The ids of all runs, newest first; those among them whose definition is lost."""
         found = []
         try:
             entries = list(os.scandir(self.runs))
@@ -68,8 +70,12 @@ class Layout:
             try:
                 # ten thousand of them, and Path is slow
                 found.append((os.stat(f"{entry.path}/spec.json", follow_symlinks=False).st_mtime_ns, entry.name))
-            except (FileNotFoundError, NotADirectoryError):
-                continue  # half-made, or no run
+            except NotADirectoryError:
+                continue
+            except FileNotFoundError:
+                written = _written_at(Path(entry.path))
+                if written is not None:  # else half-made
+                    found.append((written, entry.name))
         return [run for _, run in sorted(found, reverse=True)]
 
     def prepare(self) -> None:
@@ -105,7 +111,8 @@ class Layout:
         """Make a run's folder and what stands in it from the start; the digest of its `spec.json`.
 
         `spec.json` comes last: a folder without one was never a run, and is made anew. One of the
-        same definition without a record has not begun, and may be begun. FileExistsError otherwise.
+        same definition without a record has not begun, and may be begun. FileExistsError otherwise,
+        StateDamaged where there are records whose definition is lost.
         """
         folder = self.folder(run)
         self.prepare()
@@ -113,6 +120,7 @@ class Layout:
             folder.mkdir(disk.FOLDER_MODE)
         with lock.alone(folder, needless=lambda: os.path.lexists(folder / "spec.json")) as mine:
             if mine:
+                _refuse_lost(folder)
                 _fill(folder, definition)
         digest = hashlib.sha256(_spec_file(definition)).hexdigest()
         if os.lstat(segment_path(folder, 1)).st_size or read_definition(folder)[1] != digest:
@@ -137,6 +145,24 @@ def segments(folder: Path) -> list[int]:
     if not found:
         raise StateDamaged(f"{segment_path(folder, 1)}: the journal is missing")
     return found
+
+
+def _written_at(folder: Path) -> int | None:
+    """When a journal was last written, in nanoseconds; None where it has no record, or is none."""
+    try:
+        found = [os.lstat(folder / name) for name in os.listdir(folder) if _SEGMENT.fullmatch(name)]
+    except (FileNotFoundError, NotADirectoryError):
+        return None  # removed meanwhile
+    return max((one.st_mtime_ns for one in found if stat.S_ISREG(one.st_mode) and one.st_size), default=None)
+
+
+def _refuse_lost(folder: Path) -> None:
+    """StateDamaged for a folder that has records and no definition: it was a run, and is not to be taken for none."""
+    if _written_at(folder) is not None:
+        raise StateDamaged(
+            f"{folder / 'spec.json'}: the definition is missing, so the run's journal cannot be understood; "
+            "restore it from a backup"
+        )
 
 
 def read_definition(folder: Path) -> tuple[Definition, str]:

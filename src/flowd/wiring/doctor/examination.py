@@ -46,7 +46,7 @@ def examine(state_dir: Path, now: datetime, *, flags: str = "", repair: bool = F
     Without `repair` nothing is changed, not even a time. `flags` is what a command that is typed
     needs to find the state directory. A run that somebody holds is left alone.
     """
-    with Patient(state_dir, now, flags) as patient:
+    with Patient(state_dir, now, flags, repair=repair) as patient:
         checks = [_made(check, patient) for check in PLACE]
         refused = [finding for checked in checks for finding in checked.findings if finding.code in _HOPELESS]
         if patient.exists and not refused:

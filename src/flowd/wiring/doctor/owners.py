@@ -56,11 +56,23 @@ def _unfinished(patient: Patient, seen: Seen) -> Finding:
     if seen.uncertain:
         task = seen.uncertain[0]
         sentence = f"run {seen.id} waits for a person: how {', '.join(seen.uncertain)} ended is unknown"
-        fix = f"flowd resolve {seen.id} {task} --as succeeded{flags}, or: --as failed, or: --as rerun"
+        there = " --no-run" if seen.bound else ""
+        fix = f"flowd resolve {seen.id} {task} --as succeeded{there}{flags}, or: --as failed, or: --as rerun"
+        if seen.bound:
+            fix += f"; then {_in_its_program(seen)}"
         return warning("run_waiting", sentence, fix, **where)
     sentence = f"run {seen.id} is {seen.status}, and nobody goes on with it"
-    fix = f"flowd resume {seen.id}{flags}, or: flowd cancel {seen.id}{flags}"
+    resume = _in_its_program(seen) if seen.bound else f"flowd resume {seen.id}{flags}"
+    fix = f"{resume}, or: flowd cancel {seen.id}{flags}"
     return warning("run_unfinished", sentence, fix, **where)
+
+
+def _in_its_program(seen: Seen) -> str:
+    """How to go on with a run that `flowd resume` would refuse, since it could not import what is called."""
+    return (
+        f"go on with engine.resume({seen.id!r}, pipeline) in the program that started it, whose functions live only "
+        "there, or move them into a module"
+    )
 
 
 def check_orphans(patient: Patient) -> Checked:

@@ -26,9 +26,10 @@ from flowd.core import states as s
 from flowd.core.errors import IllegalTransition, NoSuchRun, StateDamaged, StorageFailing
 from flowd.core.events import Stored, TaskFresh, TaskResolved, TaskSucceeded
 from flowd.core.run import RunState
-from flowd.core.spec import Definition
+from flowd.core.spec import Call, Definition
 from flowd.core.views import run_status
 from flowd.engine.checkpointing import keeps, newest
+from flowd.engine.program import lives_in_its_program
 from flowd.ports.stores import Checkpoint
 
 
@@ -46,7 +47,8 @@ class Seen(msgspec.Struct, kw_only=True, eq=False):
 
     `damage` is what its readers are refused with, after `records` good ones, `failure` why the
     system did not let it be read. `torn` is the tail that a new owner would set aside, `mark` None
-    where there is none that can be read. `newer` are its checkpoints that the pipeline's file lacked.
+    where there is none that can be read. `bound`: its functions
+    live only in the program that began it. `newer` are its checkpoints that the pipeline's file lacked.
     """
 
     id: str
@@ -61,18 +63,23 @@ class Seen(msgspec.Struct, kw_only=True, eq=False):
     failure: str | None = None
     keeps: bool = False
     key: str = ""
+    bound: bool = False
     uncertain: tuple[str, ...] = ()
     holds: tuple[Hold, ...] = ()
     newer: dict[str, Checkpoint] = {}
 
 
 class Patient:
-    """A state directory under examination at the moment `now`; `flags` is what makes a typed command find it."""
+    """A state directory under examination at the moment `now`, which may be written in where `repair`.
 
-    def __init__(self, state_dir: Path, now: datetime, flags: str = "") -> None:
+    `flags` is what makes a typed command find it.
+    """
+
+    def __init__(self, state_dir: Path, now: datetime, flags: str = "", *, repair: bool = False) -> None:
         self.state_dir = state_dir.absolute()
         self.now = now
         self.flags = flags
+        self.repair = repair
         self.exists = self.state_dir.is_dir()
         self.ground = next(folder for folder in (self.state_dir, *self.state_dir.parents) if folder.is_dir())
         self.journal = FileJournal(self.state_dir)
@@ -121,8 +128,8 @@ class Patient:
         for run in self.journal.runs():
             try:
                 yield self._look_at(run)
-            except NoSuchRun:
-                continue  # removed meanwhile
+            except (NoSuchRun, StateDamaged):
+                continue  # removed meanwhile, or its definition is: the check of the journals says so
 
     def _look_at(self, run: str) -> Seen:
         journal = self.journal
@@ -183,6 +190,8 @@ class Patient:
             )
             seen.holds = tuple(_holds(state)) if seen.owner is not None else ()
             seen.keeps = keeps(state.spec)  # which may be another than the run began with
+            calls = [call for task in state.spec.tasks for call in (task.action, task.reconcile)]
+            seen.bound = any(isinstance(call, Call) and lives_in_its_program(call) for call in calls)
             if seen.keeps:
                 seen.newer = self.missing(seen.key, newest(state))
             if latest is not None and (self.newest is None or latest > self.newest[0]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import stat
@@ -14,14 +15,15 @@ import msgspec
 from flowd.adapters import disk, filesystem
 from flowd.adapters.filesystem import Mount
 from flowd.adapters.journal import lock
-from flowd.core.errors import StateDamaged, StorageFailing
+from flowd.core.errors import StateDamaged, StorageFailing, cause
 from flowd.wiring.doctor.findings import Checked, Finding, damaged, failing, note, warning
 from flowd.wiring.doctor.patient import Patient
 
 _FEW_BYTES = 100 * 1000 * 1000
-_NO_BYTES = 1000 * 1000
-"""With less than this no run can be expected to be recorded."""
+_NO_BYTES = 64 * 1000
+"""With less than this no run can be expected to be recorded; so much is what a small write writes."""
 _FEW_PER_CENT = 1
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def check_format(patient: Patient) -> Checked:
@@ -104,7 +106,7 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_disk(patient: Patient) -> Checked:
-    """Room for bytes and for files."""
+    """Room for bytes and for files; under repair a small write is tried, since a quota is in no figure."""
     found = os.statvfs(patient.ground)
     room = Room(
         free=found.f_bavail * found.f_frsize,
@@ -112,22 +114,43 @@ def check_disk(patient: Patient) -> Checked:
         inodes_free=found.f_favail,
         inodes=found.f_files,
     )
+    failure = small_write(patient.state_dir) if patient.repair and patient.exists else None
     detail = f"{amount(room.free)} of {amount(room.size)} free"
     if room.inodes:
         detail += f", {room.inodes_free} of {room.inodes} inodes free"
-    return Checked(name="disk", detail=detail, findings=room_findings(room, patient.ground))
+    return Checked(name="disk", detail=detail, findings=room_findings(room, patient.ground, failure))
 
 
-def room_findings(room: Room, place: Path) -> list[Finding]:
-    """What the figures mean."""
+def small_write(folder: Path) -> str | None:
+    """Write a little to a file without a name, which is gone with its descriptor.
+
+    That the disk is full, in the system's words; empty where it is written; None where it cannot be tried so.
+    """
+    nameless = getattr(os, "O_TMPFILE", 0)
+    if not nameless:
+        return None
+    try:
+        descriptor = os.open(folder, nameless | os.O_WRONLY, disk.FILE_MODE)
+        try:
+            disk.write_all(descriptor, bytes(_NO_BYTES))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        return cause(error) if error.errno in _FULL else None
+    return ""
+
+
+def room_findings(room: Room, place: Path, failure: str | None = None) -> list[Finding]:
+    """What the figures mean, or how a small write fared where one was tried (`failure`: what was said against it)."""
     findings = []
     where = {"file": str(place)}
     bytes_left = f"{amount(room.free)} of {amount(room.size)} are free at {place}"
-    if room.free < _NO_BYTES:
+    if failure or (failure is None and room.free < _NO_BYTES):
         findings.append(
             failing(
                 "disk_full",
-                f"{bytes_left}: no run can be recorded",
+                f"{bytes_left}: no run can be recorded" + (f" ({failure})" if failure else ""),
                 f"make room, or use another --state-dir; see: df -h {shlex.quote(str(place))}",
                 **where,
             )

@@ -1,0 +1,50 @@
+"""Which tasks of a run a person's `retry` runs again, and which it cannot: judged alike by who asks and who does it."""
+
+from __future__ import annotations
+
+from flowd.core import states as s
+from flowd.core.run import RunState
+from flowd.core.stimuli import RetryAsked
+
+
+def asked_for(run: RunState, asked: RetryAsked) -> set[int]:
+    """The tasks that are meant: those named, else all that did not end well."""
+    if asked.tasks:
+        return {run.shape.index[name] for name in asked.tasks}
+    return {n for n, task in enumerate(run.tasks) if task.state in s.BAD or task.state == s.SKIPPED}
+
+
+def to_reset(run: RunState, asked: RetryAsked) -> set[int]:
+    """The tasks that have ended and run again, with what has to run before or after those that are meant."""
+    chosen = asked_for(run, asked)
+    below = run.shape.reach(chosen, down=True)
+    above = run.shape.reach(chosen, down=False)
+    return {
+        number
+        for number, task in enumerate(run.tasks)
+        if task.state in s.ENDED
+        and (
+            number in chosen
+            or (number in below and (asked.downstream or task.state not in s.OK))
+            or (number in above and task.state not in s.OK)
+        )
+    }
+
+
+def not_ended(run: RunState, asked: RetryAsked) -> dict[str, str]:
+    """Those named that cannot run again, since they have not ended, each with a sentence that says so."""
+    words = {s.RUNNING: "is running, and has not ended", s.RETRYING: "waits for its next attempt, and has not ended"}
+    found = {name: run.task(name).state for name in asked.tasks}
+    return {
+        name: f"{name} {words.get(state, 'has not run yet')}"
+        for name, state in found.items()
+        if state not in s.ENDED | {s.UNCERTAIN}
+    }
+
+
+def refusal(run: RunState, asked: RetryAsked) -> str:
+    """Why nothing would come of a retry of tasks that are named; empty where something does, or none is named."""
+    left = not_ended(run, asked)
+    if not left or len(left) < len(set(asked.tasks)) or to_reset(run, asked):
+        return ""
+    return f"{'; '.join(left.values())}: there is nothing to run again"
