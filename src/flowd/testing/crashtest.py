@@ -15,6 +15,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -195,12 +196,15 @@ class _Lab:
             killed = self._begin(folder, death)
             if killed:
                 return Case(task=death.task, point=death.point, body_runs=0, verdict="not_reached")
+            killed_at = datetime.now(UTC)
             ledger = folder / LEDGER
             began = ledger.read_text(encoding="utf-8").split("\n").count(death.task) if ledger.exists() else 0
             before = replay(folder / ".flowd" / "runs" / _RUN)
             after, asked = self._to_the_end(folder, before)
             changed = self._changed(_End(after, _files(folder)))
-            return _judged(death, before, after, changed, began=began, asked=asked)
+            attempts = after["tasks"].get(death.task, {}).get("attempt_list", ())
+            began += sum(datetime.fromisoformat(attempt["started"]) >= killed_at for attempt in attempts)
+            return _judged(death, before, after, changed, runs=began, asked=asked)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -262,10 +266,8 @@ class _Lab:
 
 
 def _judged(
-    death: Death, before: dict[str, Any], after: dict[str, Any], changed: set[_Difference], *, began: int, asked: bool
+    death: Death, before: dict[str, Any], after: dict[str, Any], changed: set[_Difference], *, runs: int, asked: bool
 ) -> Case:
-    recorded = [document["tasks"].get(death.task, {}).get("attempts", 0) for document in (before, after)]
-    runs = began + recorded[1] - recorded[0]
     again = [
         name
         for name, task in before["tasks"].items()
