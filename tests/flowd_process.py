@@ -82,9 +82,10 @@ class Place:
 
     def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
         """The environment of this process without what would point elsewhere or make Python another than users have."""
-        other = ("FLOWD_", "NO_COLOR", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE")
+        other = ("FLOWD_", "NO_COLOR", "PYTHONUNBUFFERED")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(other)}
-        return kept | {"PYTHONUTF8": "1", "TERM": "xterm"} | dict(more or {})
+        # a limit of file size would cut off bytecode that is written under it, for every later start
+        return kept | {"PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1", "TERM": "xterm"} | dict(more or {})
 
     def begin(self, *words: str, env: Mapping[str, str] | None = None, **options: Any) -> subprocess.Popen[str]:
         """Start a command in a session of its own; ended with the test at the latest."""

@@ -43,7 +43,7 @@ class Command:
             self.process = subprocess.Popen(
                 [*before, sys.executable, "-m", "flowd", *words],
                 cwd=place,
-                env=kept | {"PYTHONUTF8": "1", living.LIFE: life, **variables},
+                env=kept | {"PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1", living.LIFE: life, **variables},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
