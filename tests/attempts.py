@@ -1,7 +1,6 @@
 """What tests of executors share: attempts to carry out, a channel that remembers, a look at who lives."""
 
 import os
-import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -73,21 +72,3 @@ def living(token: str) -> list[str]:
         if token in line:
             found.append(line)
     return found
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process lives; a dead one that nobody has waited for yet does not."""
-    try:
-        return Path("/proc", str(pid), "stat").read_bytes().rpartition(b")")[2].split()[0] != b"Z"
-    except OSError:
-        return False
-
-
-def within(seconds: float, condition: Callable[[], bool]) -> bool:
-    """Whether `condition` comes true before `seconds` are over."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.01)
-    return True

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faulting.living import bearing, kill_all
+from faulting.living import bearing, kill_all, within
 from faulting.shapes import NASTY, UNMARKED
 
-from attempts import living, within
+from attempts import living
 from flowd.adapters.executors.guardian import Command, Guardian
 from flowd.adapters.executors.leftovers import end_leftovers
 from flowd.adapters.journal.lock import new_incarnation

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import anyio
 import pytest
+from faulting.living import lives, within
 from faulting.shapes import NASTY
 
-from attempts import is_running, living, within
+from attempts import living
 from flowd.adapters.executors.guardian import Command, Guardian, GuardianLost, ProcessReport, _refusal
 from flowd.guardian import strays
 from flowd.guardian.serving import _open_log
@@ -184,7 +185,7 @@ def test_nothing_outlives_an_engine_that_was_killed(tmp_path: Path, token: str) 
             assert len(living(token)) >= len(NASTY)
             engine.kill()
             start = time.monotonic()
-            assert within(2, lambda: not living(token) and not is_running(guardian))
+            assert within(2, lambda: not living(token) and not lives(guardian))
             assert time.monotonic() - start < 2
         finally:
             os.kill(copy, signal.SIGKILL)

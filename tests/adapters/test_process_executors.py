@@ -9,8 +9,9 @@ from textwrap import dedent
 
 import anyio
 import pytest
+from faulting.living import within
 
-from attempts import Recording, call_work, command_work, living, within
+from attempts import Recording, call_work, command_work, living
 from flowd.adapters.executors.failure import describe
 from flowd.adapters.executors.guardian import Guardian
 from flowd.adapters.executors.process import ProcessExecutor

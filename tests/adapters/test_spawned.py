@@ -16,8 +16,9 @@ from pathlib import Path
 
 import anyio
 import pytest
+from faulting.living import within
 
-from attempts import Recording, call_work, living, within
+from attempts import Recording, call_work, living
 from flowd.adapters.executors.coroutine import CoroutineExecutor
 from flowd.adapters.executors.failure import describe
 from flowd.adapters.executors.guardian import Guardian

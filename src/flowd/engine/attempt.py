@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
@@ -116,7 +116,7 @@ class Attempt:
         except Abandoned as error:
             message = LeftRunning(message=str(error))
             self._driver.ended(self._number, self._report(message), goes_on=error.finished is not None)
-            return cast("Awaitable[object] | None", error.finished)
+            return error.finished
         except NoRoom as error:
             self._driver.ended(self._number, self._report(NeverBegan(message=str(error))))
             raise StorageFailing(str(error)) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from datetime import timedelta
 from pathlib import Path
@@ -121,6 +121,6 @@ class NoRoom(NotStarted):
 class Abandoned(Exception):
     """The work could not be stopped and goes on; `finished` (awaitable) says when it ends."""
 
-    def __init__(self, message: str, finished: Any = None) -> None:
+    def __init__(self, message: str, finished: Awaitable[object] | None = None) -> None:
         self.finished = finished
         super().__init__(message)
