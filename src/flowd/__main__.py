@@ -80,9 +80,8 @@ def _carry_out(arguments: list[str], pipeline: Any) -> int:
     except click.ClickException as mistake:
         mistake.show()
         return mistake.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        _complain("interrupted")
-        return INTERRUPTED
+    except (KeyboardInterrupt, click.Abort) as ended:
+        return _interrupted(ended)
     except Exception as error:  # noqa: BLE001  # the frame around all of it
         from flowd.core.errors import FlowdError, is_of_storage
 
@@ -101,6 +100,13 @@ def _carry_out(arguments: list[str], pipeline: Any) -> int:
         if is_of_storage(known):
             return _storage_failing(known)
         return _report_defect(known)
+
+
+def _interrupted(ended: BaseException) -> int:
+    if isinstance(ended.__cause__, EOFError):  # click takes it for the end of an answer, and nobody was asked
+        return _report_defect(ended.__cause__)
+    _complain("interrupted")
+    return INTERRUPTED
 
 
 def _refuse(error: Any) -> int:

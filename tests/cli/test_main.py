@@ -98,6 +98,14 @@ def test_a_closed_pipe_ends_quietly():
     assert done.stderr == ""
 
 
+def test_an_end_of_file_that_nobody_foresaw_is_a_defect(monkeypatch, capsys):
+    """A library's EOFError, as of bytecode that is cut off, is no Ctrl-C and no Ctrl-D."""
+    monkeypatch.setenv("FLOWD_DEBUG", "1")
+    fake_command(monkeypatch, EOFError("marshal data too short"))
+    assert main(["runs"]) == 70
+    assert "flowd met an error of its own: EOFError: marshal data too short" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("number", sorted(OF_STORAGE), ids=errno.errorcode.get)
 def test_a_disk_that_fails_where_nobody_expected_it_is_no_defect(monkeypatch, capsys, number):
     """Whatever file it was: one line with its name and the cause, and exit 4; without a name it was stdout."""
