@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -42,7 +43,7 @@ class Afterlife:
         self._may_fail = may_fail
         self._commands = 0
         self._plan = {"log": str(place.log)} | ({"boot": boot} if boot else {})
-        self._reruns = 0
+        self._asked: Counter[str] = Counter()
 
     def go_on(self, words: tuple[str, ...] = RESUME, most: int = MOST_COMMANDS) -> None:
         """Type `words`, and what they lead to, until the run has succeeded. Raises Broken.
@@ -52,12 +53,23 @@ class Afterlife:
         place = self.place
         place.check_kept()
         done = {name: place.ledger().count(name) for name in place.succeeded}
-        while (ended := place.flowd(*words, plan=self._plan)).code != 0:
+        while (ended := self._type(words)).code != 0:
             words = self._next(ended)
             self._commands += words[0] != "resolve"
             if self._commands >= most:
                 raise Broken(f"{most} commands did not finish it; the last: {ended}")
         self._check(done)
+
+    def _type(self, words: tuple[str, ...]) -> Ended:
+        """A command of a person's; what it asks for may run once more."""
+        if words[0] == "resolve":
+            self._asked[words[2]] += 1
+        elif words == RETRY:
+            self._asked.update(self._in_state("failed"))
+        return self.place.flowd(*words, plan=self._plan)
+
+    def _in_state(self, state: str) -> list[str]:
+        return [name for name, task in self.document()["tasks"].items() if task["state"] == state]
 
     def _next(self, ended: Ended) -> tuple[str, ...]:
         """What a person types after this end."""
@@ -67,10 +79,9 @@ class Afterlife:
             return RETRY
         if ended.code != 3:
             raise Broken(f"it does not go on: {ended}")
-        uncertain = [name for name, task in self.document()["tasks"].items() if task["state"] == "uncertain"]
+        uncertain = self._in_state("uncertain")
         if not uncertain or not ONCE.issuperset(uncertain):
             raise Broken(f"exit 3 while these are uncertain: {uncertain}: {ended}")
-        self._reruns += 1
         return ("resolve", RUN, uncertain[0], "--as", "rerun", "--events")
 
     def document(self) -> dict[str, Any]:
@@ -90,9 +101,8 @@ class Afterlife:
                 raise Broken(f"{name} succeeded and never ran")
             if name in done and count != done[name]:
                 raise Broken(f"{name} was told as succeeded and ran again")
-        once = [ledger.count(name) for name in document["tasks"] if name in ONCE]
-        if sum(once) > len(once) + self._reruns:
-            raise Broken(f"a task that is not idempotent ran again by itself: {ledger}")
+            if name in ONCE and count > 1 + self._asked[name]:
+                raise Broken(f"{name} is not idempotent and ran again by itself: {ledger}, asked for: {self._asked}")
 
     def check_end(self) -> dict[str, Any]:
         """The run's document. Broken unless it succeeded and all that was told of it is there."""
