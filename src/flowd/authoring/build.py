@@ -107,6 +107,7 @@ def build(raw: Mapping[str, Any], findings: Findings, *, folder: str, resolve: R
         tasks=tuple(tasks),
         description=top.get("description", ""),
         params=_params(raw, findings),
+        secrets=top.get("secrets", {}),
         max_concurrency=top.get("max_concurrency"),
         limits=top.get("limits", {}),
         deadline=top.get("deadline"),

@@ -55,6 +55,7 @@ PIPELINE = _table(
     Key("name", "name", "The pipeline's name.", required=True),
     Key("description", "text", "What it is for, in a sentence."),
     Key("params", "params", "Typed parameters: a bare default, or {type, default, required, choices, min, max, …}."),
+    Key("secrets", "secrets", "Secrets by name: NAME: {env | file | command: [argv] | keyring}.", "none"),
     Key("max_concurrency", "count", "How many tasks run at once.", "the engine's"),
     Key("limits", "limits", "Named capacities that tasks share: NAME: N, or {capacity: N}."),
     Key("defaults", "defaults", "Policies of every task that does not say otherwise."),
@@ -65,7 +66,7 @@ PIPELINE = _table(
     Key("workdir", "path", "The folder in which commands run.", "the file's folder"),
     Key("log", "log", "Where log lines go besides the run's own file."),
     Key("tasks", "tasks", "The tasks by name.", required=True),
-    later="secrets schedule trigger group owners notify expect fail_fast stop_after_failures finally targets "
+    later="schedule trigger group owners notify expect fail_fast stop_after_failures finally targets "
     "include result retention",
 )
 
@@ -108,7 +109,7 @@ TASK = _table(
     Key("reconcile", "call", "A function that is asked what became of an attempt whose end is unknown."),
     Key("description", "text", "What it is for, in a sentence."),
     later="service pipeline wait approve trigger_rule when allow_failure foreach matrix repeat gate port ready restart "
-    "keep lifetime stop owner notify secrets",
+    "keep lifetime stop owner notify",
 )
 
 RETRY = _table(
@@ -146,6 +147,14 @@ PARAM = _table(
     Key("max", "number", "The greatest number.", "none"),
     Key("pattern", "text", "A regular expression that the whole text has to match.", "any"),
     Key("description", "text", "What it is for."),
+)
+
+SECRET = _table(
+    Key("env", "literal", "The environment variable that holds it."),
+    Key("file", "literal", "The file that holds it, and nothing else."),
+    Key("command", "argv", "The program that prints it: [program, argument, …]."),
+    Key("keyring", "literal", "The service under which the system's keyring has it."),
+    Key("user", "literal", "Whose it is in the keyring.", "the secret's name"),
 )
 
 LIMIT = _table(Key("capacity", "amount", "How much there is.", required=True), later="rate")

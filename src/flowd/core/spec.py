@@ -120,6 +120,20 @@ class Param(Spec, frozen=True, kw_only=True):
     description: str = ""
 
 
+class Secret(Spec, frozen=True, kw_only=True):
+    """Where a secret's value comes from: one of the four; never the value.
+
+    `env` names a variable, `file` a path relative to the pipeline's folder, `command` a program
+    whose output it is, `keyring` a service, of which `user` (the secret's name, where empty) has it.
+    """
+
+    env: str | None = None
+    file: str | None = None
+    command: tuple[str, ...] | None = None
+    keyring: str | None = None
+    user: str | None = None
+
+
 class LogSpec(Spec, frozen=True, kw_only=True):
     """Where a run's log lines go besides the run's own file."""
 
@@ -136,6 +150,7 @@ class PipelineSpec(Spec, frozen=True, kw_only=True):
     tasks: tuple[TaskSpec, ...]
     description: str = ""
     params: dict[str, Param] = {}
+    secrets: dict[str, Secret] = {}
     max_concurrency: int | None = None
     limits: dict[str, float] = {}
     deadline: timedelta | None = None
