@@ -62,8 +62,7 @@ def _encoded(data: bytes) -> Iterator[str]:
     for before, shared in _ALIGNMENTS:
         code = b64encode(bytes(before) + data).decode()
         end = len(code.rstrip("=")) - (1 if code.endswith("=") else 0)  # the last letter holds bits of what follows
-        for text in (code[shared:end], code[shared:end].translate(str.maketrans("+/", "-_"))):
-            yield text
+        yield from (code[shared:end], code[shared:end].translate(str.maketrans("+/", "-_")))
     code = b64encode(data).decode().rstrip("=")
     for width in _LINES_OF_BASE64:
         if len(code) > width:

@@ -17,7 +17,7 @@ from flowd.core import states as s
 from flowd.core.errors import BadRequest
 from flowd.core.run import RunState
 from flowd.core.stimuli import Adopted, FoundFresh, Stimulus
-from flowd.engine import checkpointing, redefining
+from flowd.engine import checkpointing, redefining, secrecy
 from flowd.engine.program import Program, from_definition, from_pipeline
 from flowd.engine.services import Adapters
 from flowd.ports.journal import Writer
@@ -112,6 +112,8 @@ def adoption(
         if anew is not None and given is not None:
             first += anew(state, program.definition, given, adapters.clock.now())
             program = given
+        if program.spec.secrets and not uncalled:
+            await secrecy.enter(adapters, program, state if go_on else None, run_id)
         checkpoints = {} if uncalled else await checkpointing.load(adapters, program)
         return Entry(
             program=program,

@@ -44,6 +44,7 @@ class Redactor:
 
         self._secrets = sorted(secrets, key=len, reverse=True)
         self._longest = len(self._secrets[0])
+        self._first = frozenset(secret[0] for secret in self._secrets)
         self._pattern = re.compile(b"|".join(re.escape(secret) for secret in self._secrets))
         self._held = b""
 
@@ -72,6 +73,8 @@ class Redactor:
     def _open_end(self, data: bytes, at: int) -> int:
         """Where the longest end of `data` begins that a secret could begin with."""
         for start in range(max(at, len(data) - self._longest + 1), len(data)):
+            if data[start] not in self._first:
+                continue
             rest = data[start:]
             if any(secret.startswith(rest) for secret in self._secrets if len(secret) > len(rest)):
                 return start

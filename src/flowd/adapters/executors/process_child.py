@@ -181,9 +181,9 @@ def _tell(failure: BaseException, folder: Path, speaker: Speaker) -> None:
     """Send the failure in words and, where it survives that, the exception itself."""
     import msgspec
 
-    from flowd.adapters.executors.failure import describe, of_user_code
+    from flowd.adapters.executors.failure import CHILDS_ROOM, describe, of_user_code
 
-    words = msgspec.json.encode(describe(of_user_code(failure, folder), folder))
+    words = msgspec.json.encode(describe(of_user_code(failure, folder), folder, room=CHILDS_ROOM))
     kinds = [kind.__name__ for kind in type(failure).__mro__]
     try:
         pickled = pickle.dumps(failure, pickle.HIGHEST_PROTOCOL)
