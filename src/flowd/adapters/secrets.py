@@ -153,11 +153,11 @@ class _Command:
 
 def _decoded(name: str, data: bytes, where: str) -> str:
     if len(data) > _MOST:
-        raise SecretMissing(f"secret {name}: {where} gives more than {_MOST} bytes, which is no secret")
+        raise SecretMissing(f"secret {name}: {where} gives more than {_MOST} bytes, which is no secret", unusable=True)
     try:
         text = data.decode()
     except UnicodeDecodeError:
-        raise SecretMissing(f"secret {name}: {where} gives no text in UTF-8") from None
+        raise SecretMissing(f"secret {name}: {where} gives no text in UTF-8", unusable=True) from None
     return _checked(name, text.rstrip("\r\n"), where)
 
 
@@ -168,12 +168,13 @@ def _checked(name: str, value: str, where: str) -> str:
     if len(value.strip()) < SHORTEST:
         raise SecretMissing(
             f"secret {name}: {where} has fewer than {SHORTEST} characters, which cannot be kept out of the logs; "
-            "use a longer one"
+            "use a longer one",
+            unusable=True,
         )
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise SecretMissing(f"secret {name}: {where} gives no text in UTF-8") from None
+        raise SecretMissing(f"secret {name}: {where} gives no text in UTF-8", unusable=True) from None
     if "\0" in value:
-        raise SecretMissing(f"secret {name}: {where} holds a NUL character, which no variable can")
+        raise SecretMissing(f"secret {name}: {where} holds a NUL character, which no variable can", unusable=True)
     return value

@@ -14,6 +14,7 @@ from flowd.cli.state_dir import find_state_dir
 from flowd.cli.streams import say, say_document, style_of, tell
 from flowd.cli.wording import tasks_text
 from flowd.core.errors import BadPipeline, BadRequest, FlowdError, Problem
+from flowd.core.spec import Definition
 
 REFUSED = 2
 
@@ -27,13 +28,17 @@ def validate(files: tuple[str, ...], as_json: bool) -> int:
     good: list[str] = []
     for file in files or (None,):
         try:
-            spec = load(file).definition().spec
+            definition = load(file).definition()
         except BadPipeline as refused:
             problems += refused.problems
         except FlowdError as refused:
             problems.append(Problem(file=file or DEFAULT_FILE, code="cannot_load", message=str(refused)))
         else:
-            good.append(f"{file or DEFAULT_FILE}: ok, {tasks_text(len(spec.tasks))}")
+            unusable = _unusable(file or DEFAULT_FILE, definition)
+            problems += unusable
+            if unusable:
+                continue
+            good.append(f"{file or DEFAULT_FILE}: ok, {tasks_text(len(definition.spec.tasks))}")
     if as_json:
         say_document({"problems": [_document(problem) for problem in problems]})
         return REFUSED if problems else 0
@@ -42,6 +47,23 @@ def validate(files: tuple[str, ...], as_json: bool) -> int:
     for problem in problems:
         tell(str(problem))
     return REFUSED if problems else 0
+
+
+def _unusable(file: str, definition: Definition) -> list[Problem]:
+    """What is wrong with secrets that are there; one that is not may be there where the pipeline runs."""
+    if not definition.spec.secrets:
+        return []
+    from flowd.adapters.secrets import SecretReader
+    from flowd.ports.secrets import SecretMissing
+
+    problems = []
+    for name, secret in definition.spec.secrets.items():
+        try:
+            SecretReader().glance(name, secret, Path(definition.folder))
+        except SecretMissing as error:
+            if error.unusable:
+                problems.append(Problem(file=file, key=f"secrets.{name}", code="bad_secret", message=str(error)))
+    return problems
 
 
 def _document(problem: Problem) -> dict[str, object]:

@@ -12,12 +12,13 @@ from typing import Any, Final
 
 import msgspec
 
+from flowd.guardian.redaction import source_of
+
 HIDDEN: Final = "***"
 SHORTEST: Final = 4
 """A value of fewer characters cannot be told from ordinary text; such a secret is refused."""
 
 _ALIGNMENTS: Final = ((0, 0), (1, 2), (2, 3))
-_LINES_OF_BASE64: Final = (76, 64)
 _PLAIN: Final = frozenset({bool, type(None)})
 
 
@@ -63,10 +64,6 @@ def _encoded(data: bytes) -> Iterator[str]:
         code = b64encode(bytes(before) + data).decode()
         end = len(code.rstrip("=")) - (1 if code.endswith("=") else 0)  # the last letter holds bits of what follows
         yield from (code[shared:end], code[shared:end].translate(str.maketrans("+/", "-_")))
-    code = b64encode(data).decode().rstrip("=")
-    for width in _LINES_OF_BASE64:
-        if len(code) > width:
-            yield from (code[at : at + width] for at in range(0, len(code), width))
 
 
 class Secrecy:
@@ -90,7 +87,7 @@ class Secrecy:
         self._values.add(value)
         forms = forms_of(value).union(self.forms)
         self.forms = tuple(sorted(forms, key=lambda form: (-len(form), form)))
-        self._pattern = re.compile("|".join(map(re.escape, self.forms)))
+        self._pattern = re.compile("|".join(source_of(form.encode()).decode() for form in self.forms))
 
     def hide(self, text: str) -> str:
         """`text` with `***` for every secret in it."""

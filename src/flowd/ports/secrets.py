@@ -10,7 +10,14 @@ from flowd.core.spec import Secret
 
 
 class SecretMissing(FlowdError):
-    """A secret is not where it is said to be, or is none: names it and where it was looked for, never its value."""
+    """A secret is not where it is said to be, or is none: names it and where it was looked for, never its value.
+
+    `unusable`: something is there, and no secret can be like that.
+    """
+
+    def __init__(self, message: str, *, unusable: bool = False) -> None:
+        self.unusable = unusable
+        super().__init__(message)
 
 
 class Secrets(Protocol):
