@@ -181,6 +181,19 @@ async def test_a_result_is_kept_without_it(engine, monkeypatch):
     result = await engine.run(refused)
     assert "the result, a tuple, holds a secret" in result.tasks["use"].error.message
     assert VALUE not in str(result.document)
+    unkeepable, _ = taking({"env": "TOKEN_OF_A_TEST"}, value={VALUE: float("nan")})
+    result = await engine.run(unkeepable)
+    assert "result.*** is nan" in result.tasks["use"].error.message
+
+
+async def test_an_output_that_is_named_after_it_fails(tmp_path, monkeypatch):
+    """Names of files are on record."""
+    monkeypatch.setenv("TOKEN_OF_A_TEST", VALUE)
+    pipeline = Pipeline("p", folder=tmp_path, secrets={"T": {"env": "TOKEN_OF_A_TEST"}})
+    pipeline.shell("use", 'touch "$E.txt"', env={"E": "{{ secrets.T }}"}, outputs=["*.txt"])
+    async with Engine(tmp_path / "state") as engine:
+        result = await engine.run(pipeline)
+    assert result.tasks["use"].error.message == "the name of its output ***.txt holds a secret; name the file otherwise"
 
 
 async def test_a_metric_that_is_one_is_not_kept(engine, monkeypatch):

@@ -12,7 +12,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from flowd_process import Ended, Place, end_of
+from flowd_process import Ended, Place, end_of, until
 
 PLAIN = "canary/Sin+gs 'loud' \"&\" $pays\\"
 FILE = "-----BEGIN BIRD-----\nyellow/canary+feathers==\n  second: yellow canary\n-----END BIRD-----"
@@ -59,7 +59,7 @@ STEPS = textwrap.dedent(
             raise KeyError(tokens[0])
         except KeyError as error:
             error.add_note("noted " + tokens[1])
-            raise ValueError("x" * 1980 + " ".join(forms(tokens[1])) + "y" * 9000 + tokens[0]) from error
+            raise ValueError("x" * 1980 + " ".join(forms(tokens[0])) + "y" * 9000 + tokens[0]) from error
 
     async def fail_async(ctx, tokens):
         fail(ctx, tokens)
@@ -120,6 +120,9 @@ def readings() -> Iterator[tuple[str, bytes]]:
                 shlex.quote(text),
             }
             yield from ((f"{number} {one}", one.encode()) for one in shown)
+        if "\n" not in secret:
+            yield f"{number} begun", secret[:14].encode()
+            yield f"{number} ended", secret[-14:].encode()
         data = secret.encode()
         yield f"{number} hex", data.hex().encode()
         yield f"{number} HEX", data.hex().upper().encode()
@@ -215,7 +218,11 @@ def test_nothing_is_left_by_a_crash(aviary: Place) -> None:
     )
     first = end_of(aviary.begin("run", "--run-id", "r", env={"CANARY": PLAIN}))
     assert first.code == -9, first.said
-    assert aviary.lines("killed") == []
+    reports = "runs/*/logs/*.result", "runs/*/logs/*.metrics"
+    until(lambda: not [path for pattern in reports for path in aviary.state.glob(pattern)])  # the guardian's last act
+    assert leaks(aviary, first) == []
+    logs = next(aviary.state.glob("runs/*/logs"))
+    (logs / "reporter.1.result").write_text(COMMAND)  # as where the guardian is killed, too
     unset = aviary.run("resume", "r")
     assert (unset.code, "the environment variable CANARY is not set" in unset.err) == (2, True), unset.said
     again = aviary.ok("resume", "r", "--json", env={"CANARY": PLAIN})

@@ -35,14 +35,13 @@ def forms_of(value: str) -> frozenset[str]:
 def _texts(text: str) -> Iterator[str]:
     """As it is, and as JSON, Python, a URL, a shell and HTML write it."""
     import html
-    from json import dumps
     from urllib.parse import quote, quote_plus
 
     yield text
-    escaped = (dumps(text)[1:-1], dumps(text, ensure_ascii=False)[1:-1])
-    yield from escaped
-    yield from (one.replace("/", "\\/") for one in escaped)
-    yield from (repr(text)[1:-1], ascii(text)[1:-1], text.replace("\\", "\\\\").replace("'", "\\'"))
+    for one in _escaped(text):
+        yield one
+        yield one.replace("/", "\\/")
+        yield from _escaped(one)  # JSON in JSON, or what is logged of it
     for one in (quote(text, safe=""), quote(text), quote_plus(text)):
         yield one
         yield re.sub("%[0-9A-F]{2}", lambda code: code[0].lower(), one)
@@ -52,6 +51,20 @@ def _texts(text: str) -> Iterator[str]:
     yield re.sub(r'(["\\$`!])', r"\\\1", text)
     yield re.sub(r'(["\\$`])', r"\\\1", text)
     yield from (html.escape(text), html.escape(text, quote=False))
+
+
+def _escaped(text: str) -> set[str]:
+    """As JSON and Python write it, whichever quotes they choose."""
+    from json import dumps
+
+    return {
+        dumps(text)[1:-1],
+        dumps(text, ensure_ascii=False)[1:-1],
+        repr(text)[1:-1],
+        ascii(text)[1:-1],
+        repr(text.encode())[2:-1],
+        text.replace("\\", "\\\\").replace("'", "\\'"),
+    }
 
 
 def _encoded(data: bytes) -> Iterator[str]:

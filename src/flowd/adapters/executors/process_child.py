@@ -97,7 +97,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     try:
-        return str(value)
+        return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes | bytearray) else str(value)
     except Exception as error:  # noqa: BLE001  # a log line must not fail the task that logs
         return f"(its text could not be made: {type(error).__name__})"
 
