@@ -143,8 +143,8 @@ PARAM = _table(
     Key("default", "data", "Its value where none is given.", "null"),
     Key("required", "bool", "Whether every run has to give it.", "false"),
     Key("choices", "datas", "The values allowed.", "any"),
-    Key("min", "number", "The least number.", "none"),
-    Key("max", "number", "The greatest number.", "none"),
+    Key("min", "data", "The least number, date, time or duration.", "none"),
+    Key("max", "data", "The greatest number, date, time or duration.", "none"),
     Key("pattern", "text", "A regular expression that the whole text has to match.", "any"),
     Key("description", "text", "What it is for."),
 )

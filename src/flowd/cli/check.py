@@ -12,7 +12,7 @@ from flowd.cli.options import FORCE, FORCE_TASK, JSON, PARAMS, STATE_DIR, given_
 from flowd.cli.sources import DEFAULT_FILE, FILE, load
 from flowd.cli.state_dir import find_state_dir
 from flowd.cli.streams import say, say_document, style_of, tell
-from flowd.cli.wording import tasks_text
+from flowd.cli.wording import params_text, tasks_text
 from flowd.core.errors import BadPipeline, BadRequest, FlowdError, Problem
 from flowd.core.spec import Definition
 
@@ -108,12 +108,14 @@ def plan(
         document = {
             name: {"action": standing.action, "reason": standing.reason} for name, standing in standings.items()
         }
-        say_document({"pipeline": definition.spec.name, "state_dir": str(place), "tasks": document})
+        say_document({"pipeline": definition.spec.name, "state_dir": str(place), "params": typed, "tasks": document})
         return 0
     order = {task.name: number for number, task in enumerate(definition.spec.tasks)}
     width = max((len(name) for name in standings), default=0)
     style = style_of("stdout")
     say(f"{definition.spec.name}  {tasks_text(len(standings))}")
+    if typed:
+        say(style.text(params_text(typed)))
     say("")
     for name in sorted(standings, key=order.__getitem__):
         standing = standings[name]

@@ -107,15 +107,15 @@ class Param(Spec, frozen=True, kw_only=True):
     """A typed parameter of a pipeline; `default` is already of that type.
 
     `type` is one of str int float bool path uri date datetime duration json list. Values of
-    date, datetime and duration are kept as text in canonical form.
+    date, datetime and duration, and their bounds, are kept as text in canonical form.
     """
 
     type: str = "str"
     default: Any = None
     required: bool = False
     choices: tuple[Any, ...] = ()
-    min: float | None = None
-    max: float | None = None
+    min: float | str | None = None
+    max: float | str | None = None
     pattern: str | None = None
     description: str = ""
 
