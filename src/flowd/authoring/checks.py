@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from flowd.authoring import declarations
 from flowd.authoring.build import Built, Draft, item_path
 from flowd.authoring.findings import Findings, KeyPath, listed, quoted
 from flowd.authoring.secrets import misuse
@@ -38,6 +39,7 @@ def check(built: Built, findings: Findings, folder: str) -> None:
     """Report everything that is wrong between the parts of a pipeline."""
     spec = built.spec
     _check_literal(built.top, (), findings)
+    declarations.check(built, findings)
     _check_literal(built.defaults, ("defaults",), findings)
     for task in spec.tasks:
         draft = built.drafts[task.name]
@@ -143,6 +145,8 @@ class _Expressions:
             self._template(None, path, text, _PIPELINE_ROOTS, "env")
         if self._spec.log.file is not None:
             self._template(None, ("log", "file"), self._spec.log.file, _LOG_ROOTS, "a path")
+        for path, text, roots, place in declarations.templates(built):
+            self._template(None, path, text, roots, place)
         for task in self._spec.tasks:
             if len(self._findings.problems) > _ENOUGH:
                 return

@@ -164,4 +164,10 @@ READERS: dict[str, Reader] = {
     "secrets": _of("secrets", "secrets"),
     "argv": _of("secrets", "argv"),
     "literal": _of("secrets", "literal"),
+    **{name: _of("notices", name) for name in ("owners", "notify", "happenings", "addresses", "addressees")},
+    **{name: _of("schedules", name) for name in ("schedule", "cron", "interval", "positive", "timezone", "misfire")},
+    **{name: _of("schedules", name) for name in ("overlap", "dst", "time_of_day", "expect")},
+    **{name: _of("triggers", name) for name in ("trigger", "untemplated", "secret", "group", "template")},
+    **{name: _of("triggers", name) for name in ("retention", "size")},
+    "owner": kinds.name,
 }

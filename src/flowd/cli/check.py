@@ -24,8 +24,11 @@ REFUSED = 2
 @JSON
 def validate(files: tuple[str, ...], as_json: bool) -> int:
     """Check pipelines and name every problem, with its place and what to write instead."""
+    from flowd.authoring.declarations import inactive
+
     problems: list[Problem] = []
     good: list[str] = []
+    notes: dict[str, list[str]] = {}
     for file in files or (None,):
         try:
             definition = load(file).definition()
@@ -39,8 +42,11 @@ def validate(files: tuple[str, ...], as_json: bool) -> int:
             if unusable:
                 continue
             good.append(f"{file or DEFAULT_FILE}: ok, {tasks_text(len(definition.spec.tasks))}")
+            if idle := inactive(definition.spec):
+                notes[file or DEFAULT_FILE] = idle
+                good.append(f"  checked, but nothing acts on it yet: {', '.join(idle)}")
     if as_json:
-        say_document({"problems": [_document(problem) for problem in problems]})
+        say_document({"problems": [_document(problem) for problem in problems], "inactive": notes})
         return REFUSED if problems else 0
     for line in good:
         say(line)
