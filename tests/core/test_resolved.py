@@ -67,7 +67,7 @@ def test_a_path_that_is_not_known_yet_stays_open() -> None:
 
 
 def test_where_people_are_told_is_shown_by_its_scheme() -> None:
-    """The rest of a URL may be a key; a mail's address is none, but for its password; a secret stands as it is named."""
+    """The rest of a URL may be a key; of a mail its password is hidden; a secret stands as it is named."""
     to = ("slack://TokenA/TokenB/#ops", "mailto://me:hunter2@host", "{{ secrets.HOOK }}", "ops")
     told = resolved(shell("x"), owners={"ops": Owner(notify=to[:1])}, notify=(Notify(on=("failed",), to=to),))
     assert told["owners"] == {"ops": {"notify": ["slack://***"]}}
