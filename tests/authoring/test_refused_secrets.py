@@ -53,7 +53,7 @@ CASES = [
     bad("undeclared", task("run: x, env: {E: ‹\"{{ secrets.Q }}\"}"),
         ("unknown_name", "tasks.a.env.E", "`Q` is not known", "declare it: `secrets: {Q: {env: Q}}`")),
     bad("in the log's file", task("run: x", OK + "log: {file: ‹\"{{ secrets.T }}.log\"}\n"),
-        ("secret_misplaced", "log.file", "in a path", "")),
+        ("bad_placement", "log.file", "`{{ secrets.T }}` cannot stand", "`{{ task }}` or `{{ run.id }}`")),
 ]  # fmt: skip
 
 

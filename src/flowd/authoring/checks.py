@@ -30,7 +30,7 @@ from flowd.core.spec import Call, PipelineSpec, TaskSpec
 _PATH_ROOTS = frozenset({"params", "run", "tasks"})
 _TASK_ROOTS = frozenset({"params", "run", "tasks", "inputs", "outputs", "env"})
 _PIPELINE_ROOTS = frozenset({"params", "run", "env"})
-_LOG_ROOTS = frozenset({"task", "run", "params"})
+_IN_LOG_FILE = frozenset({"task", "run.id"})
 _LATER_ROOTS = frozenset({"item", "index", "matrix", "approval"})
 _ENOUGH = 200  # problems, after which expressions are not looked at any more
 
@@ -144,13 +144,25 @@ class _Expressions:
         for path, text in _texts(("env",), self._spec.env):
             self._template(None, path, text, _PIPELINE_ROOTS, "env")
         if self._spec.log.file is not None:
-            self._template(None, ("log", "file"), self._spec.log.file, _LOG_ROOTS, "a path")
+            self._log_file(self._spec.log.file)
         for path, text, roots, place in declarations.templates(built):
             self._template(None, path, text, roots, place)
         for task in self._spec.tasks:
             if len(self._findings.problems) > _ENOUGH:
                 return
             self._task(task, built.drafts[task.name])
+
+    def _log_file(self, text: str) -> None:
+        """Lines go there before much else is known of a run."""
+        try:
+            expressions = parse_template(text).expressions
+        except ExpressionError as error:
+            self._report(("log", "file"), error)
+            return
+        for expression in expressions:
+            if expression.text not in _IN_LOG_FILE:
+                message = f"`{{{{ {expression.text} }}}}` cannot stand in `log.file`"
+                self._findings.add("bad_placement", ("log", "file"), message, "write `{{ task }}` or `{{ run.id }}`")
 
     def _task(self, task: TaskSpec, draft: Draft) -> None:
         base = draft.path

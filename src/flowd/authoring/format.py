@@ -236,7 +236,7 @@ RETENTION = _table(
 LIMIT = _table(Key("capacity", "amount", "How much there is.", required=True), later="rate")
 
 LOG = _table(
-    Key("file", "log_file", "A file that gets the same lines; may hold `{{ task }}`.", "none"),
+    Key("file", "log_file", "A file that gets the same lines; may hold `{{ task }}` and `{{ run.id }}`.", "none"),
     Key("console", "choice", "Where lines go.", "stderr", choices=("stderr", "stdout")),
     Key("format", "choice", "How lines look.", "console", choices=("console", "json")),
     Key("level", "choice", "The least level shown.", "info", choices=("debug", "info", "warning", "error")),

@@ -33,7 +33,7 @@ from flowd.core.stimuli import (
     Succeeded,
     TimedOut,
 )
-from flowd.engine import results, retrying, secrecy
+from flowd.engine import log_plan, results, retrying, secrecy
 from flowd.engine.channel import AttemptChannel
 from flowd.engine.files import Declared, MissingOutput, collect, prepare_places
 from flowd.engine.looks import Look
@@ -177,7 +177,7 @@ class Attempt:
         if spec.inputs or spec.outputs or spec.cache:
             await self._in_thread(self._look_at_files, prepared)
         attempt = driver.run.tasks[number].attempt + 1
-        self.channel = AttemptChannel(driver.stream, spec.name, attempt, driver.now, self._secrecy)
+        self.channel = AttemptChannel(driver.stream, spec.name, attempt, driver.now, self._secrecy, spec.logs)
         secrets = (
             await secrecy.values(driver.services.adapters, driver.program, spec) if driver.run.spec.secrets else {}
         )
@@ -262,21 +262,18 @@ class Attempt:
             outputs=artifacts,
             metrics=channel.metrics,
             parts=parts,
-            warnings=(*hidden, *self._log_plan_warnings(value)),
+            warnings=(*hidden, *await self._log_plan(work, value)),
             ending=channel.ending,
         )
 
-    def _log_plan_warnings(self, value: object) -> tuple[str, ...]:
+    async def _log_plan(self, work: Work, value: object) -> tuple[str, ...]:
         if not self._spec.logs:
             return ()
         assert self.channel is not None
-        known = self.channel.said | self.channel.metrics.keys()
-        if isinstance(value, dict):
-            known |= {key for key in value if isinstance(key, str)}
-        missing = [name for name in self._spec.logs if name not in known]
-        if not missing:
-            return ()
-        return (f"log_plan_missing: {', '.join(missing)} neither logged, nor a metric, nor in the result",)
+        missing = log_plan.not_told(self._spec.logs, self.channel.said | self.channel.metrics.keys(), value)
+        if missing:
+            missing = await self._in_thread(log_plan.not_printed, missing, work.log)
+        return log_plan.warning(missing)
 
     # --- when it ended otherwise -----------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,14 +17,22 @@ from flowd.ports.follower import Signal
 class AttemptChannel:
     """One attempt's voice, each word stamped by `now` as it is said, and without any of the secrets.
 
-    `metrics` and `said` are what it has told so far.
+    `metrics` is what it has told so far, `said` what of its log `plan` it has logged.
 
     An attempt that was abandoned may speak after its loop is gone: nobody listens then.
     """
 
-    __slots__ = ("_attempt", "_now", "_secrecy", "_stream", "_task", "ending", "metrics", "said")
+    __slots__ = ("_attempt", "_now", "_plan", "_secrecy", "_stream", "_task", "ending", "metrics", "said")
 
-    def __init__(self, stream: Stream, task: str, attempt: int, now: Callable[[], datetime], secrecy: Secrecy) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        task: str,
+        attempt: int,
+        now: Callable[[], datetime],
+        secrecy: Secrecy,
+        plan: Sequence[str] = (),
+    ) -> None:
         self.metrics: dict[str, float] = {}
         self.said: set[str] = set()
         self.ending: Ending | None = None
@@ -33,10 +41,12 @@ class AttemptChannel:
         self._attempt = attempt
         self._now = now
         self._secrecy = secrecy
+        self._plan = plan
 
     def log(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
         """A line for people, with its fields."""
-        self.said.update((event, *fields))
+        if self._plan:
+            self.said.update(name for name in self._plan if name == event or name in fields)
         self._pass_on("log", {"level": level, "event": event, **fields})
 
     def metric(self, name: str, value: float) -> None:
