@@ -56,7 +56,7 @@ PIPELINE = _table(
     Key("description", "text", "What it is for, in a sentence."),
     Key("params", "params", "Typed parameters: a bare default, or {type, default, required, choices, min, max, …}."),
     Key("max_concurrency", "count", "How many tasks run at once.", "the engine's"),
-    Key("limits", "limits", "Named capacities that tasks share: NAME: N, or {capacity: N}."),
+    Key("limits", "limits", "Named capacities that tasks share: NAME: N, or {capacity: N, rate: 10/minute}."),
     Key("defaults", "defaults", "Policies of every task that does not say otherwise."),
     Key("deadline", "span", "How long a run may take in all.", "none"),
     Key("grace", "duration", "How long an attempt of any task may take to stop.", "10s"),
@@ -148,7 +148,10 @@ PARAM = _table(
     Key("description", "text", "What it is for."),
 )
 
-LIMIT = _table(Key("capacity", "amount", "How much there is.", required=True), later="rate")
+LIMIT = _table(
+    Key("capacity", "amount", "How much there is.", "no bound"),
+    Key("rate", "rate", "How often something may start: 10/minute; also per second, hour, day, or a duration.", "any"),
+)
 
 LOG = _table(
     Key("file", "log_file", "A file that gets the same lines; may hold `{{ task }}`.", "none"),

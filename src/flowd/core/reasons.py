@@ -86,7 +86,17 @@ OF_RUNS: Final[Mapping[str, Why]] = {
 }
 """Why a run ended or stands as it does."""
 
-REASONS: Final[Mapping[str, Why]] = {**OF_FRESHNESS, **OF_TASKS, **OF_RUNS}
+OF_WAITS: Final[Mapping[str, Why]] = {
+    "limit_full": Why("it waits for {limit}, which {holders}", "flowd limits"),
+    "limit_full.turn": Why("it waits for its turn at {limit}, behind {holders}", "flowd limits"),
+    "run_full": Why("max_concurrency of its run is reached: {holders}", _SHOW),
+    "rate": Why("{limit} allows its next start at {until}", "flowd limits"),
+    "path_busy": Why("{path} is being written by {holders}", _SHOW),
+    "workers_busy": Why("as many tasks run as flowd runs at once", "flowd run FILE --max-concurrency N"),
+}
+"""Why a task that could start waits; told while it does, and never recorded."""
+
+REASONS: Final[Mapping[str, Why]] = {**OF_FRESHNESS, **OF_TASKS, **OF_RUNS, **OF_WAITS}
 
 
 def because(key: str, **facts: Any) -> Reason:

@@ -120,6 +120,13 @@ class Param(Spec, frozen=True, kw_only=True):
     description: str = ""
 
 
+class Rate(Spec, frozen=True, kw_only=True):
+    """At most `count` starts in any stretch of time as long as `per`."""
+
+    count: int
+    per: timedelta
+
+
 class LogSpec(Spec, frozen=True, kw_only=True):
     """Where a run's log lines go besides the run's own file."""
 
@@ -130,7 +137,11 @@ class LogSpec(Spec, frozen=True, kw_only=True):
 
 
 class PipelineSpec(Spec, frozen=True, kw_only=True):
-    """A whole pipeline. `tasks` keeps the order in which they were written."""
+    """A whole pipeline. `tasks` keeps the order in which they were written.
+
+    `limits` are capacities, `rates` how often something may start, both by name; a name that ends
+    with `*` stands for each name that begins so.
+    """
 
     name: str
     tasks: tuple[TaskSpec, ...]
@@ -138,6 +149,7 @@ class PipelineSpec(Spec, frozen=True, kw_only=True):
     params: dict[str, Param] = {}
     max_concurrency: int | None = None
     limits: dict[str, float] = {}
+    rates: dict[str, Rate] = {}
     deadline: timedelta | None = None
     env: dict[str, str] = {}
     log: LogSpec = LogSpec()

@@ -17,6 +17,7 @@ from flowd.core import events as e
 from flowd.core import states as s
 from flowd.core.durations import parse_duration
 from flowd.core.errors import BadRequest, FlowdError, NoSuchRun, StateLocked
+from flowd.core.keyed import EACH
 from flowd.core.limits import Admission
 from flowd.core.shape import select
 from flowd.core.stimuli import CancelAsked, FoundFresh, RetryAsked
@@ -32,6 +33,7 @@ from flowd.engine.inboxes import Inboxes
 from flowd.engine.program import Program, from_pipeline
 from flowd.engine.saying import warn
 from flowd.engine.services import Adapters, Services
+from flowd.engine.sharing import Sharing
 from flowd.engine.survey import Standing, foresee
 from flowd.engine.timers import Timers
 from flowd.engine.workers import Workers
@@ -99,17 +101,22 @@ class Engine:
             async with anyio.create_task_group() as group:
                 admission: Admission[Any] = Admission()
                 for name, capacity in self._limits.items():
-                    admission.resize(name, capacity)
+                    if not name.endswith(EACH):
+                        admission.resize(name, capacity)
                 workers = Workers(group, admission, self._most, adapters.clock.monotonic)
+                timers, clock = Timers(adapters.clock), adapters.clock
+                sharing = Sharing(adapters.locks, admission, timers, clock, workers.wake, workers.has_room)
                 services = self._services = Services(
                     adapters=adapters,
-                    timers=Timers(adapters.clock),
+                    timers=timers,
                     admission=admission,
+                    sharing=sharing,
                     wake=workers.wake,
                     threads=anyio.CapacityLimiter(8),
                 )
                 fleet = self._fleet = Fleet(services, group, self._limits)
                 group.start_soon(services.timers.run, name="flowd timers")
+                group.start_soon(sharing.run, name="flowd sharing")
                 group.start_soon(Inboxes(adapters.inbox, fleet.drivers).run, name="flowd inboxes")
                 try:
                     yield
