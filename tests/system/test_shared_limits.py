@@ -78,7 +78,7 @@ def test_a_path_that_another_command_writes_is_waited_for(here: Place) -> None:
     first = begun(here, "r0")
     here.pipeline({"w": {"run": "echo >> $FLOWD_RUN_ID; echo > out", "outputs": ["out"]}})
     second = here.begin("run", "--run-id", "r1")
-    until(lambda: (here.state / "runs" / "r1").exists())
+    until((here.state / "runs" / "r1").exists)
     why = until(lambda: here.json("limits")["waiting"])
     assert [(one["run"], one["task"], one["code"]) for one in why] == [("r1", "w", "path_busy")]
     assert "r0" in why[0]["sentence"]

@@ -18,13 +18,13 @@ _NAMED = 5
 
 
 def capacity_document(admission: Admission[Any]) -> dict[str, Any]:
-    """Each limit by name: `{capacity, used, holders: [{run, task, weight, since}], waiters: […]}`, the next one first."""
+    """Each limit by name: `{capacity, used, holders: [{run, task, weight, since}], waiters: […]}`, in their order."""
     limits = [limit for limit in admission.limits() if not isinstance(limit, BusyPath)]
     return {_name(limit): _limit_document(admission, limit) for limit in limits}
 
 
 def waiting_document(admission: Admission[Any], sharing: Sharing) -> list[dict[str, Any]]:
-    """Every task that could start and waits: `{run, task, since, code, sentence, next, what, by}`, by limit in order."""
+    """Every task that could start and waits: `{run, task, since, code, sentence, what, by}`, the most urgent first."""
     found = []
     for limit, candidate in sorted(admission.parked(), key=lambda one: one[1]):
         driver, number = candidate.key
@@ -80,7 +80,13 @@ def _limit_document(admission: Admission[Any], limit: Hashable) -> dict[str, Any
         "used": admission.in_use(limit),
         "holders": [{**_who(key), "weight": weight, "since": _since(*key)} for key, weight in admission.holders(limit)],
         "waiters": [
-            {**_who(key), "weight": weight, "since": moment(key[0].waits_since(key[1]))} for key, weight in waiters
+            {
+                **_who(key),
+                "weight": weight,
+                "since": moment(key[0].waits_since(key[1])),
+                "urgency": key[0].urgency(key[1]),
+            }
+            for key, weight in waiters
         ],
     }
 

@@ -17,6 +17,7 @@ import anyio.to_thread
 
 from flowd.core import events as e
 from flowd.core import states as s
+from flowd.core.claims import urgency
 from flowd.core.decide import begin, decide, start
 from flowd.core.rank import critical_path, learned
 from flowd.core.spec import TaskSpec
@@ -313,6 +314,10 @@ class Driver:
         if count > 1:
             self._queues[priority] = count - 1, first
         return since
+
+    def urgency(self, number: int) -> float:
+        """Where a waiting task stands among those of other engines."""
+        return urgency(self.run.shape.specs[number].priority, self.waits_since(number))
 
     def is_waiting(self, number: int) -> bool:
         """Whether a task is offered and could start, were there room."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flowd.engine.capacity import wait_document
 from flowd.ports.follower import Signal
@@ -35,7 +35,8 @@ class LongWaits:
         self._armed = False
         now = services.adapters.clock.monotonic()
         for limit, candidate in sorted(services.admission.parked(), key=lambda one: one[1]):
-            who, number = candidate.key  # type: ignore[misc]  # the engine's own keys
+            key: Any = candidate.key
+            who, number = key
             if who is not driver or not driver.is_waiting(number) or _is_own(limit):
                 continue
             if now - candidate.since < LONG_S:

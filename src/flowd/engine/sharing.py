@@ -22,7 +22,6 @@ from flowd.core.claims import (
     path_refusal,
     rate_refusal,
     tightest,
-    urgency,
     used,
 )
 from flowd.core.limits import Admission, Candidate
@@ -184,7 +183,7 @@ class Sharing:
             rates={limit: self.rates[limit] for limit in uses if limit in self.rates},
             reads=tuple(_place(files, path) for path in prepared.inputs),
             writes=tuple(_place(files, path) for _, path in prepared.outputs),
-            urgency=urgency(spec.priority, driver.waits_since(number)),
+            urgency=driver.urgency(number),
         )
 
     def _wants(self) -> list[Want]:
@@ -206,7 +205,7 @@ class Sharing:
             run=driver.run.id,
             task=spec.name,
             weight=candidate.uses[limit],
-            urgency=urgency(spec.priority, driver.waits_since(number)),
+            urgency=driver.urgency(number),
             capacity=self._admission.capacity.get(limit),
         )
 
