@@ -22,7 +22,7 @@ from flowd.core.limits import Admission
 from flowd.core.shape import select
 from flowd.core.stimuli import CancelAsked, FoundFresh, RetryAsked
 from flowd.engine import admitting, checkpointing, redefining, resolving
-from flowd.engine.capacity import capacity_document
+from flowd.engine.capacity import capacity_document, waiting_document
 from flowd.engine.driver import Driver
 from flowd.engine.entering import NeverBegan, adoption, beginning, check_same, has_ended, read
 from flowd.engine.fleet import Fleet
@@ -276,6 +276,12 @@ class Engine:
         self._adapters()
         assert self._services is not None
         return capacity_document(self._services.admission)
+
+    def waiting(self) -> list[dict[str, Any]]:
+        """Every task that could start and waits, the most urgent first: since when, for what, and who has it."""
+        self._adapters()
+        assert self._services is not None
+        return waiting_document(self._services.admission, self._services.sharing)
 
     def runs(self) -> list[Run]:
         """All runs of the state directory, newest first."""
