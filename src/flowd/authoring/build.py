@@ -111,6 +111,8 @@ def build(raw: Mapping[str, Any], findings: Findings, *, folder: str, resolve: R
         limits={name: said["capacity"] for name, said in top.get("limits", {}).items() if "capacity" in said},
         rates={name: said["rate"] for name, said in top.get("limits", {}).items() if "rate" in said},
         deadline=top.get("deadline"),
+        fail_fast=top.get("fail_fast", False),
+        stop_after_failures=top.get("stop_after_failures"),
         env=top.get("env", {}),
         log=top.get("log", LogSpec()),
     )

@@ -59,14 +59,17 @@ PIPELINE = _table(
     Key("limits", "limits", "Named capacities that tasks share: NAME: N, or {capacity: N, rate: 10/minute}."),
     Key("defaults", "defaults", "Policies of every task that does not say otherwise."),
     Key("deadline", "span", "How long a run may take in all.", "none"),
+    Key("fail_fast", "bool", "Whether the first task that fails ends the run, with all that runs.", "false"),
+    Key(
+        "stop_after_failures", "count", "After so many failed attempts nothing more starts: the run is paused.", "none"
+    ),
     Key("grace", "duration", "How long an attempt of any task may take to stop.", "10s"),
     msgspec.structs.replace(_ENV, policy=False),
     msgspec.structs.replace(_SHELL, policy=False, fits=()),
     Key("workdir", "path", "The folder in which commands run.", "the file's folder"),
     Key("log", "log", "Where log lines go besides the run's own file."),
     Key("tasks", "tasks", "The tasks by name.", required=True),
-    later="secrets schedule trigger group owners notify expect fail_fast stop_after_failures finally targets "
-    "include result retention",
+    later="secrets schedule trigger group owners notify expect finally targets include result retention",
 )
 
 TASK = _table(

@@ -151,6 +151,8 @@ class PipelineSpec(Spec, frozen=True, kw_only=True):
     limits: dict[str, float] = {}
     rates: dict[str, Rate] = {}
     deadline: timedelta | None = None
+    fail_fast: bool = False
+    stop_after_failures: int | None = None
     env: dict[str, str] = {}
     log: LogSpec = LogSpec()
     format: int = SPEC_FORMAT

@@ -177,9 +177,9 @@ class Driver:
         self._bound_grace(within)
         self.tell(CancelAsked(reason=reason, by=by))
 
-    def pause(self) -> None:
+    def pause(self, by: str = "") -> None:
         """Start nothing more; what runs goes on to its end."""
-        self.tell(PauseAsked())
+        self.tell(PauseAsked(by=by))
 
     def resume(self) -> bool:
         """Go on after a pause; False where this driver has come to rest, and another has to."""

@@ -71,6 +71,13 @@ async def _do(driver: Driver, request: Request) -> str:
         return f"the run has no task {unknown[0]}"
     if request.kind == "cancel":
         driver.cancel(request.reason, request.by)
+    elif request.kind == "pause":
+        if driver.run.state == s.RUN_CANCELLING:
+            return "the run is being cancelled"
+        driver.pause(request.by)
+    elif request.kind == "resume":
+        if not driver.resume():
+            return "the run has just come to rest; ask again"
     elif request.kind == "retry":
         asked = RetryAsked(tasks=request.tasks, downstream=request.downstream, by=request.by)
         if refused := refusal(driver.run, asked):
