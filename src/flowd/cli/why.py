@@ -14,7 +14,7 @@ from flowd.cli.streams import say, say_document, style_of
 from flowd.core import states as s
 from flowd.core.errors import BadRequest
 from flowd.core.reasons import REASONS, because
-from flowd.core.run import TaskState
+from flowd.core.task_state import TaskState
 from flowd.ports.inbox import Request
 from flowd.wiring.reading import reading
 

@@ -129,7 +129,7 @@ class RunAdopted(Event, frozen=True, kw_only=True):
 
 
 class RunCancelRequested(Event, frozen=True, kw_only=True):
-    """A person or the host program asked for the run to stop, or, with `cause` `fail_fast`, the task `reason` failed."""
+    """A person or the host program asked for the run to stop; with `cause` `fail_fast`, the task `reason` failed."""
 
     reason: str = ""
     by: str = ""
