@@ -10,12 +10,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from flowd.authoring import declarations
+from flowd.authoring import conditions, declarations
 from flowd.authoring.build import Built, Draft, item_path
 from flowd.authoring.findings import Findings, KeyPath, listed, quoted
 from flowd.authoring.secrets import misuse
 from flowd.core.commands import parse_command
-from flowd.core.expressions import Access, Expression, ExpressionError, check_references, parse_template
+from flowd.core.expressions import (
+    Access,
+    Expression,
+    ExpressionError,
+    check_references,
+    compile_expression,
+    parse_template,
+)
 from flowd.core.graph import (
     AmbiguousWriter,
     Upstream,
@@ -47,6 +54,9 @@ def check(built: Built, findings: Findings, folder: str) -> None:
         _check_needs(draft, built, findings)
         _check_paths(task, draft, findings, folder)
         _check_uses(task, draft, spec, findings)
+        if task.trigger_rule in {"any_succeeded", "any_failed"} and not task.needs:
+            message = f"`trigger_rule: {task.trigger_rule}` has no meaning for a task that needs none"
+            findings.add("unfit_key", (*draft.path, "trigger_rule"), message, "name its `needs`, or remove it")
     needs = {task.name: task.needs for task in spec.tasks}
     cyclic = _check_cycles(built, needs, findings)
     if not cyclic:
@@ -171,6 +181,10 @@ class _Expressions:
         base = draft.path
         for path, text in _texts((*base, "with"), task.with_):
             self._template(task, path, text, _TASK_ROOTS, "with")
+        for key, text, roots in conditions.of_task(task):
+            path = (*base, key) if key in draft.values else ("defaults", key)
+            self._secrets(path, [compile_expression(text)], f"`{key}`")
+            self._references(task, path, compile_expression(text).references, roots)
         own_env = draft.values.get("env", {})
         for name, text in task.env.items():
             place: KeyPath = (*base, "env", name) if name in own_env else ("defaults", "env", name)

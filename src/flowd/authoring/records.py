@@ -194,6 +194,8 @@ READERS: dict[str, Reader] = {
     "failures": kinds.failures,
     "log": log,
     "rate": rate,
+    "condition": _of("conditions", "condition"),
+    "allowed": _of("conditions", "allowed"),
     "data": kinds.data,
     "datas": kinds.each(kinds.data, "[small, large]"),
     "secrets": _of("secrets", "secrets"),

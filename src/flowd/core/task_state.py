@@ -50,6 +50,12 @@ class TaskState(msgspec.Struct, gc=False):
     source: str | None = None  # the run whose checkpoint was found fresh
     warnings: tuple[str, ...] = ()
     attempts: list[AttemptState] | None = None
+    allowed: bool = False  # it failed, and its `allow_failure` says that this is well
+
+    @property
+    def ok(self) -> bool:
+        """Whether what needs it may count on it: it ended well, or failed where that is allowed."""
+        return self.allowed or self.state in s.OK
 
 
 def _started(task: TaskState, event: e.TaskStarted, at: datetime) -> None:
@@ -95,6 +101,12 @@ def _broken(task: TaskState, event: e.TaskFailed | e.TaskTimedOut, at: datetime)
     _end_attempt(task, event, at, event.error)
     task.ended_at, task.retry_at = at, None
     task.error, task.reason, task.metrics = event.error, event.reason, event.metrics or _EMPTY
+    task.allowed = event.allowed
+
+
+def _abandoned(task: TaskState, event: e.TaskAbandoned, at: datetime) -> None:
+    _ended(task, event, at)
+    task.allowed = event.allowed
 
 
 def _ended(task: TaskState, event: e.TaskAbandoned | e.TaskSkipped | e.TaskCancelled, at: datetime) -> None:
@@ -122,6 +134,7 @@ def _resolved(task: TaskState, event: e.TaskResolved, at: datetime) -> None:
     task.ended_at = at
     task.error = None
     if event.verdict == "failed":
+        task.allowed = event.allowed
         task.error = e.Error(type="Resolved", message=f"{event.by or 'a person'} said that it failed")
     else:
         task.result, task.outputs, task.parts = event.result, event.outputs, event.parts
@@ -130,7 +143,7 @@ def _resolved(task: TaskState, event: e.TaskResolved, at: datetime) -> None:
 def _reset(task: TaskState, event: e.TaskReset, _at: datetime) -> None:
     task.tries, task.tried_at, task.ended_at, task.error, task.source = 0, None, None, None, None
     task.result, task.outputs, task.metrics, task.parts, task.warnings = None, (), _EMPTY, _EMPTY, ()
-    task.waited = None
+    task.waited, task.allowed = None, False
     task.reason = because("retried.by" if event.by else "retried", by=event.by)
 
 
@@ -141,7 +154,7 @@ EFFECTS: dict[type[e.Event], Callable[[TaskState, Any, datetime], None]] = {
     e.TaskRetryScheduled: _retry_scheduled,
     e.TaskFailed: _broken,
     e.TaskTimedOut: _broken,
-    e.TaskAbandoned: _ended,
+    e.TaskAbandoned: _abandoned,
     e.TaskInterrupted: _interrupted,
     e.TaskUncertain: _interrupted,
     e.TaskResolved: _resolved,

@@ -19,13 +19,13 @@ import msgspec
 
 from flowd.core import states as s
 from flowd.core.decide import decide
-from flowd.core.events import AnyEvent, Artifact, Reason, RunStarted
+from flowd.core.events import AnyEvent, Artifact, Error, Reason, RunStarted
 from flowd.core.expressions import ExpressionError
 from flowd.core.freshness import Evidence, Known, Verdict, judge, product
 from flowd.core.patterns import Glob, is_pattern
 from flowd.core.reasons import because
 from flowd.core.run import RunState
-from flowd.core.stimuli import FoundFresh
+from flowd.core.stimuli import CouldNotBegin, FoundFresh, WhenFalse
 from flowd.engine import checkpointing
 from flowd.engine.files import ABSENT, Declared, Files
 from flowd.engine.fingerprint import Codes, Named, digest_of, input_part, plain_parts
@@ -35,11 +35,13 @@ from flowd.engine.program import Program
 from flowd.engine.services import Adapters
 from flowd.ports.stores import Checkpoint
 
-FRESH, RUN, IF_NEEDED = "fresh", "run", "if_needed"
+FRESH, RUN, SKIP, IF_NEEDED = "fresh", "run", "skip", "if_needed"
+
+_OPEN = frozenset({"rule_open", "when_open", "upstream_open"})
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """What the pass over the graph says of one task: fresh, run or if_needed, and why."""
+    """What the pass over the graph says of one task: fresh, run, skip or if_needed, and why."""
 
     action: str
     reason: Reason
@@ -52,7 +54,8 @@ async def foresee(
     state, now = RunState("plan", program.spec), adapters.clock.now()
     state.apply(first, now)
     known = await checkpointing.load(adapters, program)
-    survey = Survey(state, files_of(adapters, program), known, function_file=program.function_file)
+    files, hide = files_of(adapters, program), adapters.secrecy.hide
+    survey = Survey(state, files, known, function_file=program.function_file, hide=hide)
     standings, _ = await anyio.to_thread.run_sync(survey.pass_over, now, limiter=threads)
     return {state.shape.specs[number].name: standing for number, standing in standings.items()}
 
@@ -67,7 +70,8 @@ def files_of(adapters: Adapters, program: Program) -> Files:
 class Survey:
     """The knowledge that freshness needs, for one run. Its methods block: call them in a thread.
 
-    `function_file` gives the module file of a task's function, where it has one.
+    `function_file` gives the module file of a task's function, where it has one; `hide` takes secrets
+    out of what is told.
     """
 
     def __init__(
@@ -77,16 +81,19 @@ class Survey:
         checkpoints: Mapping[str, Checkpoint],
         *,
         function_file: Callable[[str], Path | None] = lambda _name: None,
+        hide: Callable[[str], str] = str,
     ) -> None:
         self.files = files
         self.resolver = Resolver(run, files)
         self._run = run
         self._checkpoints = checkpoints
         self._function_file = function_file
+        self._hide = hide
         self._codes = Codes(files)
         self._seen: dict[str, str] = {}  # digests, and what words name, for as long as nothing runs
         self._named: Named | None = None
         self._left: set[str] | None = None
+        self._open: set[int] = set()  # what may be skipped, as far as the pass can tell
 
     def pass_over(self, now: datetime) -> tuple[dict[int, Standing], list[AnyEvent]]:
         """Judge every pending task once, in order, and settle at once those that are fresh.
@@ -104,9 +111,18 @@ class Survey:
 
     def _judge_all(self, standings: dict[int, Standing], events: list[AnyEvent], now: datetime) -> None:
         for number in self._run.shape.order():
-            if self._run.tasks[number].state != s.PENDING:
+            task = self._run.tasks[number]
+            if task.state == s.SKIPPED and task.reason is not None:
+                standings[number] = Standing(SKIP, task.reason)
+            if task.state != s.PENDING:
+                continue
+            if (verdict := self._condition_now(number)) is not None:
+                events += decide(self._run, verdict, now)
+                standings[number] = Standing(SKIP, verdict.reason)
                 continue
             standing = standings[number] = self._stand(number, now)
+            if standing.reason.code in _OPEN:
+                self._open.add(number)
             if standing.action == FRESH:
                 events += decide(self._run, self.found(number, standing.reason), now)
 
@@ -212,7 +228,15 @@ class Survey:
 
     def _stand(self, number: int, now: datetime) -> Standing:
         run, spec = self._run, self._run.shape.specs[number]
-        waiting = [need for need in run.shape.needs[number] if run.tasks[need].state not in s.OK]
+        waiting = [need for need in run.shape.needs[number] if run.tasks[need].state not in s.ENDED]
+        rule = run.shape.rules.get(number)
+        if run.missing[number] and rule is not None and rule != "all_done":
+            names = ", ".join(run.shape.specs[need].name for need in waiting)
+            return Standing(IF_NEEDED, because("rule_open", needs=names, rule=rule))
+        if waiting and spec.when is not None and run.tasks[number].tried_at is None:
+            return Standing(IF_NEEDED, because("when_open", expression=spec.when))
+        if rule is None and (open_ := [need for need in waiting if need in self._open]):
+            return Standing(IF_NEEDED, because("upstream_open", need=run.shape.specs[open_[0]].name))
         undecided = spec.cache and spec.name in self._checkpoints and not run.is_forced(number)
         if undecided and waiting:
             first = run.shape.specs[waiting[0]].name
@@ -222,6 +246,36 @@ class Survey:
             return Standing(IF_NEEDED, because("large_result"))
         verdict = self.judge_one(number, values, now)
         return Standing(FRESH if verdict.fresh else RUN, verdict.reason)
+
+    def condition(self, number: int, values: Mapping[str, Any] | None) -> WhenFalse | CouldNotBegin | None:
+        """What a task's `when` makes of it where it keeps it from running.
+
+        None where it holds, and where results that are not inline, nor given in `values`, are to be
+        read before it can be judged. One that has begun once is not judged again.
+        """
+        run, spec = self._run, self._run.shape.specs[number]
+        if spec.when is None or run.tasks[number].tried_at is not None:
+            return None
+        if values is None:
+            values = self._inline_values(referenced_results(spec) & run.shape.index.keys())
+        if values is None:
+            return None
+        try:
+            reason = self.resolver.when_false(spec, values)
+        except ExpressionError as error:
+            told = Error(type=type(error).__name__, message=self._hide(str(error)))
+            return CouldNotBegin(spec.name, told, allowed=spec.allow_failure is True)
+        if reason is None:
+            return None
+        return WhenFalse(spec.name, msgspec.structs.replace(reason, sentence=self._hide(reason.sentence)))
+
+    def _condition_now(self, number: int) -> WhenFalse | None:
+        """That a task's `when` does not hold, where all that it needs has ended."""
+        run = self._run
+        if run.missing[number] or any(run.tasks[need].state not in s.ENDED for need in run.shape.needs[number]):
+            return None
+        verdict = self.condition(number, None)
+        return verdict if isinstance(verdict, WhenFalse) else None
 
     def _known(self, name: str) -> Known | None:
         checkpoint = self._checkpoints.get(name)
