@@ -25,11 +25,12 @@ import msgspec
 
 from flowd.adapters import disk
 from flowd.core.errors import NoSuchRun, StateDamaged
-from flowd.core.events import Envelope, TaskResolved, TaskStarted, TaskSucceeded
+from flowd.core.events import Envelope, TaskFailed, TaskResolved, TaskStarted, TaskSucceeded
 from flowd.core.spec import Definition
 from flowd.ports.stores import Checkpoint
 
 CHECKPOINTS_FORMAT = 1
+_READ = ("task_started", "task_succeeded", "task_resolved", "task_failed")
 _ALL = ""  # in the place of a task's name, which is never empty
 
 
@@ -111,12 +112,14 @@ async def successes(journal: Runs, run: str) -> tuple[dict[str, Checkpoint], str
     started: dict[str, tuple[datetime, TaskStarted]] = {}
     found: dict[str, Checkpoint] = {}
     try:
-        async for envelope in journal.select(run, ("task_started", "task_succeeded", "task_resolved")):
+        async for envelope in journal.select(run, _READ):
             event = envelope.event
             if isinstance(event, TaskStarted):
                 started[event.task] = (envelope.at, event)
             elif isinstance(event, TaskSucceeded) or (isinstance(event, TaskResolved) and event.verdict == "succeeded"):
                 found[event.task] = _checkpoint(run, envelope.at, event, *started[event.task])
+            elif isinstance(event, TaskFailed) and event.reason is not None and event.reason.code == "gate_failed":
+                found[event.task] = Checkpoint(run=run, at=envelope.at, attempt=event.attempt, refused=True)
     except NoSuchRun:
         return {}, None  # announced and never made, or pruned
     except StateDamaged as damage:

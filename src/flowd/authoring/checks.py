@@ -13,7 +13,7 @@ from typing import Any
 from flowd.authoring.build import Built, Draft, item_path
 from flowd.authoring.findings import Findings, KeyPath, listed, quoted
 from flowd.core.commands import parse_command
-from flowd.core.expressions import Access, ExpressionError, check_references, parse_template
+from flowd.core.expressions import Access, ExpressionError, check_references, compile_expression, parse_template
 from flowd.core.graph import (
     AmbiguousWriter,
     Upstream,
@@ -27,6 +27,7 @@ from flowd.core.spec import Call, PipelineSpec, TaskSpec
 
 _PATH_ROOTS = frozenset({"params", "run", "tasks"})
 _TASK_ROOTS = frozenset({"params", "run", "tasks", "inputs", "outputs", "env"})
+_GATE_ROOTS = _TASK_ROOTS | {"metrics", "result"}
 _PIPELINE_ROOTS = frozenset({"params", "run", "env"})
 _LOG_ROOTS = frozenset({"task", "run", "params"})
 _LATER_ROOTS = frozenset({"secrets", "item", "index", "matrix", "approval"})
@@ -159,6 +160,10 @@ class _Expressions:
         paths = {"inputs": [ref.path for ref in task.inputs], "outputs": [ref.path for ref in task.outputs]}
         for place, text in _texts(base, paths):
             self._template(task, place, text, _PATH_ROOTS)
+        for number, gate in enumerate(task.gate):
+            written = draft.raw["gate"][number]
+            place = (*base, "gate", number, "check") if isinstance(written, Mapping) else (*base, "gate", number)
+            self._bare(task, place, gate.check, _GATE_ROOTS)
         action = task.action
         if isinstance(action, Call):
             return
@@ -169,6 +174,17 @@ class _Expressions:
                 self._report((*base, "run"), error)
         for number, word in enumerate(action.argv or ()):
             self._template(task, (*base, "run", number), word, _TASK_ROOTS)
+
+    def _bare(self, task: TaskSpec, path: KeyPath, text: str, roots: frozenset[str]) -> None:
+        """An expression that stands by itself."""
+        if "{{" in text:
+            message = "an expression stands here by itself, without `{{ }}`"
+            self._findings.add("bad_expression", path, message, "write it bare, such as `metrics.r2 >= params.min_r2`")
+            return
+        try:
+            self._references(task, path, compile_expression(text).references, roots)
+        except ExpressionError as error:
+            self._report(path, error)
 
     def _template(self, task: TaskSpec | None, path: KeyPath, text: str, roots: frozenset[str]) -> None:
         if "{{" not in text:

@@ -105,9 +105,10 @@ TASK = _table(
     ),
     _SHELL,
     Key("logs", "texts", "What the task says it will log.", "none", policy=True),
+    Key("gate", "gates", "What has to hold of its metrics and result: [EXPR or {check, severity, name}].", "none"),
     Key("reconcile", "call", "A function that is asked what became of an attempt whose end is unknown."),
     Key("description", "text", "What it is for, in a sentence."),
-    later="service pipeline wait approve trigger_rule when allow_failure foreach matrix repeat gate port ready restart "
+    later="service pipeline wait approve trigger_rule when allow_failure foreach matrix repeat port ready restart "
     "keep lifetime stop owner notify secrets",
 )
 
@@ -129,6 +130,12 @@ OUTPUT = _table(
     Key("checkpoint", "bool", "Whether its content counts for freshness.", "true, unless another output says true"),
     Key("optional", "bool", "Whether it may be missing after success.", "false"),
     later="retention delete",
+)
+
+GATE = _table(
+    Key("check", "text", "The expression that has to hold.", required=True),
+    Key("severity", "choice", "Whether the task fails, or is warned of.", "error", choices=("error", "warn")),
+    Key("name", "text", "What it is called where it fails.", "its expression"),
 )
 
 PARAM = _table(

@@ -16,7 +16,7 @@ from flowd.authoring.findings import Findings, KeyPath, listed, quoted
 from flowd.authoring.format import Key
 from flowd.authoring.kinds import NONE, WRONG, Reader, amount, check_name, items, pairs, path_text, wrong
 from flowd.authoring.retry import Retry as OwnRetry
-from flowd.core.spec import Input, LogSpec, Output, Retry
+from flowd.core.spec import Gate, Input, LogSpec, Output, Retry
 
 
 def record(
@@ -118,6 +118,20 @@ def retry(findings: Findings, path: KeyPath, value: Any, _key: Key) -> Any:
     return Retry(**{"attempts": 0} | {name: item for name, item in read.items() if item is not NONE})
 
 
+def gates(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
+    """Conditions: bare expressions, or mappings that hold one."""
+    found = []
+    for place, item in items(findings, path, value, '["metrics.r2 >= params.min_r2"]'):
+        if isinstance(item, Mapping):
+            read = record(findings, place, item, table.GATE, "a gate")
+        else:
+            written = kinds.text(findings, place, item, key)
+            read = {} if written is WRONG else {"check": written}
+        if "check" in read:
+            found.append(Gate(**read))
+    return tuple(found)
+
+
 def log(findings: Findings, path: KeyPath, value: Any, _key: Key) -> Any:
     """Where log lines go."""
     return LogSpec(**record(findings, path, value, table.LOG, "`log`"))
@@ -147,6 +161,7 @@ READERS: dict[str, Reader] = {
     "inputs": inputs,
     "outputs": outputs,
     "retry": retry,
+    "gates": gates,
     "failures": kinds.failures,
     "log": log,
     "data": kinds.data,

@@ -188,12 +188,18 @@ def error_text(error: e.Error) -> str:
     return f"{error.type}: {first}" if first else error.type
 
 
+_SAYS_ALL: Final = frozenset({"gate_failed"})
+"""Reasons beside which the error says nothing more."""
+
+
 def failure_text(task: TaskState) -> str:
     """How a task failed, in one line: how often it was tried, the error, and where in the user's code."""
     error = task.error
     if error is None:
         return task.reason.sentence if task.reason is not None else task.state
     lead = ""
+    if task.reason is not None and task.reason.code in _SAYS_ALL:
+        return task.reason.sentence
     if task.reason is not None:
         lead, _, _ = task.reason.sentence.partition(": ")
     place = f" ({error.where})" if error.where else ""

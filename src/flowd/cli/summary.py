@@ -10,7 +10,7 @@ from flowd.cli.screen import Line, failure_text
 from flowd.cli.wording import age_text, duration_text, tasks_text
 from flowd.core import states as s
 from flowd.core.run import RunState
-from flowd.core.views import INTERRUPTED, WAITING
+from flowd.core.views import INTERRUPTED, WAITING, warnings
 
 MOST_FAILURES = 10
 
@@ -95,6 +95,10 @@ def _why(run: RunState, status: str) -> list[Line]:
         for name in _named(run, {s.UNCERTAIN})
         if (reason := run.task(name).reason) is not None
     ]
+    warned = warnings(run)
+    lines += [Line(f"  ! {warning}", "warn") for warning in warned[:MOST_FAILURES]]
+    if len(warned) > MOST_FAILURES:
+        lines.append(Line(f"  and {len(warned) - MOST_FAILURES} more warnings; flowd show {run.id} lists them"))
     if status == s.RUN_CANCELLED and run.reason is not None:
         lines.append(Line(f"  {run.reason.sentence}"))
     return lines

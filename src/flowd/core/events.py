@@ -214,6 +214,7 @@ class TaskFresh(TaskEvent, frozen=True, kw_only=True):
     outputs: tuple[Artifact, ...] = ()
     metrics: dict[str, float] = {}
     parts: dict[str, str] = {}
+    warnings: tuple[str, ...] = ()
     reason: Reason | None = None
 
 

@@ -31,6 +31,8 @@ _SHOW: Final = "flowd show RUN"
 OF_FRESHNESS: Final[Mapping[str, Why]] = {
     "fresh": Why("nothing changed since {run}", "flowd run FILE --force-task TASK"),
     "only": Why("only {tasks} was asked for; this is from {run}", "flowd run FILE TASK"),
+    "gate_failed.recorded": Why("its gate does not hold any more: {gates}"),
+    "gate_failed.before": Why("its gate failed in {run}"),
     "forced": Why("a person asked for it"),
     "not_cached": Why("it always runs"),
     "not_cached.off": Why("its cache is off"),
@@ -55,6 +57,7 @@ OF_FRESHNESS: Final[Mapping[str, Why]] = {
 
 OF_TASKS: Final[Mapping[str, Why]] = {
     "failed": Why("failed {tries} of {allowed} attempts: {error}", _AGAIN),
+    "gate_failed": Why("{gates}", _AGAIN),
     "timed_out": Why("timed out in {tries} of {allowed} attempts: {error}", _AGAIN),
     "deadline.task": Why("it still ran when the run's deadline passed", _AGAIN),
     "could_not_begin": Why("it could not be begun: {error}", _AGAIN),

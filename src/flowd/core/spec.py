@@ -73,6 +73,17 @@ class Output(Spec, frozen=True, kw_only=True):
     optional: bool = False
 
 
+class Gate(Spec, frozen=True, kw_only=True):
+    """A condition on what a task gave: a bare expression that has to hold, or (`warn`) is only told where it does not.
+
+    `name` is what it is called where it fails; empty: by its expression.
+    """
+
+    check: str
+    severity: str = "error"
+    name: str = ""
+
+
 class TaskSpec(Spec, frozen=True, kw_only=True):
     """One task of a pipeline: one action, its needs, files and policies.
 
@@ -99,6 +110,7 @@ class TaskSpec(Spec, frozen=True, kw_only=True):
     cwd: str | None = None
     shell: str = "sh"
     logs: tuple[str, ...] = ()
+    gate: tuple[Gate, ...] = ()
     reconcile: Call | None = None
     description: str = ""
 

@@ -28,11 +28,12 @@ class Succeeded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The action raised, ended badly, or broke its own declaration."""
+    """The action raised, ended badly, or broke its own declaration; a `reason` says it better than the error."""
 
     error: Error
     metrics: dict[str, float] = {}
     ending: Ending | None = None
+    reason: Reason | None = None
 
 
 class TimedOut(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -91,6 +92,7 @@ class FoundFresh(msgspec.Struct, frozen=True, kw_only=True):
     outputs: tuple[Artifact, ...] = ()
     metrics: dict[str, float] = {}
     parts: dict[str, str] = {}
+    warnings: tuple[str, ...] = ()
     reason: Reason | None = None
 
 

@@ -80,6 +80,7 @@ def _fresh(task: TaskState, event: e.TaskFresh, at: datetime) -> None:
     task.ended_at, task.error = at, None
     task.result, task.outputs, task.metrics = event.result, event.outputs, event.metrics or _EMPTY
     task.parts, task.reason, task.source = event.parts, event.reason, event.source
+    task.warnings = event.warnings
 
 
 def _retry_scheduled(task: TaskState, event: e.TaskRetryScheduled, at: datetime) -> None:

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
+from flowd.core import gates
 from flowd.core.errors import FlowdError, StorageFailing, cause, is_of_storage
-from flowd.core.events import Artifact, Ending, Error, Reason
+from flowd.core.events import Artifact, Ending, Error, Reason, Stored
 from flowd.core.expressions import ExpressionError
+from flowd.core.reasons import because
 from flowd.core.stimuli import (
     Again,
     AttemptEnded,
@@ -51,6 +53,10 @@ class SelfCancelled(Exception):
 
     def __init__(self) -> None:
         super().__init__("it raised CancelledError, or awaited something cancelled, though nobody had cancelled it")
+
+
+class GateFailed(Exception):
+    """What a task gave does not pass a gate of its own."""
 
 
 class Attempt:
@@ -160,7 +166,7 @@ class Attempt:
         if standing is not None and standing.action == "if_needed" and driver.run.tasks[number].attempt == 0:
             verdict = await self._in_thread(driver.survey.judge_one, number, values, driver.now())
             if verdict.fresh:
-                driver.tell(driver.survey.found(number, verdict.reason))
+                driver.tell(driver.survey.found(number, verdict.reason, verdict.warnings))
                 return None, None
             reason = verdict.reason
         resolver = driver.survey.resolver
@@ -241,14 +247,33 @@ class Attempt:
             if spec.outputs and spec.inputs:
                 left = driver.survey.as_left
                 parts = await self._in_thread(left, self._number, self._prepared, parts, artifacts)
+        warnings = self._log_plan_warnings(value)
+        if spec.gate:
+            warnings += await self._pass_gates(stored)
         return Succeeded(
             result=stored,
             outputs=artifacts,
             metrics=channel.metrics,
             parts=parts,
-            warnings=self._log_plan_warnings(value),
+            warnings=warnings,
             ending=channel.ending,
         )
+
+    async def _pass_gates(self, stored: Stored | None) -> tuple[str, ...]:
+        """What its gates warn of. GateFailed where one that has to hold does not."""
+        driver, spec, channel = self._driver, self._spec, self.channel
+        assert channel is not None
+        assert self._prepared is not None
+        values = await driver.values(spec)
+        read = gates.reads_result(spec.gate)
+        result = await results.load(stored, driver.services.adapters.results) if read else None
+        scope = driver.survey.resolver.gate_scope(self._prepared, values, channel.metrics, result)
+        if broken := gates.failed(spec.gate, "error", scope):
+            raise GateFailed("; ".join(broken))
+        warned = gates.failed(spec.gate, "warn", scope)
+        for said in warned:
+            channel.log("warning", "gate_warning", {"gate": said})
+        return tuple(f"gate_warning: {said}" for said in warned)
 
     def _log_plan_warnings(self, value: object) -> tuple[str, ...]:
         if not self._spec.logs:
@@ -282,13 +307,14 @@ class Attempt:
     def _failed(self, failure: Exception, *, timed_out: bool) -> tuple[Outcome, Again | None]:
         driver, spec = self._driver, self._spec
         assert self.channel is not None
-        if isinstance(failure, MissingOutput | results.BadResult):
+        reason = because("gate_failed", gates=str(failure)) if isinstance(failure, GateFailed) else None
+        if isinstance(failure, GateFailed | MissingOutput | results.BadResult):
             error = Error(type=type(failure).__name__, message=str(failure))
         else:
             error = driver.services.adapters.describe(failure, driver.program.folder)
         task, now = driver.run.tasks[self._number], driver.now()
         again = None
-        if spec.retry is not None:
+        if spec.retry is not None and (reason is None or gates.GATE_FAILED in spec.retry.on):
             again = retrying.answer(
                 spec.retry,
                 driver.program.strategies.get(spec.name),
@@ -298,8 +324,10 @@ class Attempt:
                 error=error,
                 timed_out=timed_out,
             )
-        kind = TimedOut if timed_out else Failed
-        return kind(error=error, metrics=self.channel.metrics, ending=self._ending()), again
+        metrics, ending = self.channel.metrics, self._ending()
+        if timed_out:
+            return TimedOut(error=error, metrics=metrics, ending=ending), again
+        return Failed(error=error, metrics=metrics, ending=ending, reason=reason), again
 
     async def _in_thread(self, call: Any, *arguments: Any) -> Any:
         return await anyio.to_thread.run_sync(call, *arguments, limiter=self._driver.services.threads)

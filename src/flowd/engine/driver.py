@@ -310,7 +310,10 @@ class Driver:
     async def values(self, spec: TaskSpec) -> Mapping[str, Any]:
         """The results that a task takes as arguments or refers to in expressions, by task."""
         taken = self.program.bindings.get(spec.name, NO_BINDING).result_parameters
-        if not taken and is_plain(spec):
+        if not taken and is_plain(spec) and not spec.gate:
             return _NO_VALUES
         names = sorted(referenced_results(spec).union(taken) & self.run.shape.index.keys())
-        return {name: await results.load(self.run.task(name).result, self.services.adapters.results) for name in names}
+        stored = {name: self.run.task(name).result for name in names}
+        if (own := self.survey.recorded_result(spec)) is not None:
+            stored[spec.name] = own
+        return {name: await results.load(one, self.services.adapters.results) for name, one in stored.items()}

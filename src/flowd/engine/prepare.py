@@ -16,6 +16,7 @@ from flowd.authoring.binding import Binding
 from flowd.core import states as s
 from flowd.core.commands import parse_command, render_argv
 from flowd.core.expressions import Expression, in_text, references_of, render_value, spans
+from flowd.core.gates import references
 from flowd.core.patterns import Glob, is_pattern, named
 from flowd.core.run import RunState
 from flowd.core.spec import Call, Output, Param, TaskSpec
@@ -144,6 +145,14 @@ class Resolver:
             action = self._action(task, scope)
             work.argv = (*_SHELLS[task.shell], action) if isinstance(action, str) else tuple(action)
             work.env = {**work.env, **self._reserved(work)}
+
+    def gate_scope(
+        self, prepared: Prepared, values: Mapping[str, Any], metrics: Mapping[str, float], result: Any
+    ) -> dict[str, Any]:
+        """What a task's gates may speak of, with paths as they are written."""
+        scope = self._scope(values, lambda path: path)
+        scope["inputs"], scope["outputs"] = list(prepared.inputs), [path for _, path in prepared.outputs]
+        return {**scope, "metrics": metrics, "result": result}
 
     def question(
         self,
@@ -336,7 +345,7 @@ def is_literal(task: TaskSpec, env: Mapping[str, str]) -> bool:
 
 def referenced_results(task: TaskSpec) -> set[str]:
     """The tasks whose results the expressions of `task` refer to."""
-    if is_literal(task, {}):
+    if is_literal(task, {}) and not task.gate:
         return set()
     return {name for name, *fields in _references(task) if fields[:1] in ([], ["result"])}
 
@@ -352,7 +361,6 @@ def _references(task: TaskSpec) -> Iterator[Sequence[str]]:
     texts: list[Any] = [task.with_, task.env, [ref.path for ref in task.inputs], [ref.path for ref in task.outputs]]
     if not isinstance(action, Call):
         texts.append(action.text if action.text is not None else list(action.argv or ()))
-    for text in texts:
-        for place, *fields in references_of(text):
-            if place == "tasks" and fields:
-                yield fields
+    for place, *fields in (*(access for text in texts for access in references_of(text)), *references(task.gate)):
+        if place == "tasks" and fields:
+            yield fields
