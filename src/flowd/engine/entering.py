@@ -142,3 +142,11 @@ async def read(
     if uncalled:
         return state, last, Program(definition, {}, {}, {})
     return state, last, from_definition(definition) if given is None else given.within(definition)
+
+
+async def has_ended(adapters: Adapters, run_id: str) -> bool:
+    """Whether a run has ended and was not asked for again: known without reading all of it. Raises as `read`."""
+    last: e.AnyEvent | None = None
+    async for envelope in adapters.journal.select(run_id, ("run_finished", "run_reopened")):
+        last = envelope.event
+    return isinstance(last, e.RunFinished)
