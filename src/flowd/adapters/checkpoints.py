@@ -116,6 +116,8 @@ async def successes(journal: Runs, run: str) -> tuple[dict[str, Checkpoint], str
             event = envelope.event
             if isinstance(event, TaskStarted):
                 started[event.task] = (envelope.at, event)
+            elif isinstance(event, TaskSucceeded) and event.task not in started:
+                continue  # nothing of it began: a person's answer was all of the task
             elif isinstance(event, TaskSucceeded) or (isinstance(event, TaskResolved) and event.verdict == "succeeded"):
                 found[event.task] = _checkpoint(run, envelope.at, event, *started[event.task])
             elif isinstance(event, TaskFailed) and event.reason is not None and event.reason.code == "gate_failed":

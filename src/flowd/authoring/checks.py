@@ -13,7 +13,15 @@ from typing import Any
 from flowd.authoring.build import Built, Draft, item_path
 from flowd.authoring.findings import Findings, KeyPath, listed, quoted
 from flowd.core.commands import parse_command
-from flowd.core.expressions import Access, ExpressionError, check_references, compile_expression, parse_template
+from flowd.core.expressions import (
+    Access,
+    ExpressionError,
+    check_references,
+    compile_expression,
+    parse_template,
+    references_of,
+    unknown,
+)
 from flowd.core.graph import (
     AmbiguousWriter,
     Upstream,
@@ -23,14 +31,14 @@ from flowd.core.graph import (
     normal_path,
     writer_problems,
 )
-from flowd.core.spec import Call, PipelineSpec, TaskSpec
+from flowd.core.spec import PipelineSpec, Run, TaskSpec
 
 _PATH_ROOTS = frozenset({"params", "run", "tasks"})
 _TASK_ROOTS = frozenset({"params", "run", "tasks", "inputs", "outputs", "env"})
 _GATE_ROOTS = _TASK_ROOTS | {"metrics", "result"}
 _PIPELINE_ROOTS = frozenset({"params", "run", "env"})
 _LOG_ROOTS = frozenset({"task", "run", "params"})
-_LATER_ROOTS = frozenset({"secrets", "item", "index", "matrix", "approval"})
+_LATER_ROOTS = frozenset({"secrets", "item", "index", "matrix"})
 _ENOUGH = 200  # problems, after which expressions are not looked at any more
 
 
@@ -150,13 +158,13 @@ class _Expressions:
 
     def _task(self, task: TaskSpec, draft: Draft) -> None:
         base = draft.path
+        self._approve(task, base)
+        own = _TASK_ROOTS | {"approval"} if task.approve is not None else _TASK_ROOTS
         for path, text in _texts((*base, "with"), task.with_):
-            self._template(task, path, text, _TASK_ROOTS)
+            self._template(task, path, text, own)
         own_env = draft.values.get("env", {})
         for name, text in task.env.items():
-            self._template(
-                task, (*base, "env", name) if name in own_env else ("defaults", "env", name), text, _TASK_ROOTS
-            )
+            self._template(task, (*base, "env", name) if name in own_env else ("defaults", "env", name), text, own)
         paths = {"inputs": [ref.path for ref in task.inputs], "outputs": [ref.path for ref in task.outputs]}
         for place, text in _texts(base, paths):
             self._template(task, place, text, _PATH_ROOTS)
@@ -165,15 +173,42 @@ class _Expressions:
             place = (*base, "gate", number, "check") if isinstance(written, Mapping) else (*base, "gate", number)
             self._bare(task, place, gate.check, _GATE_ROOTS)
         action = task.action
-        if isinstance(action, Call):
+        if not isinstance(action, Run):
             return
         if action.text is not None and "{{" in action.text:
             try:
-                self._references(task, (*base, "run"), parse_command(action.text).references, _TASK_ROOTS)
+                self._references(task, (*base, "run"), parse_command(action.text).references, own)
             except ExpressionError as error:
                 self._report((*base, "run"), error)
         for number, word in enumerate(action.argv or ()):
-            self._template(task, (*base, "run", number), word, _TASK_ROOTS)
+            self._template(task, (*base, "run", number), word, own)
+
+    def _approve(self, task: TaskSpec, base: KeyPath) -> None:
+        """What a person is asked, and that silence can be the answer where it is to be."""
+        asked = task.approve
+        if asked is None:
+            return
+        self._template(task, (*base, "approve", "message"), asked.message, _TASK_ROOTS)
+        for place, text in _texts((*base, "approve"), {"show": list(asked.show)}):
+            self._template(task, place, text, _PATH_ROOTS)
+        empty = [name for name, param in asked.form.items() if param.required]
+        if asked.then == "approve" and empty:
+            message = f"nobody would fill in {listed(empty)}"
+            hint = "give it a default, or write `then: fail`"
+            self._findings.add("bad_value", (*base, "approve", "then"), message, hint)
+        if asked.then != "fail" and asked.timeout is None:
+            message = f"`then: {asked.then}` has no meaning without a `timeout`"
+            self._findings.add("unfit_key", (*base, "approve", "then"), message, "give one, such as `timeout: 7d`")
+        if task.cache and self._reads_answer(task):
+            message = "what it is given depends on a person's answer, so it is never fresh"
+            self._findings.add("unfit_key", (*base, "cache"), message, "remove it")
+
+    def _reads_answer(self, task: TaskSpec) -> bool:
+        action = task.action
+        written = [task.with_, task.env]
+        if isinstance(action, Run):
+            written += [action.text or "", list(action.argv or ())]  # type: ignore[list-item]
+        return any(access[0] == "approval" for access in references_of(written))
 
     def _bare(self, task: TaskSpec, path: KeyPath, text: str, roots: frozenset[str]) -> None:
         """An expression that stands by itself."""
@@ -200,6 +235,11 @@ class _Expressions:
         later = {access[0] for access in references} & _LATER_ROOTS
         for root in sorted(later):
             self._findings.add("not_yet", path, f"{quoted(root)} in expressions is not supported yet")
+        if task is not None and task.approve is not None:
+            known = {"comment", "by", "at", *task.approve.form}
+            for access in sorted(references):
+                if access[0] == "approval" and len(access) > 1 and access[1] not in known:
+                    self._report(path, unknown(access[1], known, "`approval`: "))
         errors = check_references(
             [access for access in references if access[0] not in later],
             roots=roots,

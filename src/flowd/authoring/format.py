@@ -106,9 +106,10 @@ TASK = _table(
     _SHELL,
     Key("logs", "texts", "What the task says it will log.", "none", policy=True),
     Key("gate", "gates", "What has to hold of its metrics and result: [EXPR or {check, severity, name}].", "none"),
+    Key("approve", "approve", "A person's answer that its start waits for; alone, all of the task.", "none"),
     Key("reconcile", "call", "A function that is asked what became of an attempt whose end is unknown."),
     Key("description", "text", "What it is for, in a sentence."),
-    later="service pipeline wait approve trigger_rule when allow_failure foreach matrix repeat port ready restart "
+    later="service pipeline wait trigger_rule when allow_failure foreach matrix repeat port ready restart "
     "keep lifetime stop owner notify secrets",
 )
 
@@ -136,6 +137,15 @@ GATE = _table(
     Key("check", "text", "The expression that has to hold.", required=True),
     Key("severity", "choice", "Whether the task fails, or is warned of.", "error", choices=("error", "warn")),
     Key("name", "text", "What it is called where it fails.", "its expression"),
+)
+
+APPROVE = _table(
+    Key("message", "text", "What is asked; may hold `{{ }}`.", "Go on with TASK?"),
+    Key("by", "owners", "Who is meant to answer.", "anybody"),
+    Key("form", "form", "Fields to fill in: FIELD: a bare default, or {type, default, required, choices, …}.", "none"),
+    Key("show", "paths", "Files that the answer stands for: it lapses if they change.", "none"),
+    Key("timeout", "span", "How long it waits for an answer.", "for ever"),
+    Key("then", "choice", "What becomes of it after that.", "fail", choices=("fail", "skip", "approve")),
 )
 
 PARAM = _table(

@@ -12,11 +12,11 @@ import msgspec
 
 from flowd.authoring import format as table
 from flowd.authoring import kinds
-from flowd.authoring.findings import Findings, KeyPath, listed, quoted
+from flowd.authoring.findings import Findings, KeyPath, listed, plain, quoted
 from flowd.authoring.format import Key
 from flowd.authoring.kinds import NONE, WRONG, Reader, amount, check_name, items, pairs, path_text, wrong
 from flowd.authoring.retry import Retry as OwnRetry
-from flowd.core.spec import Gate, Input, LogSpec, Output, Retry
+from flowd.core.spec import Approve, Gate, Input, LogSpec, Output, Retry
 
 
 def record(
@@ -132,6 +132,42 @@ def gates(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
     return tuple(found)
 
 
+def approve(findings: Findings, path: KeyPath, value: Any, _key: Key) -> Any:
+    """What a person is asked."""
+    hint = f'write {{message: "{plain(value)}"}}' if isinstance(value, str) else ""
+    if not isinstance(value, Mapping):
+        return wrong(findings, path, "a mapping", value, hint or '{message: "…?"} says what is asked')
+    read = record(findings, path, value, table.APPROVE, "`approve`")
+    return Approve(**{name: item for name, item in read.items() if item is not NONE})
+
+
+def form(findings: Findings, path: KeyPath, value: Any, _key: Key) -> Any:
+    """The fields of a form, declared as parameters are."""
+    from flowd.authoring.params import check_param
+
+    found = {}
+    for place, given, item in pairs(findings, path, value, "{threshold: {type: float, default: 0.2}}"):
+        if not check_name(findings, place, given, at_key=True) or kinds.surprises(findings, place, item):
+            continue
+        if given in _ANSWERED:
+            message = f"{quoted(given)} is there in every answer ({listed(_ANSWERED)})"
+            findings.add("bad_name", place, message, "give the field another name", at_key=True)
+            continue
+        param = check_param(given, item, findings, place)
+        if param is not None:
+            found[given] = param
+    return found
+
+
+_ANSWERED = ("comment", "by", "at")
+
+
+def owners(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
+    """Names of people or groups."""
+    read = [kinds.name(findings, place, item, key) for place, item in items(findings, path, value, "[data_science]")]
+    return tuple(item for item in read if item is not WRONG)
+
+
 def log(findings: Findings, path: KeyPath, value: Any, _key: Key) -> Any:
     """Where log lines go."""
     return LogSpec(**record(findings, path, value, table.LOG, "`log`"))
@@ -162,6 +198,9 @@ READERS: dict[str, Reader] = {
     "outputs": outputs,
     "retry": retry,
     "gates": gates,
+    "approve": approve,
+    "form": form,
+    "owners": owners,
     "failures": kinds.failures,
     "log": log,
     "data": kinds.data,

@@ -31,10 +31,15 @@ def given_params(definition: Definition, given: Sequence[str]) -> Mapping[str, A
     """
     from flowd.authoring.params import resolve_params
 
+    return resolve_params(definition.spec.params, pairs_of(given, "-p"), text=True)
+
+
+def pairs_of(given: Sequence[str], option: str) -> dict[str, str]:
+    """What `option` was given, by name. BadRequest for what is not `K=V`."""
     texts = {}
     for pair in given:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise BadRequest(f"-p {pair} is not NAME=VALUE")
+            raise BadRequest(f"{option} {pair} is not NAME=VALUE")
         texts[name] = value
-    return resolve_params(definition.spec.params, texts, text=True)
+    return texts

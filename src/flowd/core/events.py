@@ -193,6 +193,8 @@ class TaskStarted(TaskEvent, frozen=True, kw_only=True):
 class TaskSucceeded(TaskEvent, frozen=True, kw_only=True):
     """The attempt did all it declared; this record is the task's checkpoint.
 
+    `attempt` is 0 where a person's answer is all of the task.
+
     `parts` is the fingerprint it was made with, part by part, so that a later run can say
     which part changed.
     """
@@ -282,6 +284,42 @@ class TaskResolved(TaskEvent, frozen=True, kw_only=True):
     parts: dict[str, str] = {}
 
 
+class TaskApprovalRequested(TaskEvent, frozen=True, kw_only=True):
+    """The task waits for a person's answer to `message`, until `expires_at` where that is given.
+
+    The answer stands for the files `show` as they are here; `reason` is `approval_lapsed` where
+    an earlier question, or the answer to it, stands no more.
+    """
+
+    message: str
+    show: tuple[Artifact, ...] = ()
+    expires_at: datetime | None = None
+    reason: Reason | None = None
+
+
+class TaskApproved(TaskEvent, frozen=True, kw_only=True):
+    """A person said yes: its action may start; where it has none, `task_succeeded` follows.
+
+    `values` are the fields of its form. `by` is `timeout` where nobody answered in time and
+    `then: approve` spoke. `result` is what those below get where the answer is all of the task.
+    """
+
+    by: str
+    answered_at: datetime
+    comment: str = ""
+    values: dict[str, Any] = {}
+    result: Stored | None = None
+
+
+class TaskRejected(TaskEvent, frozen=True, kw_only=True):
+    """A person said no: the task has failed, and is not tried again."""
+
+    by: str
+    answered_at: datetime
+    comment: str = ""
+    reason: Reason | None = None
+
+
 class TaskSkipped(TaskEvent, frozen=True, kw_only=True):
     """The task was not run, on purpose."""
 
@@ -329,6 +367,9 @@ TASK_EVENTS = (
     | TaskInterrupted
     | TaskUncertain
     | TaskResolved
+    | TaskApprovalRequested
+    | TaskApproved
+    | TaskRejected
     | TaskSkipped
     | TaskUpstreamFailed
     | TaskCancelled

@@ -5,7 +5,7 @@ An outcome that is none of these cannot be said; unknown means an error, never s
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -164,6 +164,46 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     parts: dict[str, str] = {}
 
 
+class ApprovalAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """A person has to be asked `message`, and shown these files.
+
+    `lapsed` names what differs (a path, or `MESSAGE`) where an earlier question, or the answer to
+    it, stands no more.
+    """
+
+    task: str
+    message: str
+    show: tuple[Artifact, ...] = ()
+    lapsed: str = ""
+
+
+class Approved(msgspec.Struct, frozen=True, kw_only=True):
+    """A person says yes; `result` is what the answer gives where it is all of the task."""
+
+    task: str
+    by: str
+    answered_at: datetime
+    comment: str = ""
+    values: dict[str, Any] = {}
+    result: Stored | None = None
+
+
+class Rejected(msgspec.Struct, frozen=True, kw_only=True):
+    """A person says no."""
+
+    task: str
+    by: str
+    answered_at: datetime
+    comment: str = ""
+
+
+class ApprovalExpired(msgspec.Struct, frozen=True, kw_only=True):
+    """Nobody has answered in time; `yes` is the answer where the task says `then: approve`."""
+
+    task: str
+    yes: Approved | None = None
+
+
 Stimulus = (
     AttemptEnded
     | FoundFresh
@@ -176,4 +216,8 @@ Stimulus = (
     | RetryAsked
     | Redefined
     | Resolved
+    | ApprovalAsked
+    | Approved
+    | Rejected
+    | ApprovalExpired
 )

@@ -153,7 +153,7 @@ class Attempt:
         if driver.failure is not None:
             return None  # its start is in no journal
         self._work = work
-        if not self._spec.idempotent:
+        if not self._spec.idempotent or driver.answered_at > driver.stream.durable_seq:
             await driver.stream.durable()
         return work
 
@@ -161,14 +161,13 @@ class Attempt:
         """The work to do and why, or None where the task turned out fresh."""
         driver, spec, number = self._driver, self._spec, self._number
         values = await driver.values(spec)
+        if await driver.found_fresh(number, values):
+            return None, None
+        asked = driver.run.tasks[number].approval
+        if spec.approve is not None and (asked is None or (not asked.begun and await self._has_lapsed(values))):
+            return None, None
         standing = driver.standings.get(number)
         reason = standing.reason if standing is not None else None
-        if standing is not None and standing.action == "if_needed" and driver.run.tasks[number].attempt == 0:
-            verdict = await self._in_thread(driver.survey.judge_one, number, values, driver.now())
-            if verdict.fresh:
-                driver.tell(driver.survey.found(number, verdict.reason, verdict.warnings))
-                return None, None
-            reason = verdict.reason
         resolver = driver.survey.resolver
         self._prepared = prepared = resolver.written(spec, values)
         if spec.inputs or spec.outputs or spec.cache:
@@ -185,6 +184,10 @@ class Attempt:
             binding=driver.program.bindings.get(spec.name, NO_BINDING),
         )
         return work, reason
+
+    async def _has_lapsed(self, values: Mapping[str, Any]) -> bool:
+        """Whether a person has to answer once more: what the answer stood for is not as it was."""
+        return bool(await self._driver.approvals.stands(self._number, values))
 
     def _look_at_files(self, prepared: Prepared) -> None:
         survey, files = self._driver.survey, self._driver.survey.files

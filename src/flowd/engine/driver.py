@@ -21,7 +21,9 @@ from flowd.core.decide import begin, decide, start
 from flowd.core.rank import critical_path, learned
 from flowd.core.spec import TaskSpec
 from flowd.core.stimuli import AttemptEnded, CancelAsked, DeadlineReached, PauseAsked, ResumeAsked, Stimulus
+from flowd.core.views import WAITING, run_status
 from flowd.engine import checkpointing, results
+from flowd.engine.approving import Approvals
 from flowd.engine.attempt import Attempt
 from flowd.engine.entering import Entry
 from flowd.engine.prepare import NO_BINDING, is_plain, referenced_results
@@ -46,6 +48,9 @@ class Driver:
         self.standings: dict[int, Standing] = {}
         self.failure: Exception | None = None
         self.attempts: dict[int, Attempt] = {}
+        self.approvals = Approvals(self)
+        self.answered_at = 0  # the last record of a person's yes: what it lets start begins once that is durable
+        self.patient = services.patient
         self._entry = entry
         self._checkpoints = entry.checkpoints
         self._queued: list[Stimulus] | None = []  # until the run is entered, and during the survey: nothing is decided
@@ -87,8 +92,9 @@ class Driver:
             self._rank()
             self._set_deadline()
             self._going = True
-            self._go_on()
+            self.go_on()
             await self._still.wait()
+        self.approvals.close()
         for timer in (self._deadline, *self._waits.values()):
             if timer is not None:
                 timer.cancel()
@@ -127,6 +133,7 @@ class Driver:
         if bound is not None:
             self.services.admission.resize((self.run.id, RUN_LIMIT), bound)
         self._wait_for_retries()
+        self.approvals.resume()
 
     def _wait_for_retries(self) -> None:
         for number, task in enumerate(self.run.tasks):
@@ -156,7 +163,7 @@ class Driver:
         if self.failure is None:
             now = self.now()
             self._emit(decide(self.run, stimulus, now), now)
-        self._go_on(hands)
+        self.go_on(hands)
 
     def started(self, number: int, reason: e.Reason | None, parts: Mapping[str, str]) -> None:
         """An attempt is about to begin; `parts` is its fingerprint."""
@@ -189,9 +196,18 @@ class Driver:
     def interrupt(self, *, within: timedelta | None = None) -> None:
         """Stop what runs and start nothing more; the run can be resumed. `within` bounds the grace of each task."""
         self._bound_grace(within)
+        self.patient = False
+        if self._rests():
+            self.go_on()  # there is nothing to stop: it goes on waiting, without us
+            return
         self.tell(PauseAsked(reason="interrupted"))
         self._stop_attempts("interrupted")
-        self._go_on()
+        self.go_on()
+
+    def _rests(self) -> bool:
+        """Whether nothing goes on but waiting for people."""
+        busy = self.attempts or self._offered or self.approvals.busy or not self._going
+        return not busy and run_status(self.run, owned=True) == WAITING
 
     def fail(self, error: Exception) -> None:
         """Give the run up: its journal can no longer be written, or flowd itself is at fault.
@@ -201,7 +217,7 @@ class Driver:
         if self.failure is None:
             self.failure = error
             self._stop_attempts("interrupted")
-            self._go_on()
+            self.go_on()
 
     # --- acting --------------------------------------------------------------------------------------
 
@@ -222,7 +238,7 @@ class Driver:
                 if self.attempts.get(number) is attempt:
                     del self.attempts[number]
         if not self.attempts:
-            self._go_on()
+            self.go_on()
         return left_running
 
     def uses(self, number: int) -> Mapping[Any, float]:
@@ -239,31 +255,40 @@ class Driver:
         for event in events:
             if isinstance(event, e.TaskRetryScheduled):
                 self._wait_for_retry(self.run.shape.index[event.task], event.retry_at)
+            elif isinstance(event, e.TaskApproved):
+                self.answered_at = self.stream.applied
             elif isinstance(event, e.RunCancelRequested):
                 self._stop_attempts("cancelled")
             elif isinstance(event, e.RunDeadlinePassed):
                 self._stop_attempts("deadline")
 
-    def _go_on(self, hands: int = 0) -> None:
+    def go_on(self, hands: int = 0) -> None:
         """Offer what has become startable; notice when nothing can go on by itself."""
         run = self.run
-        if self.failure is not None and not self.attempts:
+        if self.failure is not None and not self.attempts and not self.approvals.busy:
             self._still.set()
         if not self._going:
             return
         if run.state == s.RUN_RUNNING and self.failure is None:
             ready = run.take_ready()
             for number in ready:
-                if (retry_at := run.tasks[number].retry_at) is None:
+                if run.is_held(number):
+                    self.approvals.ask(number)
+                elif (retry_at := run.tasks[number].retry_at) is None:
                     self._offer(number)
                 else:
                     self._wait_for_retry(number, retry_at)
             if len(ready) > hands:
                 self.services.wake(len(ready) - hands)
-        if self.attempts:
+        if self.attempts or self.approvals.busy:
             return
-        if run.state != s.RUN_RUNNING or not (self._offered or any(task.state == s.RETRYING for task in run.tasks)):
+        if run.state != s.RUN_RUNNING or not (self._offered or self._waits_for_something()):
             self._still.set()
+
+    def _waits_for_something(self) -> bool:
+        """Whether a task goes on by itself after a while; a patient driver counts those that wait for a person."""
+        waits = {s.RETRYING, s.WAITING} if self.patient else {s.RETRYING}
+        return any(task.state in waits for task in self.run.tasks)
 
     def _offer(self, number: int) -> None:
         if number in self._offered:
@@ -307,10 +332,22 @@ class Driver:
         """The moment, by the engine's clock."""
         return self.services.adapters.clock.now()
 
+    async def found_fresh(self, number: int, values: Mapping[str, Any]) -> bool:
+        """Judge a task behind one that had to run, now that its needs have ended; whether it need not run."""
+        standing = self.standings.get(number)
+        if standing is None or standing.action != "if_needed" or self.run.tasks[number].attempt:
+            return False
+        threads = self.services.threads
+        verdict = await anyio.to_thread.run_sync(self.survey.judge_one, number, values, self.now(), limiter=threads)
+        self.standings[number] = Standing(standing.action, verdict.reason)
+        if verdict.fresh:
+            self.tell(self.survey.found(number, verdict.reason, verdict.warnings))
+        return verdict.fresh
+
     async def values(self, spec: TaskSpec) -> Mapping[str, Any]:
         """The results that a task takes as arguments or refers to in expressions, by task."""
         taken = self.program.bindings.get(spec.name, NO_BINDING).result_parameters
-        if not taken and is_plain(spec) and not spec.gate:
+        if not taken and is_plain(spec) and not spec.gate and spec.approve is None:
             return _NO_VALUES
         names = sorted(referenced_results(spec).union(taken) & self.run.shape.index.keys())
         stored = {name: self.run.task(name).result for name in names}

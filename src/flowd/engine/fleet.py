@@ -139,6 +139,7 @@ class Fleet:
                             adapters, entry.program, entry.state
                         )  # of tasks that may be gone then
                     await checkpointing.announce(adapters, entry.program, run_id)
+                driver.approvals.group = group
                 group.start_soon(_publish, driver, name="flowd publish")
                 await driver.enter()
                 self._open_limits(entry.program.spec)

@@ -10,6 +10,7 @@ from flowd.core import states as s
 from flowd.core.again import refusal
 from flowd.core.errors import FlowdError, StateDamaged
 from flowd.core.stimuli import RetryAsked
+from flowd.engine.approving import approve, reject
 from flowd.engine.capacity import capacity_document
 from flowd.engine.driver import Driver
 from flowd.engine.resolving import resolve
@@ -76,6 +77,10 @@ async def _do(driver: Driver, request: Request) -> str:
         driver.tell(asked)
     elif request.kind == "resolve" and len(request.tasks) == 1:
         await resolve(driver, request.tasks[0], request.verdict, by=request.by, value=request.result)
+    elif request.kind == "approve" and len(request.tasks) == 1:
+        await approve(driver, request.tasks[0], comment=request.comment, values=request.values, by=request.by)
+    elif request.kind == "reject" and len(request.tasks) == 1:
+        await reject(driver, request.tasks[0], comment=request.comment, by=request.by)
     else:
         return f"this flowd cannot {request.kind}"
     return ""

@@ -53,7 +53,8 @@ class Adapters(msgspec.Struct, kw_only=True, eq=False):
 class Services(msgspec.Struct, kw_only=True, eq=False):
     """The adapters, with what all runs of one engine share.
 
-    `threads` bounds the engine's own blocking calls, apart from those of the host's tasks.
+    `threads` bounds the engine's own blocking calls, apart from those of the host's tasks. `patient`:
+    a run that only waits for people stays with its driver.
     """
 
     adapters: Adapters
@@ -61,3 +62,4 @@ class Services(msgspec.Struct, kw_only=True, eq=False):
     admission: Admission[Hashable]
     wake: Callable[[int], None]
     threads: anyio.CapacityLimiter
+    patient: bool = False

@@ -37,7 +37,7 @@ from flowd.engine.program import Program
 from flowd.engine.services import Adapters
 from flowd.ports.stores import Checkpoint
 
-FRESH, RUN, IF_NEEDED = "fresh", "run", "if_needed"
+FRESH, RUN, IF_NEEDED, WAIT = "fresh", "run", "if_needed", "wait"
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -57,7 +57,13 @@ async def foresee(
     known = await checkpointing.load(adapters, program)
     survey = Survey(state, files_of(adapters, program), known, function_file=program.function_file)
     standings, _ = await anyio.to_thread.run_sync(survey.pass_over, now, limiter=threads)
-    return {state.shape.specs[number].name: standing for number, standing in standings.items()}
+    specs = state.shape.specs
+    return {specs[number].name: _for_a_plan(specs[number], standing) for number, standing in standings.items()}
+
+
+def _for_a_plan(spec: TaskSpec, standing: Standing) -> Standing:
+    """What would run waits first, where a person is asked."""
+    return Standing(WAIT, because("approval.plan")) if spec.approve is not None and standing.action == RUN else standing
 
 
 def files_of(adapters: Adapters, program: Program) -> Files:

@@ -12,8 +12,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What someone asks of a run; `by` says who.
 
     `kind` is `cancel` (with a `reason`), `retry` of `tasks`, or `resolve` of the one task named,
-    with a `verdict` and the JSON `result` of one that succeeded; `limits` asks for the capacity
-    of the whole engine.
+    with a `verdict` and the JSON `result` of one that succeeded; `approve` of the one task named
+    with the fields of its form as `values`, or `reject`, each with a `comment`; `limits` asks for
+    the capacity of the whole engine.
     """
 
     id: str
@@ -24,6 +25,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     downstream: bool = False
     verdict: str = ""
     result: Any = None
+    comment: str = ""
+    values: dict[str, Any] = {}
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
