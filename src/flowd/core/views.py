@@ -11,7 +11,7 @@ import msgspec
 from flowd.core import states as s
 from flowd.core.events import Artifact, Error, Reason
 from flowd.core.run import RunState
-from flowd.core.spec import Approve, Param, TaskSpec
+from flowd.core.spec import Approve, Param
 from flowd.core.task_state import ApprovalState, AttemptState, TaskState
 
 WAITING = "waiting"
@@ -93,7 +93,7 @@ def run_document(
     ended = run.ended_at
     duration = (ended - run.started_at).total_seconds() if ended and run.started_at else None
     tasks = {
-        spec.name: task_document(spec, task, log_of=log_of, load=load)
+        spec.name: task_document(spec.name, task, asks=spec.approve, log_of=log_of, load=load)
         for spec, task in zip(run.shape.specs, run.tasks, strict=True)
     }
     document = {
@@ -139,8 +139,10 @@ def first_error(run: RunState) -> dict[str, Any] | None:
     return None
 
 
-def task_document(spec: TaskSpec, task: TaskState, *, log_of: Any = None, load: Any = None) -> dict[str, Any]:
-    """One task as it stands in the document of its run."""
+def task_document(
+    name: str, task: TaskState, *, asks: Approve | None = None, log_of: Any = None, load: Any = None
+) -> dict[str, Any]:
+    """One task as it stands in the document of its run; `asks` is what it asks a person."""
     attempts = task.attempts or []
     return {
         "state": task.state,
@@ -153,10 +155,10 @@ def task_document(spec: TaskSpec, task: TaskState, *, log_of: Any = None, load: 
         "outputs": [artifact_document(artifact) for artifact in task.outputs],
         "error": None if task.error is None else error_document(task.error),
         "allowed": False,
-        "approval": approval_document(spec.approve, task.approval),
+        "approval": approval_document(asks, task.approval),
         "url": None,
         "source": task.source,
-        "log": log_of(spec.name, task.attempt) if log_of and task.attempt else None,
+        "log": log_of(name, task.attempt) if log_of and task.attempt else None,
         "items": {},
         "attempt_list": [_attempt_document(attempt) for attempt in attempts],
     }

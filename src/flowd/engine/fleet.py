@@ -100,7 +100,7 @@ class Fleet:
         await owned.wait()
         failure = self._failures.get(run_id)
         if failure is not None and run_id not in self.drivers:
-            raise failure
+            raise self._failures.pop(run_id)  # it kept whoever asked from the run, and is no end of it
         return self.handle(run_id)
 
     async def end(self, on_exit: str, grace: timedelta) -> None:
