@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,10 @@ ANEW = click.option(
 )
 NO_RUN = click.option("--no-run", is_flag=True, help="Record it, and do not go on with the run.")
 LOG_FORMAT = click.option("--log-format", type=click.Choice(["console", "json"]), help="How log lines look.")
+
+
+PATIENCE_S = 10.0
+"""How long an owner that lets go of a run may take for it."""
 
 
 @click.command()
@@ -188,9 +193,10 @@ def answered(
     """
     if found.owner is None and not no_run:
         return go_on(found, wishes, begin, given)
-    if found.owner is not None:
-        asked_of_owner(found, request)
-    else:
+    if found.owner is not None and not asked_of_owner(found, request):
+        again = let_go(found)
+        return answered(again, wishes, request, begin, what, no_run=no_run, given=given)
+    if found.owner is None:
         anyio.run(_recorded, found, begin)
     if wishes["as_json"]:
         say_document(looked_up(str(found.place), found.id).document())
@@ -227,8 +233,18 @@ def given_pipeline() -> Any:
     return click.get_current_context().find_root().obj
 
 
-def asked_of_owner(found: Found, request: Request) -> None:
-    """Ask the run's living owner and return once it is done and durable.
+def let_go(found: Found) -> Found:
+    """The run once its owner, which is about to, has let go of it; StateLocked where it does not."""
+    end = time.monotonic() + PATIENCE_S
+    while (now := looked_up(str(found.place), found.id)).owner == found.owner:
+        if time.monotonic() > end:
+            raise StateLocked(f"run {found.id} is held by {found.owner}, which does nothing more with it")
+        time.sleep(0.05)
+    return now
+
+
+def asked_of_owner(found: Found, request: Request) -> bool:
+    """Ask the run's living owner and return once it is done and durable; False where it lets go of the run.
 
     StateLocked where it does not answer, BadRequest where it refuses.
     """
@@ -237,8 +253,9 @@ def asked_of_owner(found: Found, request: Request) -> None:
         raise StateLocked(
             f"run {found.id} is held by {found.owner}, which did not answer in 10s; the request was withdrawn"
         )
-    if answer.error:
+    if answer.error and not answer.again:
         raise BadRequest(f"run {found.id}: {answer.error}")
+    return not answer.again
 
 
 def person() -> str:

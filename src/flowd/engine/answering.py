@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from flowd.authoring.pipeline import Pipeline
-from flowd.core.errors import BadRequest
 from flowd.engine import approving, resolving
 from flowd.engine.driver import Driver
 from flowd.engine.entering import adoption
@@ -96,12 +95,11 @@ class Answers:
     async def _answer(
         self, run_id: str, ask: Callable[[Driver], Awaitable[None]], pipeline: Pipeline | None, *, go_on: bool
     ) -> Run:
-        if run_id not in self._here:
+        driver = await self._here.awake(run_id)
+        if driver is None:
             enter = adoption(self._adapters(), run_id, pipeline=pipeline, ask=ask, go_on=go_on)
             return await self._here.launch(run_id, enter)
-        driver = await self._here.living(run_id)
-        if driver is None:
-            raise BadRequest(f"run {run_id} has just ended")
         handle = self._here.handle(run_id)
-        await ask(driver)
+        with driver.staying():
+            await ask(driver)
         return handle

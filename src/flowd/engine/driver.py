@@ -7,7 +7,8 @@ ends it at once: the run is then recovered from its journal, never patched in me
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -60,6 +61,7 @@ class Driver:
         self._ranks: list[float] = []
         self.folder = services.adapters.run_folder(self.run.id)
         self._still = anyio.Event()
+        self._stays = 0
         self._heard = anyio.Event()
         self._waits: dict[int, Timer] = {}
         files = files_of(services.adapters, self.program)
@@ -184,9 +186,24 @@ class Driver:
         """Start nothing more; what runs goes on to its end."""
         self.tell(PauseAsked())
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing that it is told comes of anything any more: it is about to let go of the run."""
+        return self._still.is_set()
+
+    @contextmanager
+    def staying(self) -> Iterator[None]:
+        """Do not come to rest meanwhile: an answer takes its time to be looked at, and then has to be acted on."""
+        self._stays += 1
+        try:
+            yield
+        finally:
+            self._stays -= 1
+            self.go_on()
+
     def resume(self) -> bool:
         """Go on after a pause; False where this driver has come to rest, and another has to."""
-        if self._still.is_set():
+        if self.at_rest:
             return False
         self.tell(ResumeAsked(owner=self.services.adapters.owner))
         if self._going:
@@ -265,7 +282,7 @@ class Driver:
     def go_on(self, hands: int = 0) -> None:
         """Offer what has become startable; notice when nothing can go on by itself."""
         run = self.run
-        if self.failure is not None and not self.attempts and not self.approvals.busy:
+        if self.failure is not None and not (self.attempts or self.approvals.busy or self._stays):
             self._still.set()
         if not self._going:
             return
@@ -280,7 +297,7 @@ class Driver:
                     self._wait_for_retry(number, retry_at)
             if len(ready) > hands:
                 self.services.wake(len(ready) - hands)
-        if self.attempts or self.approvals.busy:
+        if self.attempts or self.approvals.busy or self._stays:
             return
         if run.state != s.RUN_RUNNING or not (self._offered or self._waits_for_something()):
             self._still.set()

@@ -50,13 +50,14 @@ class Inboxes:
     async def _carry_out(self, run: str, request: Request) -> Answer:
         """Do what is asked and return once it is durable; or what refuses it, in words."""
         driver = self._drivers.get(run)
-        if driver is None:
-            return Answer(error="the run has just ended")
+        if driver is None or driver.at_rest:
+            return Answer(error="its owner has just let go of it", again=True)
         if request.kind == "limits":
             return Answer(data=capacity_document(driver.services.admission))
         try:
-            error = await _do(driver, request)
-            await driver.recorded()
+            with driver.staying():
+                error = await _do(driver, request)
+                await driver.recorded()
         except (FlowdError, OSError) as failure:
             return Answer(error=str(failure))
         return Answer(error=error)

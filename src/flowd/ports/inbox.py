@@ -30,9 +30,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What became of a request; `error` is empty where it was done and is durable. `data` is what was asked for."""
+    """What became of a request; `error` is empty where it was done and is durable. `data` is what was asked for.
+
+    `again`: nothing came of it since the owner lets go of the run; whoever asks can do it, or ask the next owner.
+    """
 
     error: str = ""
+    again: bool = False
     data: Any = None
 
 
