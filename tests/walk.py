@@ -139,7 +139,9 @@ class Walk:
         if what == 25:
             return st.Approved(task=name, by="me", answered_at=self.now)
         if what == 26:
-            return st.Rejected(task=name, by="me", answered_at=self.now)
+            above = sorted(self.run.shape.reach([number % count], down=False) - {number % count})
+            back_to = self.run.shape.specs[above[rest % len(above)]].name if above and rest & 1 else ""
+            return st.Rejected(task=name, by="me", answered_at=self.now, back_to=back_to)
         if what == 27:
             yes = st.Approved(task=name, by="timeout", answered_at=self.now)
             return st.ApprovalExpired(task=name, yes=yes)

@@ -59,7 +59,7 @@ class Audit:
     def look(self, event: e.AnyEvent) -> None:
         assert not self.finished or isinstance(event, e.RunReopened), f"{event} after the end"
         if isinstance(event, e.RunFinished):
-            assert set(self.state.values()) <= {"ended", "well"}
+            assert set(self.state.values()) <= {"ended", "well", "skipped"}
             assert event.state != "succeeded" or "ended" not in self.state.values()
             self.finished = True
         elif isinstance(event, e.RunReopened):
@@ -74,7 +74,7 @@ class Audit:
             assert self.asked[event.task]
             self.asked[event.task], self.approved[event.task] = False, True
         elif isinstance(event, e.TaskReset):
-            assert self.state[event.task] in {"ended", "well"} or self.asked[event.task]
+            assert self.state[event.task] in {"ended", "well", "skipped"} or self.asked[event.task]
             self.asked[event.task] = self.approved[event.task] = False
             self.state[event.task], self.may_start[event.task] = "waiting", True
         elif isinstance(event, e.TaskResolved):
@@ -95,7 +95,8 @@ class Audit:
             if isinstance(event, e.TaskSucceeded) and not event.attempt:
                 assert self.approved[event.task]
             self.asked[event.task] = False
-            self.state[event.task] = "well" if isinstance(event, e.TaskSucceeded | e.TaskFresh) else "ended"
+            well, skipped = isinstance(event, e.TaskSucceeded | e.TaskFresh), isinstance(event, e.TaskSkipped)
+            self.state[event.task] = "well" if well else "skipped" if skipped else "ended"
 
     def start(self, event: e.TaskStarted) -> None:
         name = event.task

@@ -309,6 +309,61 @@ async def test_what_is_asked_again_above_asks_anew_below(report):
     assert asked[0]["show"][0]["digest"] != asked[1]["show"][0]["digest"]
 
 
+class Sent:
+    """draft → review (beside) → print, with a side of its own; what ran, with what comment."""
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+        self.pipeline = Pipeline("sent")
+
+        @self.pipeline.task(with_={"note": "{{ default(rejection.comment, 'first') }}"})
+        async def draft(note):
+            self.ran.append(f"draft {note}")
+
+        @self.pipeline.task(needs=["draft"])
+        async def check():
+            self.ran.append("check")
+
+        @self.pipeline.task(needs=["draft"])
+        async def side():
+            self.ran.append("side")
+
+        @self.pipeline.task(needs=["check"], approve={"message": "print?"})
+        async def publish():
+            self.ran.append("publish")
+
+        @self.pipeline.task(needs=["publish"])
+        async def after():
+            self.ran.append("after")
+
+
+async def test_sent_back_it_is_done_again_from_there(tmp_path):
+    """The comment is in scope of the task it goes back to; what lies between runs again, and it is asked anew."""
+    sent = Sent()
+    async with MemoryEngine() as engine:
+        run = await engine.start(sent.pipeline)
+        await run.wait()
+        for task, said in (("after", "is not a task that publish needs"), ("side", "is not a task")):
+            with pytest.raises(BadRequest, match=said):
+                await engine.reject(run.id, "publish", back_to=task, pipeline=sent.pipeline)
+        sent.ran.clear()
+        back = await engine.reject(
+            run.id, "publish", comment="too long", by="ann", back_to="draft", pipeline=sent.pipeline
+        )
+        result = await back.wait()
+        assert (result.state, result.tasks["publish"].state, sent.ran) == (
+            "waiting",
+            "waiting",
+            ["draft too long", "check"],
+        )
+        result = await (await engine.approve(run.id, "publish", pipeline=sent.pipeline)).wait()
+        events = [event async for event in (await engine.get(run.id)).events()]
+    assert result.ok
+    assert sent.ran == ["draft too long", "check", "publish", "after"]
+    (no,) = [event for event in events if event["event"] == "task_rejected"]
+    assert (no["by"], no["comment"], no["back_to"]) == ("ann", "too long", "draft")
+
+
 async def test_a_fresh_action_asks_nobody(tmp_path):
     """An approval holds a start; where nothing starts, nobody is asked. An answer alone is asked in every run."""
     pipeline = Pipeline("p", folder=tmp_path)

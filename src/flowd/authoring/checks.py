@@ -35,6 +35,7 @@ from flowd.core.spec import PipelineSpec, Run, TaskSpec
 
 _PATH_ROOTS = frozenset({"params", "run", "tasks"})
 _TASK_ROOTS = frozenset({"params", "run", "tasks", "inputs", "outputs", "env"})
+_REJECTION = ("comment", "by", "at", "task")
 _GATE_ROOTS = _TASK_ROOTS | {"metrics", "result"}
 _PIPELINE_ROOTS = frozenset({"params", "run", "env"})
 _LOG_ROOTS = frozenset({"task", "run", "params"})
@@ -159,7 +160,7 @@ class _Expressions:
     def _task(self, task: TaskSpec, draft: Draft) -> None:
         base = draft.path
         self._approve(task, base)
-        own = _TASK_ROOTS | {"approval"} if task.approve is not None else _TASK_ROOTS
+        own = _TASK_ROOTS | {"rejection"} | ({"approval"} if task.approve is not None else set())
         for path, text in _texts((*base, "with"), task.with_):
             self._template(task, path, text, own)
         own_env = draft.values.get("env", {})
@@ -235,6 +236,9 @@ class _Expressions:
         later = {access[0] for access in references} & _LATER_ROOTS
         for root in sorted(later):
             self._findings.add("not_yet", path, f"{quoted(root)} in expressions is not supported yet")
+        for access in sorted(references):
+            if access[0] == "rejection" and len(access) > 1 and access[1] not in _REJECTION:
+                self._report(path, unknown(access[1], _REJECTION, "`rejection`: "))
         if task is not None and task.approve is not None:
             known = {"comment", "by", "at", *task.approve.form}
             for access in sorted(references):

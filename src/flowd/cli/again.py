@@ -13,7 +13,7 @@ import click
 
 from flowd.adapters.inbox import ask, new_request_id
 from flowd.cli.finding import Found, looked_up, place_of, unfinished
-from flowd.cli.options import JSON, RUN, STATE_DIR
+from flowd.cli.options import JSON, NO_INPUT, RUN, STATE_DIR
 from flowd.cli.streams import say, say_document, tell
 from flowd.core import states as s
 from flowd.core.errors import BadRequest, FlowdError, StateLocked
@@ -43,6 +43,7 @@ PATIENCE_S = 10.0
 @JSON
 @EVENTS
 @LOG_FORMAT
+@NO_INPUT
 def resume(run: str | None, state_dir: str | None, *, everything: bool, anew: bool, **wishes: Any) -> int:
     """Go on with a run after a crash, an interruption or a pause (RUN: the newest, where left out).
 
@@ -104,6 +105,7 @@ def _resume(found: Found, wishes: dict[str, Any], *, anew: bool) -> int:
 @JSON
 @EVENTS
 @LOG_FORMAT
+@NO_INPUT
 def retry(
     run: str | None,
     tasks: tuple[str, ...],

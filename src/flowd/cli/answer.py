@@ -13,7 +13,7 @@ from flowd.adapters.inbox import new_request_id
 from flowd.cli.again import EVENTS, LOG_FORMAT, NO_RUN, answered, given_pipeline, person
 from flowd.cli.check import refuse_unknown
 from flowd.cli.finding import looked_up
-from flowd.cli.options import JSON, STATE_DIR, pairs_of
+from flowd.cli.options import JSON, NO_INPUT, STATE_DIR, pairs_of
 from flowd.core import states as s
 from flowd.core.errors import BadRequest
 from flowd.core.spec import TaskSpec
@@ -36,6 +36,7 @@ from flowd.ports.inbox import Request
 @JSON
 @EVENTS
 @LOG_FORMAT
+@NO_INPUT
 def resolve(
     run: str, task: str, verdict: str, result: str | None, state_dir: str | None, *, no_run: bool, **wishes: Any
 ) -> int:
@@ -74,6 +75,7 @@ def _read(file: str, verdict: str) -> Any:
 @JSON
 @EVENTS
 @LOG_FORMAT
+@NO_INPUT
 def approve(
     run: str,
     task: str,
@@ -104,23 +106,29 @@ def approve(
 @click.argument("run")
 @click.argument("task")
 @click.option("--comment", default="", metavar="C", help="Why; it is recorded.")
+@click.option("--back-to", default="", metavar="TASK", help="Do it again from this task on, which sees the comment.")
 @NO_RUN
 @STATE_DIR
 @JSON
 @EVENTS
 @LOG_FORMAT
-def reject(run: str, task: str, comment: str, state_dir: str | None, *, no_run: bool, **wishes: Any) -> int:
+@NO_INPUT
+def reject(
+    run: str, task: str, comment: str, back_to: str, state_dir: str | None, *, no_run: bool, **wishes: Any
+) -> int:
     """Say no to a task that waits for an answer: it has failed, and is not tried again."""
     found = looked_up(state_dir, run)
     refuse_unknown((task,), set(found.state.shape.index), f"run {found.id}")
-    request = Request(id=new_request_id(), kind="reject", by=person(), tasks=(task,), comment=comment)
+    refuse_unknown((back_to,) if back_to else (), set(found.state.shape.index), f"run {found.id}")
+    request = Request(id=new_request_id(), kind="reject", by=person(), tasks=(task,), comment=comment, back_to=back_to)
     given = given_pipeline()
 
     def begin(engine: Any) -> Any:
         more = {"by": request.by, "pipeline": given, "go_on": not no_run}
-        return engine.reject(found.id, task, comment=comment, **more)
+        return engine.reject(found.id, task, comment=comment, back_to=back_to, **more)
 
-    return answered(found, wishes, request, begin, f"{task} is rejected", no_run=no_run)
+    what = f"{task} is sent back to {back_to}" if back_to else f"{task} is rejected"
+    return answered(found, wishes, request, begin, what, no_run=no_run)
 
 
 def typed_fields(task: TaskSpec, given: Sequence[str]) -> Mapping[str, Any]:

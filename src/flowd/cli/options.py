@@ -14,6 +14,7 @@ Decorator = Callable[[Any], Any]
 
 STATE_DIR: Decorator = click.option("--state-dir", metavar="D", help="The state directory, in place of the one found.")
 JSON: Decorator = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+NO_INPUT: Decorator = click.option("--no-input", is_flag=True, help="Ask nothing, on a terminal either.")
 RUN: Decorator = click.argument("run", required=False)
 PARAMS: Decorator = click.option(
     "-p", "--param", "params", multiple=True, metavar="K=V", help="Set a parameter; may be given again."

@@ -92,6 +92,15 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     tail: tuple[str, ...] = ()
 
 
+class SentBack(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Why a task runs again: a person rejected what `task` asked about, with a comment, and sent it back to here."""
+
+    task: str
+    by: str = ""
+    comment: str = ""
+    at: datetime
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="event", tag=_snake):
     """The base of all events."""
 
@@ -285,10 +294,9 @@ class TaskResolved(TaskEvent, frozen=True, kw_only=True):
 
 
 class TaskApprovalRequested(TaskEvent, frozen=True, kw_only=True):
-    """The task waits for a person's answer to `message`, until `expires_at` where that is given.
+    """The task waits for a person's answer to `message` about the files `show` as they are here, until `expires_at`.
 
-    The answer stands for the files `show` as they are here; `reason` is `approval_lapsed` where
-    an earlier question, or the answer to it, stands no more.
+    `reason` is `approval_lapsed` where an earlier question, or the answer to it, stands no more.
     """
 
     message: str
@@ -298,10 +306,9 @@ class TaskApprovalRequested(TaskEvent, frozen=True, kw_only=True):
 
 
 class TaskApproved(TaskEvent, frozen=True, kw_only=True):
-    """A person said yes: its action may start; where it has none, `task_succeeded` follows.
+    """A person said yes, and filled in `values`: its action may start, or `task_succeeded` with this `result` follows.
 
-    `values` are the fields of its form. `by` is `timeout` where nobody answered in time and
-    `then: approve` spoke. `result` is what those below get where the answer is all of the task.
+    `by` is `timeout` where nobody answered in time and `then: approve` spoke.
     """
 
     by: str
@@ -312,11 +319,12 @@ class TaskApproved(TaskEvent, frozen=True, kw_only=True):
 
 
 class TaskRejected(TaskEvent, frozen=True, kw_only=True):
-    """A person said no: the task has failed, and is not tried again."""
+    """A person said no: the task has failed; what lies between and `back_to`, if given, is reset by what follows."""
 
     by: str
     answered_at: datetime
     comment: str = ""
+    back_to: str = ""
     reason: Reason | None = None
 
 
@@ -341,9 +349,10 @@ class TaskCancelled(TaskEvent, frozen=True, kw_only=True):
 
 
 class TaskReset(TaskEvent, frozen=True, kw_only=True):
-    """A person asked for the task again: it is pending, with a new allowance of attempts."""
+    """A person asked for the task again, perhaps by rejecting one below: it is pending, its attempts count anew."""
 
     by: str = ""
+    sent_back: SentBack | None = None
 
 
 RUN_EVENTS = (

@@ -66,6 +66,7 @@ OF_TASKS: Final[Mapping[str, Why]] = {
     "approved": Why("approved by {by}"),
     "rejected": Why("rejected by {by}", _AGAIN),
     "rejected.said": Why("rejected by {by}: {comment}", _AGAIN),
+    "rejected.back": Why("rejected by {by}, back to {back_to}: {comment}", _SHOW),
     "approval_timed_out": Why("nobody answered within {timeout}", _AGAIN),
     "timed_out": Why("timed out in {tries} of {allowed} attempts: {error}", _AGAIN),
     "deadline.task": Why("it still ran when the run's deadline passed", _AGAIN),

@@ -189,12 +189,13 @@ class Approved(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rejected(msgspec.Struct, frozen=True, kw_only=True):
-    """A person says no."""
+    """A person says no; `back_to` names the task above from which on it is done again."""
 
     task: str
     by: str
     answered_at: datetime
     comment: str = ""
+    back_to: str = ""
 
 
 class ApprovalExpired(msgspec.Struct, frozen=True, kw_only=True):

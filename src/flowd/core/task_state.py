@@ -42,6 +42,7 @@ class ApprovalState(msgspec.Struct, gc=False):
     values: dict[str, Any] = {}
     result: e.Stored | None = None
     begun: bool = False
+    back_to: str = ""
 
 
 _EMPTY: dict[str, Any] = {}
@@ -67,6 +68,7 @@ class TaskState(msgspec.Struct, gc=False):
     source: str | None = None  # the run whose checkpoint was found fresh
     warnings: tuple[str, ...] = ()
     approval: ApprovalState | None = None
+    sent_back: e.SentBack | None = None  # why it runs again, where a person has sent a task below back to it
     attempts: list[AttemptState] | None = None
 
 
@@ -159,6 +161,8 @@ def _approved(task: TaskState, event: e.TaskApproved, _at: datetime) -> None:
 
 def _rejected(task: TaskState, event: e.TaskRejected, at: datetime) -> None:
     _answer(task, event, "rejected")
+    if task.approval is not None:
+        task.approval.back_to = event.back_to
     task.ended_at, task.reason = at, event.reason
     task.error = e.Error(type="Rejected", message=event.reason.sentence if event.reason else "it was rejected")
 
@@ -186,6 +190,7 @@ def _reset(task: TaskState, event: e.TaskReset, _at: datetime) -> None:
     task.tries, task.tried_at, task.ended_at, task.error, task.source = 0, None, None, None, None
     task.result, task.outputs, task.metrics, task.parts, task.warnings = None, (), _EMPTY, _EMPTY, ()
     task.waited = task.approval = None
+    task.sent_back = event.sent_back
     task.reason = because("retried.by" if event.by else "retried", by=event.by)
 
 

@@ -79,16 +79,18 @@ class Answers:
         *,
         comment: str = "",
         by: str = "",
+        back_to: str = "",
         pipeline: Pipeline | None = None,
         go_on: bool = True,
     ) -> Run:
         """Say no to a task that waits for an answer: it has failed, and is not tried again.
 
-        Raises BadRequest where it waits for no answer.
+        With `back_to` the run is done again from that task on, which has the comment in scope, and
+        the question is asked anew. Raises BadRequest where it waits for no answer, or does not need that task.
         """
 
         async def ask(driver: Driver) -> None:
-            await approving.reject(driver, task, comment=comment, by=by)
+            await approving.reject(driver, task, comment=comment, by=by, back_to=back_to)
 
         return await self._answer(run_id, ask, pipeline, go_on=go_on)
 

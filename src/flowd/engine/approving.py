@@ -19,7 +19,7 @@ from anyio.abc import TaskGroup
 
 from flowd.authoring.params import resolve_params
 from flowd.core import states as s
-from flowd.core.deciding.approvals import BY_TIMEOUT, MESSAGE
+from flowd.core.deciding.approvals import BY_TIMEOUT, MESSAGE, between
 from flowd.core.errors import BadRequest, FlowdError, StorageFailing, cause, is_of_storage
 from flowd.core.events import Artifact, Error
 from flowd.core.expressions import ExpressionError
@@ -187,12 +187,32 @@ async def approve(driver: Driver, task: str, *, comment: str = "", values: Mappi
     await _confirm(driver, number, yes)
 
 
-async def reject(driver: Driver, task: str, *, comment: str = "", by: str = "") -> None:
-    """Record a person's no; returns once it is durable. BadRequest where nobody asks."""
+async def reject(driver: Driver, task: str, *, comment: str = "", by: str = "", back_to: str = "") -> None:
+    """Record a person's no; returns once it is durable.
+
+    `back_to`: the task above from which on it is done again. BadRequest where nobody asks, or
+    that is none of those above.
+    """
     number, spec, _ = await _waiting(driver, task)
-    no = Rejected(task=spec.name, by=by, answered_at=driver.now(), comment=comment)
+    if back_to:
+        _refuse_way(driver, number, back_to)
+    no = Rejected(task=spec.name, by=by, answered_at=driver.now(), comment=comment, back_to=back_to)
     driver.tell(no)
     await _confirm(driver, number, no)
+
+
+def _refuse_way(driver: Driver, number: int, back_to: str) -> None:
+    """BadRequest where a task cannot be sent back there."""
+    run, name = driver.run, driver.run.shape.specs[number].name
+    above = run.shape.reach([number], down=False) - {number}
+    if run.shape.index.get(back_to) not in above:
+        there = [run.shape.specs[one].name for one in run.shape.order() if one in above]
+        hint = f"name one of {', '.join(there[-10:])}" if there else "it needs none"
+        raise BadRequest(f"{back_to} is not a task that {name} needs; {hint}")
+    going_on = [n for n in between(run, run.shape.index[back_to], number) if run.tasks[n].state not in s.ENDED]
+    for one in going_on:
+        if one != number:
+            raise BadRequest(f"{run.shape.specs[one].name} has not ended: {name} can be sent back once it has")
 
 
 async def _waiting(driver: Driver, task: str) -> tuple[int, TaskSpec, ApprovalState]:
@@ -245,6 +265,8 @@ async def _confirm(driver: Driver, number: int, answer: Approved | Rejected) -> 
     """Return once the answer is durable; BadRequest where something else came first."""
     await driver.recorded()
     asked = driver.run.tasks[number].approval
+    if isinstance(answer, Rejected) and answer.back_to and asked is None:
+        return  # it is asked anew, or about to be
     if asked is None or (asked.answered_at, asked.by) != (answer.answered_at, answer.by):
         name = driver.run.shape.specs[number].name
         raise BadRequest(f"task {name} of run {driver.run.id} waits for no answer: {_standing(driver, number)}")

@@ -81,7 +81,7 @@ async def _do(driver: Driver, request: Request) -> str:
     elif request.kind == "approve" and len(request.tasks) == 1:
         await approve(driver, request.tasks[0], comment=request.comment, values=request.values, by=request.by)
     elif request.kind == "reject" and len(request.tasks) == 1:
-        await reject(driver, request.tasks[0], comment=request.comment, by=request.by)
+        await reject(driver, request.tasks[0], comment=request.comment, by=request.by, back_to=request.back_to)
     else:
         return f"this flowd cannot {request.kind}"
     return ""

@@ -147,9 +147,13 @@ class Resolver:
             work.env = {**work.env, **self._reserved(work)}
 
     def _answer(self, task: TaskSpec) -> dict[str, Any]:
-        """`approval`, where a person has said yes to this task's start."""
-        asked = self._run.task(task.name).approval if task.approve is not None else None
-        return {} if asked is None or asked.answered_at is None else {"approval": answer_scope(asked)}
+        """`approval`, where a person has said yes to its start; `rejection`, where one has sent it back here."""
+        known, scope = self._run.task(task.name), dict[str, Any]()
+        if task.approve is not None and known.approval is not None and known.approval.answered_at is not None:
+            scope["approval"] = answer_scope(known.approval)
+        if (sent := known.sent_back) is not None:
+            scope["rejection"] = {"task": sent.task, "by": sent.by, "comment": sent.comment, "at": moment(sent.at)}
+        return scope
 
     def asked(self, task: TaskSpec, values: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         """What a person is asked, and the paths that are shown, as written. ExpressionError."""

@@ -13,8 +13,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `kind` is `cancel` (with a `reason`), `retry` of `tasks`, or `resolve` of the one task named,
     with a `verdict` and the JSON `result` of one that succeeded; `approve` of the one task named
-    with the fields of its form as `values`, or `reject`, each with a `comment`; `limits` asks for
-    the capacity of the whole engine.
+    with the fields of its form as `values`, or `reject`, perhaps going `back_to` a task, each with
+    a `comment`; `limits` asks for the capacity of the whole engine.
     """
 
     id: str
@@ -27,6 +27,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     result: Any = None
     comment: str = ""
     values: dict[str, Any] = {}
+    back_to: str = ""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -66,17 +66,20 @@ def approved(decision: Decision, answer: st.Approved) -> None:
 def rejected(decision: Decision, answer: st.Rejected) -> None:
     """A person says no."""
     if _waits(decision.run, answer.task):
-        key = "rejected.said" if answer.comment else "rejected"
-        reason = because(key, by=answer.by or "a person", comment=answer.comment)
+        key = "rejected.back" if answer.back_to else "rejected.said" if answer.comment else "rejected"
+        comment = answer.comment or "without a comment"
+        reason = because(key, by=answer.by or "a person", comment=comment, back_to=answer.back_to)
         decision.say(
             e.TaskRejected(
                 task=answer.task,
                 by=answer.by,
                 answered_at=answer.answered_at,
                 comment=answer.comment,
+                back_to=answer.back_to,
                 reason=reason,
             )
         )
+        finish_sent_back(decision)
 
 
 def approval_expired(decision: Decision, expired: st.ApprovalExpired) -> None:
@@ -107,6 +110,34 @@ def finish_answered(decision: Decision) -> None:
         asked, spec = task.approval, run.shape.specs[number]
         if task.state == s.PENDING and asked is not None and asked.state == "approved" and isinstance(spec.action, Ask):
             decision.say(e.TaskSucceeded(task=spec.name, attempt=0, result=asked.result))
+
+
+def finish_sent_back(decision: Decision) -> None:
+    """What was sent back is done again from there on; also where a crash has cut that off.
+
+    From above to below, the rejected task last: as long as it stands as rejected, there is something to do.
+    """
+    run = decision.run
+    rejected_ones = [n for n, task in enumerate(run.tasks) if task.approval is not None and task.approval.back_to]
+    for number in rejected_ones:
+        answer, name = run.tasks[number].approval, run.shape.specs[number].name
+        assert answer is not None
+        assert answer.answered_at is not None
+        start = run.shape.index[answer.back_to]
+        again = between(run, start, number)
+        note = e.SentBack(task=name, by=answer.by, comment=answer.comment, at=answer.answered_at)
+        for one in [one for one in run.shape.order() if one in again and one != number] + [number]:
+            if run.tasks[one].state in s.ENDED:
+                sent_back = note if one == start else None
+                decision.say(e.TaskReset(task=run.shape.specs[one].name, by=answer.by, sent_back=sent_back))
+    if rejected_ones:
+        run.find_ready()
+
+
+def between(run: RunState, start: int, end: int) -> set[int]:
+    """The tasks on the ways from one task down to another, both included, and what below did not end well."""
+    below = run.shape.reach([start], down=True)
+    return {n for n in below if n in run.shape.reach([end], down=False) or run.tasks[n].state in s.ENDED - s.OK}
 
 
 def _waits(run: RunState, task: str) -> bool:

@@ -15,6 +15,7 @@ from flowd.authoring.retry import Retry
 from flowd.core import states as s
 from flowd.core.errors import BadRequest, FlowdError, NoSuchRun
 from flowd.core.run import fold
+from flowd.core.spec import task_map
 from flowd.engine.handle import Result, Run
 from flowd.testing.memory import MemoryEngine
 from flowd.testing.simulation import promises
@@ -161,8 +162,11 @@ class History:
         """Say yes or no, each time as somebody else; what was confirmed has to be there ever after."""
         who = f"person {len(self.world.answers)}"
         self.world.answers[who] = False
-        answer = engine.approve if self.random.random() < 0.7 else engine.reject
-        run = await answer(RUN, task, by=who, pipeline=self.pipeline)
+        if self.random.random() < 0.7:
+            run = await engine.approve(RUN, task, by=who, pipeline=self.pipeline)
+        else:
+            back_to = self.random.choice(["", *task_map(self.pipeline.spec)[task].needs])
+            run = await engine.reject(RUN, task, by=who, back_to=back_to, pipeline=self.pipeline)
         self.world.answers[who] = not self.world.dead
         return run
 
