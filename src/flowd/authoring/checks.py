@@ -10,17 +10,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from flowd.authoring import declarations, people
 from flowd.authoring.build import Built, Draft, item_path
 from flowd.authoring.findings import Findings, KeyPath, listed, quoted
+from flowd.authoring.secrets import misuse
 from flowd.core.commands import parse_command
 from flowd.core.expressions import (
     Access,
+    Expression,
     ExpressionError,
     check_references,
     compile_expression,
     parse_template,
-    references_of,
-    unknown,
 )
 from flowd.core.graph import (
     AmbiguousWriter,
@@ -31,15 +32,15 @@ from flowd.core.graph import (
     normal_path,
     writer_problems,
 )
+from flowd.core.keyed import declared
 from flowd.core.spec import PipelineSpec, Run, TaskSpec
 
 _PATH_ROOTS = frozenset({"params", "run", "tasks"})
 _TASK_ROOTS = frozenset({"params", "run", "tasks", "inputs", "outputs", "env"})
-_REJECTION = ("comment", "by", "at", "task")
 _GATE_ROOTS = _TASK_ROOTS | {"metrics", "result"}
 _PIPELINE_ROOTS = frozenset({"params", "run", "env"})
-_LOG_ROOTS = frozenset({"task", "run", "params"})
-_LATER_ROOTS = frozenset({"secrets", "item", "index", "matrix"})
+_IN_LOG_FILE = frozenset({"task", "run.id"})
+_LATER_ROOTS = frozenset({"item", "index", "matrix"})
 _ENOUGH = 200  # problems, after which expressions are not looked at any more
 
 
@@ -47,6 +48,7 @@ def check(built: Built, findings: Findings, folder: str) -> None:
     """Report everything that is wrong between the parts of a pipeline."""
     spec = built.spec
     _check_literal(built.top, (), findings)
+    declarations.check(built, findings)
     _check_literal(built.defaults, ("defaults",), findings)
     for task in spec.tasks:
         draft = built.drafts[task.name]
@@ -96,11 +98,13 @@ def _check_literal(values: Mapping[str, Any], base: KeyPath, findings: Findings)
 def _check_uses(task: TaskSpec, draft: Draft, spec: PipelineSpec, findings: Findings) -> None:
     for limit, amount in task.uses.items():
         path: KeyPath = (*draft.path, "uses", limit) if "uses" in draft.raw else ("defaults", "uses", limit)
-        if limit not in spec.limits:
-            hint = findings.suggest(limit, spec.limits, f"declare it: `limits: {{{limit}: {max(amount, 1):g}}}`")
+        capacity = declared(spec.limits, limit)
+        if capacity is None and declared(spec.rates, limit) is None:
+            known = [*spec.limits, *spec.rates]
+            hint = findings.suggest(limit, known, f"declare it: `limits: {{{limit}: {max(amount, 1):g}}}`")
             findings.add("unknown_limit", path, f"there is no limit {quoted(limit)}", hint, at_key=True)
-        elif amount > spec.limits[limit]:
-            message = f"it uses {amount:g} of {quoted(limit)}, which has {spec.limits[limit]:g}: it could never start"
+        elif capacity is not None and amount > capacity:
+            message = f"it uses {amount:g} of {quoted(limit)}, which has {capacity:g}: it could never start"
             findings.add("over_limit", path, message, "use less, or raise the limit")
 
 
@@ -149,30 +153,45 @@ class _Expressions:
     def check(self, built: Built) -> None:
         """Look at the pipeline's own texts, then at each task's."""
         for path, text in _texts(("env",), self._spec.env):
-            self._template(None, path, text, _PIPELINE_ROOTS)
+            self._template(None, path, text, _PIPELINE_ROOTS, "env")
         if self._spec.log.file is not None:
-            self._template(None, ("log", "file"), self._spec.log.file, _LOG_ROOTS)
+            self._log_file(self._spec.log.file)
+        for path, text, roots, place in declarations.templates(built):
+            self._template(None, path, text, roots, place)
         for task in self._spec.tasks:
             if len(self._findings.problems) > _ENOUGH:
                 return
             self._task(task, built.drafts[task.name])
+
+    def _log_file(self, text: str) -> None:
+        """Lines go there before much else is known of a run."""
+        try:
+            expressions = parse_template(text).expressions
+        except ExpressionError as error:
+            self._report(("log", "file"), error)
+            return
+        for expression in expressions:
+            if expression.text not in _IN_LOG_FILE:
+                message = f"`{{{{ {expression.text} }}}}` cannot stand in `log.file`"
+                self._findings.add("bad_placement", ("log", "file"), message, "write `{{ task }}` or `{{ run.id }}`")
 
     def _task(self, task: TaskSpec, draft: Draft) -> None:
         base = draft.path
         self._approve(task, base)
         own = _TASK_ROOTS | {"rejection"} | ({"approval"} if task.approve is not None else set())
         for path, text in _texts((*base, "with"), task.with_):
-            self._template(task, path, text, own)
+            self._template(task, path, text, own, "with")
         own_env = draft.values.get("env", {})
         for name, text in task.env.items():
-            self._template(task, (*base, "env", name) if name in own_env else ("defaults", "env", name), text, own)
+            place: KeyPath = (*base, "env", name) if name in own_env else ("defaults", "env", name)
+            self._template(task, place, text, own, "env")
         paths = {"inputs": [ref.path for ref in task.inputs], "outputs": [ref.path for ref in task.outputs]}
         for place, text in _texts(base, paths):
-            self._template(task, place, text, _PATH_ROOTS)
+            self._template(task, place, text, _PATH_ROOTS, "a path")
         for number, gate in enumerate(task.gate):
             written = draft.raw["gate"][number]
             place = (*base, "gate", number, "check") if isinstance(written, Mapping) else (*base, "gate", number)
-            self._bare(task, place, gate.check, _GATE_ROOTS)
+            self._bare(task, place, gate.check, _GATE_ROOTS, "a gate")
         action = task.action
         if not isinstance(action, Run):
             return
@@ -182,53 +201,48 @@ class _Expressions:
             except ExpressionError as error:
                 self._report((*base, "run"), error)
         for number, word in enumerate(action.argv or ()):
-            self._template(task, (*base, "run", number), word, own)
+            self._template(task, (*base, "run", number), word, own, "run")
 
     def _approve(self, task: TaskSpec, base: KeyPath) -> None:
-        """What a person is asked, and that silence can be the answer where it is to be."""
         asked = task.approve
         if asked is None:
             return
-        self._template(task, (*base, "approve", "message"), asked.message, _TASK_ROOTS)
+        self._template(task, (*base, "approve", "message"), asked.message, _TASK_ROOTS, "a message")
         for place, text in _texts((*base, "approve"), {"show": list(asked.show)}):
-            self._template(task, place, text, _PATH_ROOTS)
-        empty = [name for name, param in asked.form.items() if param.required]
-        if asked.then == "approve" and empty:
-            message = f"nobody would fill in {listed(empty)}"
-            hint = "give it a default, or write `then: fail`"
-            self._findings.add("bad_value", (*base, "approve", "then"), message, hint)
-        if asked.then != "fail" and asked.timeout is None:
-            message = f"`then: {asked.then}` has no meaning without a `timeout`"
-            self._findings.add("unfit_key", (*base, "approve", "then"), message, "give one, such as `timeout: 7d`")
-        if task.cache and self._reads_answer(task):
-            message = "what it is given depends on a person's answer, so it is never fresh"
-            self._findings.add("unfit_key", (*base, "cache"), message, "remove it")
+            self._template(task, place, text, _PATH_ROOTS, "a path")
+        people.check(task, asked, self._spec, self._findings)
 
-    def _reads_answer(self, task: TaskSpec) -> bool:
-        action = task.action
-        written = [task.with_, task.env]
-        if isinstance(action, Run):
-            written += [action.text or "", list(action.argv or ())]  # type: ignore[list-item]
-        return any(access[0] == "approval" for access in references_of(written))
-
-    def _bare(self, task: TaskSpec, path: KeyPath, text: str, roots: frozenset[str]) -> None:
+    def _bare(self, task: TaskSpec, path: KeyPath, text: str, roots: frozenset[str], place: str) -> None:
         """An expression that stands by itself."""
         if "{{" in text:
             message = "an expression stands here by itself, without `{{ }}`"
             self._findings.add("bad_expression", path, message, "write it bare, such as `metrics.r2 >= params.min_r2`")
             return
         try:
-            self._references(task, path, compile_expression(text).references, roots)
+            expression = compile_expression(text)
         except ExpressionError as error:
             self._report(path, error)
+            return
+        self._references(task, path, expression.references, roots)
+        for misused in misuse(expression, self._spec.secrets, place):
+            self._report(path, misused)
 
-    def _template(self, task: TaskSpec | None, path: KeyPath, text: str, roots: frozenset[str]) -> None:
+    def _template(self, task: TaskSpec | None, path: KeyPath, text: str, roots: frozenset[str], place: str) -> None:
+        """Check a text with `{{ }}`; `place` is what it belongs to, as far as secrets are concerned."""
         if "{{" not in text:
             return
         try:
-            self._references(task, path, parse_template(text).references, roots)
+            template = parse_template(text)
         except ExpressionError as error:
             self._report(path, error)
+            return
+        self._secrets(path, template.expressions, place)
+        self._references(task, path, template.references, roots)
+
+    def _secrets(self, path: KeyPath, expressions: Sequence[Expression], place: str) -> None:
+        for expression in expressions:
+            for error in misuse(expression, self._spec.secrets, place):
+                self._report(path, error)
 
     def _references(
         self, task: TaskSpec | None, path: KeyPath, references: frozenset[Access], roots: frozenset[str]
@@ -236,16 +250,10 @@ class _Expressions:
         later = {access[0] for access in references} & _LATER_ROOTS
         for root in sorted(later):
             self._findings.add("not_yet", path, f"{quoted(root)} in expressions is not supported yet")
-        for access in sorted(references):
-            if access[0] == "rejection" and len(access) > 1 and access[1] not in _REJECTION:
-                self._report(path, unknown(access[1], _REJECTION, "`rejection`: "))
-        if task is not None and task.approve is not None:
-            known = {"comment", "by", "at", *task.approve.form}
-            for access in sorted(references):
-                if access[0] == "approval" and len(access) > 1 and access[1] not in known:
-                    self._report(path, unknown(access[1], known, "`approval`: "))
+        for error in people.misnamed(task, references):
+            self._report(path, error)
         errors = check_references(
-            [access for access in references if access[0] not in later],
+            [access for access in references if access[0] not in later and access[0] != "secrets"],
             roots=roots,
             params=self._spec.params,
             upstream=self._above(task, references),

@@ -5,18 +5,23 @@ House rules of this room: those of `kinds`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 import msgspec
 
 from flowd.authoring import format as table
 from flowd.authoring import kinds
-from flowd.authoring.findings import Findings, KeyPath, listed, plain, quoted
+from flowd.authoring.findings import Findings, KeyPath, listed, quoted
 from flowd.authoring.format import Key
 from flowd.authoring.kinds import NONE, WRONG, Reader, amount, check_name, items, pairs, path_text, wrong
 from flowd.authoring.retry import Retry as OwnRetry
-from flowd.core.spec import Approve, Gate, Input, LogSpec, Output, Retry
+from flowd.core.durations import parse_duration
+from flowd.core.keyed import EACH
+from flowd.core.spec import Input, LogSpec, Output, Rate, Retry
 
 
 def record(
@@ -49,23 +54,53 @@ def record(
 
 
 def limits(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
-    """The capacity of each limit."""
-    found = {}
+    """What is said of each limit: its `capacity`, its `rate`, or both; `db-*` holds for each key."""
+    found: dict[str, dict[str, Any]] = {}
     for place, given, item in pairs(findings, path, value, "{cpu: 2}"):
-        if given.endswith("*"):
-            findings.add(
-                "not_yet", place, "a limit for each key (`*`) is not supported yet", "name each limit", at_key=True
-            )
-            continue
-        if not check_name(findings, place, given, at_key=True):
+        if not check_name(findings, place, given.removesuffix(EACH), at_key=True):
             continue
         if isinstance(item, Mapping):
-            capacity = record(findings, place, item, table.LIMIT, "a limit").get("capacity", WRONG)
+            said = record(findings, place, item, table.LIMIT, "a limit")
+            if not item:
+                hint = "write {capacity: 2}, {rate: 10/minute}, or both"
+                findings.add("missing_key", place, f"the limit {quoted(given)} says nothing", hint, at_key=True)
         else:
             capacity = amount(findings, place, item, key)
-        if capacity is not WRONG:
-            found[given] = capacity
+            said = {} if capacity is WRONG else {"capacity": capacity}
+        if said:
+            found[given] = said
     return found
+
+
+_UNITS = {name: timedelta(**{f"{name}s": 1}) for name in ("second", "minute", "hour", "day")}
+_RATE = re.compile(r"([0-9]{1,9}) ?/ ?(.+)")
+_MOST_STARTS = 100_000
+
+
+def rate(findings: Findings, path: KeyPath, value: Any, _key: Key) -> Any:
+    """How often something may start: `10/minute`, `100/hour`, `5/30s`."""
+    hint = "write a whole number, `/`, and second, minute, hour, day or a duration: 10/minute, 5/30s"
+    if isinstance(value, Rate):
+        return value
+    if not isinstance(value, str):
+        return wrong(findings, path, "a rate", value, hint)
+    match = _RATE.fullmatch(value.strip())
+    per = timedelta(0)
+    if match is not None:
+        unit = match[2].lower()
+        try:
+            per = _UNITS[unit.removesuffix("s")] if unit.removesuffix("s") in _UNITS else parse_duration(unit)
+        except ValueError:
+            match = None
+    if match is None or per <= timedelta(0):
+        findings.add("bad_rate", path, f"{quoted(value)} is no rate", hint)
+        return WRONG
+    count = int(match[1])
+    if not 1 <= count <= _MOST_STARTS:
+        more = "a shorter time, such as 100/second" if count else "at least 1, or leave the task out"
+        findings.add("bad_rate", path, f"{quoted(value)}: the number has to be from 1 to {_MOST_STARTS}", f"use {more}")
+        return WRONG
+    return Rate(count=count, per=per)
 
 
 def inputs(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
@@ -118,59 +153,18 @@ def retry(findings: Findings, path: KeyPath, value: Any, _key: Key) -> Any:
     return Retry(**{"attempts": 0} | {name: item for name, item in read.items() if item is not NONE})
 
 
-def gates(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
-    """Conditions: bare expressions, or mappings that hold one."""
-    found = []
-    for place, item in items(findings, path, value, '["metrics.r2 >= params.min_r2"]'):
-        if isinstance(item, Mapping):
-            read = record(findings, place, item, table.GATE, "a gate")
-        else:
-            written = kinds.text(findings, place, item, key)
-            read = {} if written is WRONG else {"check": written}
-        if "check" in read:
-            found.append(Gate(**read))
-    return tuple(found)
-
-
-def approve(findings: Findings, path: KeyPath, value: Any, _key: Key) -> Any:
-    """What a person is asked."""
-    hint = f'write {{message: "{plain(value)}"}}' if isinstance(value, str) else ""
-    if not isinstance(value, Mapping):
-        return wrong(findings, path, "a mapping", value, hint or '{message: "…?"} says what is asked')
-    read = record(findings, path, value, table.APPROVE, "`approve`")
-    return Approve(**{name: item for name, item in read.items() if item is not NONE})
-
-
-def form(findings: Findings, path: KeyPath, value: Any, _key: Key) -> Any:
-    """The fields of a form, declared as parameters are."""
-    from flowd.authoring.params import check_param
-
-    found = {}
-    for place, given, item in pairs(findings, path, value, "{threshold: {type: float, default: 0.2}}"):
-        if not check_name(findings, place, given, at_key=True) or kinds.surprises(findings, place, item):
-            continue
-        if given in _ANSWERED:
-            message = f"{quoted(given)} is there in every answer ({listed(_ANSWERED)})"
-            findings.add("bad_name", place, message, "give the field another name", at_key=True)
-            continue
-        param = check_param(given, item, findings, place)
-        if param is not None:
-            found[given] = param
-    return found
-
-
-_ANSWERED = ("comment", "by", "at")
-
-
-def owners(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
-    """Names of people or groups."""
-    read = [kinds.name(findings, place, item, key) for place, item in items(findings, path, value, "[data_science]")]
-    return tuple(item for item in read if item is not WRONG)
-
-
 def log(findings: Findings, path: KeyPath, value: Any, _key: Key) -> Any:
     """Where log lines go."""
     return LogSpec(**record(findings, path, value, table.LOG, "`log`"))
+
+
+def _of(room: str, name: str) -> Reader:
+    """A reader of another room, which itself reads records; imported where its key is written."""
+
+    def read(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
+        return getattr(import_module(f"flowd.authoring.{room}"), name)(findings, path, value, key)
+
+    return read
 
 
 READERS: dict[str, Reader] = {
@@ -197,12 +191,19 @@ READERS: dict[str, Reader] = {
     "inputs": inputs,
     "outputs": outputs,
     "retry": retry,
-    "gates": gates,
-    "approve": approve,
-    "form": form,
-    "owners": owners,
     "failures": kinds.failures,
     "log": log,
+    "rate": rate,
     "data": kinds.data,
     "datas": kinds.each(kinds.data, "[small, large]"),
+    "secrets": _of("secrets", "secrets"),
+    "argv": _of("secrets", "argv"),
+    "literal": _of("secrets", "literal"),
+    **{name: _of("notices", name) for name in ("owners", "notify", "happenings", "addresses", "addressees")},
+    **{name: _of("schedules", name) for name in ("schedule", "cron", "interval", "positive", "timezone", "misfire")},
+    **{name: _of("schedules", name) for name in ("overlap", "dst", "time_of_day", "expect")},
+    **{name: _of("triggers", name) for name in ("trigger", "untemplated", "secret", "group", "template")},
+    **{name: _of("triggers", name) for name in ("retention", "size")},
+    **{name: _of("people", name) for name in ("gates", "approve", "form", "askers")},
+    "owner": kinds.name,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -25,7 +25,7 @@ FORCE_TASK: Decorator = click.option(
 )
 
 
-def given_params(definition: Definition, given: Sequence[str]) -> Mapping[str, Any]:
+def given_params(definition: Definition, given: Sequence[str]) -> dict[str, Any]:
     """`K=V` by the pipeline's types; what is not given is left to its default.
 
     Raises BadParameters with every problem, and BadRequest for what is not `K=V`.

@@ -125,6 +125,6 @@ def _why(run: RunState, status: str) -> list[Line]:
     lines += [Line(f"  ! {warning}", "warn") for warning in warned[:MOST_FAILURES]]
     if len(warned) > MOST_FAILURES:
         lines.append(Line(f"  and {len(warned) - MOST_FAILURES} more warnings; flowd show {run.id} lists them"))
-    if status == s.RUN_CANCELLED and run.reason is not None:
+    if status in {s.RUN_CANCELLED, s.RUN_PAUSED} and run.reason is not None:
         lines.append(Line(f"  {run.reason.sentence}"))
     return lines

@@ -138,10 +138,11 @@ class RunAdopted(Event, frozen=True, kw_only=True):
 
 
 class RunCancelRequested(Event, frozen=True, kw_only=True):
-    """A person or the host program asked for the run to stop."""
+    """A person or the host program asked for the run to stop; with `cause` `fail_fast`, the task `reason` failed."""
 
     reason: str = ""
     by: str = ""
+    cause: str = ""
 
 
 class RunDeadlinePassed(Event, frozen=True, kw_only=True):
@@ -149,9 +150,13 @@ class RunDeadlinePassed(Event, frozen=True, kw_only=True):
 
 
 class RunPaused(Event, frozen=True, kw_only=True):
-    """Nothing new starts until the run is resumed; `reason` is `interrupted` for a stop signal."""
+    """Nothing new starts until the run is resumed.
+
+    `reason` is `interrupted` for a stop signal, `failures` where `stop_after_failures` attempts have failed.
+    """
 
     reason: str = ""
+    by: str = ""
 
 
 class RunFinished(Event, frozen=True, kw_only=True):
@@ -294,10 +299,7 @@ class TaskResolved(TaskEvent, frozen=True, kw_only=True):
 
 
 class TaskApprovalRequested(TaskEvent, frozen=True, kw_only=True):
-    """The task waits for a person's answer to `message` about the files `show` as they are here, until `expires_at`.
-
-    `reason` is `approval_lapsed` where an earlier question, or the answer to it, stands no more.
-    """
+    """The task waits until `expires_at` for a person's answer to `message` about the files `show` as they are here."""
 
     message: str
     show: tuple[Artifact, ...] = ()

@@ -102,6 +102,6 @@ class Answers:
             enter = adoption(self._adapters(), run_id, pipeline=pipeline, ask=ask, go_on=go_on)
             return await self._here.launch(run_id, enter)
         handle = self._here.handle(run_id)
-        with driver.staying():
+        with driver.approvals.staying():
             await ask(driver)
         return handle

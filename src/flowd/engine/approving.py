@@ -7,7 +7,8 @@ looked at when an answer comes, and once more before the action starts.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ from flowd.core.expressions import ExpressionError
 from flowd.core.spec import Ask, TaskSpec
 from flowd.core.stimuli import ApprovalAsked, ApprovalExpired, Approved, CouldNotBegin, Rejected
 from flowd.core.task_state import ApprovalState
-from flowd.core.views import answer_scope
+from flowd.core.views import WAITING, answer_scope, run_status
 from flowd.engine import results
 from flowd.engine.files import ABSENT
 from flowd.engine.timers import Timer
@@ -39,18 +40,38 @@ MOST_ANSWERED = 64 * 1024
 
 
 class Approvals:
-    """The questions of one run, each prepared in a task of its own in `group`."""
+    """The questions of one run, each prepared in a task of its own in `group`.
+
+    `patient`: the driver keeps a run that only waits for people.
+    """
 
     def __init__(self, driver: Driver) -> None:
         self.group: TaskGroup | None = None
         self._driver = driver
+        self.patient = driver.services.patient
+        self._stays = 0
         self._busy: set[int] = set()
         self._waits: dict[int, Timer] = {}
 
     @property
     def busy(self) -> bool:
-        """Whether a question is being prepared, or silence turned into an answer."""
-        return bool(self._busy)
+        """Whether a question is being prepared, an answer looked at, or silence turned into one."""
+        return bool(self._busy) or self._stays > 0
+
+    @property
+    def are_all(self) -> bool:
+        """Whether nothing goes on in the run but waiting for people."""
+        return not self.busy and run_status(self._driver.run, owned=True) == WAITING
+
+    @contextmanager
+    def staying(self) -> Iterator[None]:
+        """Let the driver not come to rest: an answer takes its time to be looked at, and then has to be acted on."""
+        self._stays += 1
+        try:
+            yield
+        finally:
+            self._stays -= 1
+            self._driver.go_on()
 
     def ask(self, number: int) -> None:
         """A task's turn has come, and a person has to answer before it may start."""
@@ -124,7 +145,7 @@ class Approvals:
         spec = driver.run.shape.specs[number]
         try:
             values = await driver.values(spec)
-            if await driver.found_fresh(number, values):
+            if await found_fresh(driver, number, values):
                 return
             message, show = await self.look(number, values)
             missing = next((artifact.path for artifact in show if artifact.digest == ABSENT), None)
@@ -160,6 +181,19 @@ class Approvals:
                 digest, size = (ABSENT, 0) if look is None else (look.digest, look.size)
                 found.append(Artifact(path=written, size=size, digest=digest))
         return tuple(found)
+
+
+async def found_fresh(driver: Driver, number: int, values: Mapping[str, Any]) -> bool:
+    """Judge a task behind one that had to run, now that its needs have ended; whether it need not run."""
+    standing = driver.standings.get(number)
+    if standing is None or standing.action != "if_needed" or driver.run.tasks[number].attempt:
+        return False
+    threads = driver.services.threads
+    verdict = await anyio.to_thread.run_sync(driver.survey.judge_one, number, values, driver.now(), limiter=threads)
+    driver.standings[number] = msgspec.structs.replace(standing, reason=verdict.reason)
+    if verdict.fresh:
+        driver.tell(driver.survey.found(number, verdict.reason, verdict.warnings))
+    return verdict.fresh
 
 
 async def approve(driver: Driver, task: str, *, comment: str = "", values: Mapping[str, Any], by: str = "") -> None:

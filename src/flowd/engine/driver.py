@@ -7,8 +7,7 @@ ends it at once: the run is then recovered from its journal, never patched in me
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Hashable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -18,15 +17,16 @@ import anyio.to_thread
 
 from flowd.core import events as e
 from flowd.core import states as s
+from flowd.core.claims import urgency
 from flowd.core.decide import begin, decide, start
 from flowd.core.rank import critical_path, learned
 from flowd.core.spec import TaskSpec
 from flowd.core.stimuli import AttemptEnded, CancelAsked, DeadlineReached, PauseAsked, ResumeAsked, Stimulus
-from flowd.core.views import WAITING, run_status
 from flowd.engine import checkpointing, results
 from flowd.engine.approving import Approvals
 from flowd.engine.attempt import Attempt
 from flowd.engine.entering import Entry
+from flowd.engine.long_waits import LongWaits
 from flowd.engine.prepare import NO_BINDING, is_plain, referenced_results
 from flowd.engine.resolving import reconcile
 from flowd.engine.services import Services
@@ -51,17 +51,17 @@ class Driver:
         self.attempts: dict[int, Attempt] = {}
         self.approvals = Approvals(self)
         self.answered_at = 0  # the last record of a person's yes: what it lets start begins once that is durable
-        self.patient = services.patient
         self._entry = entry
         self._checkpoints = entry.checkpoints
         self._queued: list[Stimulus] | None = []  # until the run is entered, and during the survey: nothing is decided
         self._deadline: Timer | None = None
         self._going = False  # until what is fresh is known, nothing starts
-        self._offered: set[int] = set()
+        self._offered: dict[int, float] = {}  # since when each waits, in monotonic seconds
+        self._long_waits = LongWaits(self)
+        self._queues: dict[float, tuple[int, float]] = {}  # by priority: how many wait, and since when the first
         self._ranks: list[float] = []
         self.folder = services.adapters.run_folder(self.run.id)
         self._still = anyio.Event()
-        self._stays = 0
         self._heard = anyio.Event()
         self._waits: dict[int, Timer] = {}
         files = files_of(services.adapters, self.program)
@@ -182,24 +182,14 @@ class Driver:
         self._bound_grace(within)
         self.tell(CancelAsked(reason=reason, by=by))
 
-    def pause(self) -> None:
+    def pause(self, by: str = "") -> None:
         """Start nothing more; what runs goes on to its end."""
-        self.tell(PauseAsked())
+        self.tell(PauseAsked(by=by))
 
     @property
     def at_rest(self) -> bool:
         """Whether nothing that it is told comes of anything any more: it is about to let go of the run."""
         return self._still.is_set()
-
-    @contextmanager
-    def staying(self) -> Iterator[None]:
-        """Do not come to rest meanwhile: an answer takes its time to be looked at, and then has to be acted on."""
-        self._stays += 1
-        try:
-            yield
-        finally:
-            self._stays -= 1
-            self.go_on()
 
     def resume(self) -> bool:
         """Go on after a pause; False where this driver has come to rest, and another has to."""
@@ -213,18 +203,13 @@ class Driver:
     def interrupt(self, *, within: timedelta | None = None) -> None:
         """Stop what runs and start nothing more; the run can be resumed. `within` bounds the grace of each task."""
         self._bound_grace(within)
-        self.patient = False
-        if self._rests():
+        self.approvals.patient = False
+        if self._going and not (self.attempts or self._offered) and self.approvals.are_all:
             self.go_on()  # there is nothing to stop: it goes on waiting, without us
             return
         self.tell(PauseAsked(reason="interrupted"))
         self._stop_attempts("interrupted")
         self.go_on()
-
-    def _rests(self) -> bool:
-        """Whether nothing goes on but waiting for people."""
-        busy = self.attempts or self._offered or self.approvals.busy or not self._going
-        return not busy and run_status(self.run, owned=True) == WAITING
 
     def fail(self, error: Exception) -> None:
         """Give the run up: its journal can no longer be written, or flowd itself is at fault.
@@ -244,9 +229,9 @@ class Driver:
         Returns what has to be awaited outside of the scope before what the task uses is free.
         """
         left_running: Awaitable[object] | None = None
-        self._offered.discard(number)
+        since = self._taken(number)
         if self.failure is None and self.run.may_start(number):
-            attempt = self.attempts[number] = Attempt(self, number, scope)
+            attempt = self.attempts[number] = Attempt(self, number, scope, since)
             try:
                 left_running = await attempt.perform()
             except Exception as error:  # noqa: BLE001  # a defect or a dead disk ends this run, never the engine
@@ -254,9 +239,23 @@ class Driver:
             finally:
                 if self.attempts.get(number) is attempt:
                     del self.attempts[number]
+                if attempt.hold is not None:
+                    left_running = self._leave(attempt.hold, left_running)
         if not self.attempts:
             self.go_on()
         return left_running
+
+    def _leave(self, hold: int, left_running: Awaitable[object] | None) -> Awaitable[object] | None:
+        """Free what an attempt held of what engines share; what goes on by itself keeps it until it has ended."""
+        if left_running is None:
+            self.services.sharing.leave(hold)
+            return None
+
+        async def until_ended() -> None:
+            await left_running  # where the engine ends meanwhile, it is held as long as this process lives
+            self.services.sharing.leave(hold)
+
+        return until_ended()
 
     def uses(self, number: int) -> Mapping[Any, float]:
         """What a task holds of the limits while it runs."""
@@ -282,7 +281,7 @@ class Driver:
     def go_on(self, hands: int = 0) -> None:
         """Offer what has become startable; notice when nothing can go on by itself."""
         run = self.run
-        if self.failure is not None and not (self.attempts or self.approvals.busy or self._stays):
+        if self.failure is not None and not (self.attempts or self.approvals.busy):
             self._still.set()
         if not self._going:
             return
@@ -297,26 +296,66 @@ class Driver:
                     self._wait_for_retry(number, retry_at)
             if len(ready) > hands:
                 self.services.wake(len(ready) - hands)
-        if self.attempts or self.approvals.busy or self._stays:
+        if self.attempts or self.approvals.busy:
             return
-        if run.state != s.RUN_RUNNING or not (self._offered or self._waits_for_something()):
+        if run.state != s.RUN_RUNNING or not (self._offered or self._waits_by_itself()):
             self._still.set()
 
-    def _waits_for_something(self) -> bool:
-        """Whether a task goes on by itself after a while; a patient driver counts those that wait for a person."""
-        waits = {s.RETRYING, s.WAITING} if self.patient else {s.RETRYING}
+    def _waits_by_itself(self) -> bool:
+        """Whether a task goes on after a while; with a patient engine one that waits for a person does."""
+        waits = {s.RETRYING, s.WAITING} if self.approvals.patient else {s.RETRYING}
         return any(task.state in waits for task in self.run.tasks)
 
-    def _offer(self, number: int) -> None:
+    def _offer(self, number: int, since: float | None = None, closed: Hashable = None) -> None:
+        """Let a task compete for a start. Those of one priority grow older together: rank decides among them."""
         if number in self._offered:
             return
-        self._offered.add(number)
+        if since is None:
+            since = self.services.adapters.clock.monotonic()
+        self._offered[number] = since
+        priority = self.run.shape.specs[number].priority
+        if closed is not None or self.run.shape.specs[number].uses:
+            self._long_waits.may_come()
+        count, first = self._queues.get(priority, (0, since))
+        self._queues[priority] = count + 1, min(first, since)
         self.services.admission.offer(
             (self, number),
-            priority=self.run.shape.specs[number].priority,
+            priority=priority,
             rank=self._ranks[number],
-            uses=self.uses(number),
+            uses=self.uses(number) if closed is None else {**self.uses(number), closed: 1.0},
+            since=since,
+            waits_since=min(first, since),
         )
+
+    def _taken(self, number: int) -> float:
+        """A task waits no more; since when it did."""
+        since = self._offered.pop(number, None)
+        if since is None:
+            return self.services.adapters.clock.monotonic()
+        priority = self.run.shape.specs[number].priority
+        count, first = self._queues.pop(priority)
+        if count > 1:
+            self._queues[priority] = count - 1, first
+        return since
+
+    def urgency(self, number: int) -> float:
+        """Where a waiting task stands among those of other engines."""
+        return urgency(self.run.shape.specs[number].priority, self.waits_since(number))
+
+    def is_waiting(self, number: int) -> bool:
+        """Whether a task is offered and could start, were there room."""
+        return number in self._offered and self.run.may_start(number)
+
+    def wait_for(self, number: int, closed: Hashable) -> None:
+        """An attempt that was about to begin has to wait; `closed` is what for, where it is none of its limits."""
+        if self.failure is None and self.run.may_start(number):
+            self._offer(number, self.attempts[number].since, closed)
+
+    def waits_since(self, number: int) -> datetime:
+        """When the task became ready that waits, or is about to begin."""
+        attempt, clock = self.attempts.get(number), self.services.adapters.clock
+        since = self._offered.get(number) or (attempt.since if attempt is not None else clock.monotonic())
+        return self.now() - timedelta(seconds=clock.monotonic() - since)
 
     def _wait_for_retry(self, number: int, retry_at: datetime) -> None:
         left = (retry_at - self.now()).total_seconds()
@@ -348,18 +387,6 @@ class Driver:
     def now(self) -> datetime:
         """The moment, by the engine's clock."""
         return self.services.adapters.clock.now()
-
-    async def found_fresh(self, number: int, values: Mapping[str, Any]) -> bool:
-        """Judge a task behind one that had to run, now that its needs have ended; whether it need not run."""
-        standing = self.standings.get(number)
-        if standing is None or standing.action != "if_needed" or self.run.tasks[number].attempt:
-            return False
-        threads = self.services.threads
-        verdict = await anyio.to_thread.run_sync(self.survey.judge_one, number, values, self.now(), limiter=threads)
-        self.standings[number] = Standing(standing.action, verdict.reason)
-        if verdict.fresh:
-            self.tell(self.survey.found(number, verdict.reason, verdict.warnings))
-        return verdict.fresh
 
     async def values(self, spec: TaskSpec) -> Mapping[str, Any]:
         """The results that a task takes as arguments or refers to in expressions, by task."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import anyio
 
@@ -11,7 +11,7 @@ from flowd.core.again import refusal
 from flowd.core.errors import FlowdError, StateDamaged
 from flowd.core.stimuli import RetryAsked
 from flowd.engine.approving import approve, reject
-from flowd.engine.capacity import capacity_document
+from flowd.engine.capacity import capacity_document, waiting_document
 from flowd.engine.driver import Driver
 from flowd.engine.resolving import resolve
 from flowd.engine.saying import warn
@@ -53,9 +53,11 @@ class Inboxes:
         if driver is None or driver.at_rest:
             return Answer(error="its owner has just let go of it", again=True)
         if request.kind == "limits":
-            return Answer(data=capacity_document(driver.services.admission))
+            services = driver.services
+            limits = capacity_document(services.admission)
+            return Answer(data={"limits": limits, "waiting": waiting_document(services.admission, services.sharing)})
         try:
-            with driver.staying():
+            with driver.approvals.staying():
                 error = await _do(driver, request)
                 await driver.recorded()
         except (FlowdError, OSError) as failure:
@@ -71,17 +73,28 @@ async def _do(driver: Driver, request: Request) -> str:
         return f"the run has no task {unknown[0]}"
     if request.kind == "cancel":
         driver.cancel(request.reason, request.by)
+    elif request.kind == "pause":
+        if driver.run.state == s.RUN_CANCELLING:
+            return "the run is being cancelled"
+        driver.pause(request.by)
+    elif request.kind == "resume":
+        if not driver.resume():
+            return "the run has just come to rest; ask again"
     elif request.kind == "retry":
         asked = RetryAsked(tasks=request.tasks, downstream=request.downstream, by=request.by)
         if refused := refusal(driver.run, asked):
             return refused
         driver.tell(asked)
-    elif request.kind == "resolve" and len(request.tasks) == 1:
-        await resolve(driver, request.tasks[0], request.verdict, by=request.by, value=request.result)
-    elif request.kind == "approve" and len(request.tasks) == 1:
-        await approve(driver, request.tasks[0], comment=request.comment, values=request.values, by=request.by)
-    elif request.kind == "reject" and len(request.tasks) == 1:
-        await reject(driver, request.tasks[0], comment=request.comment, by=request.by, back_to=request.back_to)
+    elif request.kind in _ANSWERS and len(request.tasks) == 1:
+        await _ANSWERS[request.kind](driver, request.tasks[0], request)
     else:
         return f"this flowd cannot {request.kind}"
     return ""
+
+
+_ANSWERS: Mapping[str, Callable[[Driver, str, Request], Awaitable[None]]] = {
+    "resolve": lambda driver, task, said: resolve(driver, task, said.verdict, by=said.by, value=said.result),
+    "approve": lambda driver, task, said: approve(driver, task, comment=said.comment, values=said.values, by=said.by),
+    "reject": lambda driver, task, said: reject(driver, task, comment=said.comment, by=said.by, back_to=said.back_to),
+}
+"""What a person answers of one task."""
