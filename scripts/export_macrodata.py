@@ -21,8 +21,7 @@ EXPORTS = {
         ["cpi"],
     ),
     "scoring": (
-        "US economy by quarter: real GDP, consumption and investment (billions of chained 2005 dollars), "
-        "unemployment (%), three-month treasury bills (%), inflation (%)",
+        "US economy by quarter: real GDP, consumption, investment (billions of 2005 dollars), rates in percent",
         ["realgdp", "realcons", "realinv", "unemp", "tbilrate", "infl"],
     ),
 }
@@ -34,7 +33,8 @@ def main() -> None:
     for name, (about, columns) in EXPORTS.items():
         lines = [f"# {line}" for line in (about, *SOURCES)] + [",".join(["date", *columns])]
         for _, row in table.iterrows():
-            lines.append(",".join([f"{row['year']:.0f}Q{row['quarter']:.0f}", *(str(row[column]) for column in columns)]))
+            quarter = f"{row['year']:.0f}Q{row['quarter']:.0f}"
+            lines.append(",".join([quarter, *(str(row[column]) for column in columns)]))
         (CONFIGS / name / "data" / "raw.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -28,7 +28,7 @@ def number_of(cell: str) -> float | None:
 
 
 def usable(rows: list[list[str]]) -> tuple[Quarters, int]:
-    """Values by quarter, counted from year 0, of complete rows (of a repeated one the first); how many cells are null."""
+    """Values by quarter, counted from year 0, of complete rows (the first of a repeated one); how many cells are null."""
     quarters: Quarters = {}
     nulls = 0
     for date, *cells in rows:
@@ -48,7 +48,7 @@ def seen(before: list[float], now: list[float]) -> list[float]:
 
 
 def clean(options: argparse.Namespace) -> Done:
-    """For each quarter with one before it: what is seen, and whether unemployment rose in the next (null: not known)."""
+    """For each quarter with one before it: what is seen, and whether unemployment rose after it (null: not known)."""
     raw = read_table(options.input)
     quarters, nulls = usable(raw)
     rows = []

@@ -1,6 +1,6 @@
 """Step 4: what the model says now and how good it has been, with what the analyst says about it.
 
-python steps/report.py --input data/clean.json --model model/model.pkl --output reports/report.txt --comment "Looks right"
+python steps/report.py --input data/clean.json --model model/model.pkl --output reports/report.txt --comment "So it is"
 """
 
 from __future__ import annotations

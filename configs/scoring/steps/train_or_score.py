@@ -36,7 +36,7 @@ def measured(model: Model, rows: list[dict[str, Any]]) -> dict[str, float]:
     """How good the scores were, each given before its outcome was known, beside always saying how often it happens."""
     pairs = [(row["rose"], model.scores[row["quarter"]]) for row in rows if row["rose"] is not None]
     if len({rose for rose, _ in pairs}) < len(CLASSES):
-        raise BadInput("unemployment must have risen after some quarters and not after others: there is nothing to learn")
+        raise BadInput("unemployment must have risen after some quarters and not after others: nothing to learn")
     outcomes, scores = zip(*pairs, strict=True)
     metrics = {
         "accuracy": accuracy_score(outcomes, [score > 0.5 for score in scores]),
