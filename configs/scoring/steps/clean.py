@@ -28,7 +28,7 @@ def number_of(cell: str) -> float | None:
 
 
 def usable(rows: list[list[str]]) -> tuple[Quarters, int]:
-    """Values by quarter, counted from year 0, of complete rows (the first of a repeated one); how many cells are null."""
+    """Values by quarter, from year 0, of complete rows (the first of repeated ones), and how many cells are null."""
     quarters: Quarters = {}
     nulls = 0
     for date, *cells in rows:
