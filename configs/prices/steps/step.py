@@ -34,10 +34,12 @@ class Done:
     ok: bool = True
 
 
-def arguments(description: str, reads: str, writes: str) -> argparse.ArgumentParser:
-    """The command line that all steps have: --input and --output."""
+def arguments(
+    description: str, reads: str, writes: str, *, source: Callable[[str], Any] = Path
+) -> argparse.ArgumentParser:
+    """The command line that all steps have: --input, read by `source`, and --output."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--input", type=Path, required=True, metavar="FILE", help=reads)
+    parser.add_argument("--input", type=source, required=True, metavar="FILE", help=reads)
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=writes)
     return parser
 
