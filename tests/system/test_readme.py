@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
+from examples import PRODUCED
 from flowd.cli.commands import TABLE
 from flowd.cli.commands import flowd as commands
 from flowd.core.reasons import REASONS
@@ -21,7 +22,6 @@ from flowd_process import Place
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 TEXT = README.read_text("utf-8")
-PRODUCED = shutil.ignore_patterns(".flowd", "__pycache__", "logs", "prices_raw.json", "prices_clean.json", "*.log")
 VARIES = (
     (r"\b\d{8}-\d{4,6}-\w+", "RUN"),  # an id
     (r"\d+\.\d+s|\d+s ago", "TIME"),
