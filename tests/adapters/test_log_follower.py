@@ -11,9 +11,10 @@ from datetime import UTC, datetime, timedelta
 import anyio
 import anyio.lowlevel
 import pytest
+import structlog
 
 from flowd.adapters.disk import FileThreads
-from flowd.adapters.followers.log import Lines, LogFollower, Sink, append_to
+from flowd.adapters.followers.log import LEVELS, Lines, LogFollower, Sink, append_to
 from flowd.core import events as e
 from flowd.ports.follower import Signal
 
@@ -145,6 +146,25 @@ async def test_console_lines_are_for_people(heard):
     assert "task_retry_scheduled" in line
     assert "task=b" in line
     assert "\n" not in line
+
+
+async def test_a_line_without_colour_is_the_renderers_own(heard):
+    """Ours is a quicker way to the same text: quotes, levels and tracebacks included."""
+    json = Heard()
+    log = follower(heard.sink(form="console", level="debug"), json.sink(level="debug"))
+    for level in LEVELS:
+        log.signal(said(level=level, word="plain", quoted="it's two", empty="", none=None, exception="x\n  y"))
+    own = structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0, sort_keys=False, repr_native_str=False)
+    assert [line for _, line in heard] == [own(None, "", fields) for fields in json.objects]
+
+
+async def test_a_line_for_people_names_a_hundred_tasks(heard):
+    """The order of a large pipeline would fill a screen; the file that programs read has all of it."""
+    order = [f"t{number}" for number in range(105)]
+    json, every = Heard(), e.Envelope("r1", 1, AT, e.RunStarted(pipeline="prices", spec="d"))
+    await LogFollower([heard.sink(form="console"), json.sink()], order=order).record([every])
+    assert "'t99', '… 5 more']" in heard[0][1]
+    assert json.objects[0]["order"] == order
 
 
 async def test_a_line_carries_the_moment_at_which_it_was_said(heard):

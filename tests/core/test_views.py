@@ -11,8 +11,8 @@ import pytest
 from flowd.core import events as e
 from flowd.core import states as s
 from flowd.core import stimuli as st
-from flowd.core.run import TaskState
 from flowd.core.spec import Retry
+from flowd.core.task_state import TaskState
 from flowd.core.views import (
     artifact_document,
     error_document,

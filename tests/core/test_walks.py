@@ -11,7 +11,8 @@ from hypothesis import strategies as hs
 from flowd.core import events as e
 from flowd.core import states as s
 from flowd.core import stimuli as st
-from flowd.core.decide import _Decision, settle
+from flowd.core.deciding.decision import Decision
+from flowd.core.deciding.settling import settle
 from flowd.core.run import fold
 from flowd.core.spec import PipelineSpec
 from walk import NOON, VERDICTS, Walk, facts, heirs, random_pipeline
@@ -112,7 +113,7 @@ def test_replay_equals_live(drawn) -> None:
     walk = walked(spec, steps, chosen)
     replayed = fold("r", spec, walk.journal)
     assert facts(replayed) == facts(walk.run)
-    again = _Decision(replayed, NOON)
+    again = Decision(replayed, NOON)
     settle(again)
     assert again.events == []
     assert facts(replayed) == facts(walk.run)
@@ -126,7 +127,7 @@ def test_settling_twice_says_nothing_new(drawn) -> None:
     walk = walked(spec, [], chosen)
     for number in steps:
         walk.step(number)
-        again = _Decision(walk.run, walk.now)
+        again = Decision(walk.run, walk.now)
         settle(again)
         assert again.events == []
 

@@ -374,7 +374,7 @@ async def test_a_run_that_never_began_is_begun_by_its_id(engine):
         return 1
 
     await engine.journal.create("key-3", pipeline.definition())
-    with pytest.raises(BadRequest, match="nothing of it has begun"):
+    with pytest.raises(BadRequest, match="nothing of it is on record"):
         await engine.resume("key-3", pipeline)
     assert (await engine.run(pipeline, run_id="key-3")).ok
 

@@ -25,7 +25,7 @@ from flowd.core import states as s
 from flowd.core.codec import public
 from flowd.core.errors import FlowdError
 from flowd.core.events import Ending, Envelope
-from flowd.core.run import TaskState
+from flowd.core.task_state import TaskState
 from flowd.wiring.reading import reading
 
 __all__ = ["events", "list_", "logs", "runs", "show"]

@@ -16,7 +16,8 @@ import msgspec
 from flowd.cli.wording import duration_text, note, tasks_text, wait_text
 from flowd.core import events as e
 from flowd.core.printable import printable
-from flowd.core.run import RunState, TaskState
+from flowd.core.run import RunState
+from flowd.core.task_state import TaskState
 
 NAME_WIDTH = 40
 NOTE_WIDTH = 28

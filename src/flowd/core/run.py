@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
-
-import msgspec
 
 from flowd.core import events as e
 from flowd.core import states as s
@@ -20,42 +18,7 @@ from flowd.core.errors import IllegalTransition
 from flowd.core.reasons import because
 from flowd.core.shape import Shape
 from flowd.core.spec import PipelineSpec
-
-
-class AttemptState(msgspec.Struct, gc=False):
-    """One try of a task: when, how long after the failure before it, and how it ended."""
-
-    n: int
-    started_at: datetime
-    waited: timedelta | None = None
-    ended_at: datetime | None = None
-    error: e.Error | None = None
-    ending: e.Ending | None = None
-
-
-_EMPTY: dict[str, Any] = {}
-"""What tasks without metrics or a fingerprint have in common, never changed: two each would be 128 MB for a million."""
-
-
-class TaskState(msgspec.Struct, gc=False):
-    """What is known of one task of the run."""
-
-    state: str = s.PENDING
-    attempt: int = 0  # the number of the newest attempt, every try included
-    tries: int = 0  # attempts that count against the retry policy since it last began anew
-    tried_at: datetime | None = None  # when the first of those began
-    retry_at: datetime | None = None
-    waited: timedelta | None = None
-    ended_at: datetime | None = None
-    result: e.Stored | None = None
-    outputs: tuple[e.Artifact, ...] = ()
-    metrics: dict[str, float] = msgspec.field(default_factory=lambda: _EMPTY)
-    parts: dict[str, str] = msgspec.field(default_factory=lambda: _EMPTY)
-    error: e.Error | None = None
-    reason: e.Reason | None = None
-    source: str | None = None  # the run whose checkpoint was found fresh
-    warnings: tuple[str, ...] = ()
-    attempts: list[AttemptState] | None = None
+from flowd.core.task_state import EFFECTS, TaskState
 
 
 class RunState:
@@ -105,7 +68,7 @@ class RunState:
                 if target is None:
                     raise IllegalTransition(f"{event.task!r} resolved as {event.verdict!r}")  # type: ignore[union-attr]
             self._enter(number, task, target)
-            _TASK_EFFECTS[type(event)](task, event, at)
+            EFFECTS[type(event)](task, event, at)
             return
         target = s.RUN_TRANSITIONS[type(event)].get(self.state)
         if target is None:
@@ -199,89 +162,7 @@ class RunState:
         self.find_ready()
 
 
-# --- what each event leaves behind ---------------------------------------------------------------
-
-
-def _started(task: TaskState, event: e.TaskStarted, at: datetime) -> None:
-    task.attempt = event.attempt
-    if task.tries == 0:
-        task.tried_at = at
-    task.tries += 1
-    task.retry_at = task.ended_at = None
-    task.reason, task.parts = event.reason, event.parts or _EMPTY
-    if task.attempts is None:
-        task.attempts = []
-    task.attempts.append(AttemptState(event.attempt, at, task.waited))
-    task.waited = None
-
-
-def _end_attempt(task: TaskState, event: e.Event, at: datetime, error: e.Error | None = None) -> None:
-    if task.attempts and (last := task.attempts[-1]).ended_at is None:
-        last.ended_at, last.error = at, error
-        last.ending = getattr(event, "ending", None)
-
-
-def _succeeded(task: TaskState, event: e.TaskSucceeded, at: datetime) -> None:
-    _end_attempt(task, event, at)
-    task.ended_at = at
-    task.result, task.outputs, task.metrics = event.result, event.outputs, event.metrics or _EMPTY
-    task.parts, task.warnings = event.parts or _EMPTY, event.warnings
-    task.error = None
-
-
-def _fresh(task: TaskState, event: e.TaskFresh, at: datetime) -> None:
-    task.ended_at, task.error = at, None
-    task.result, task.outputs, task.metrics = event.result, event.outputs, event.metrics or _EMPTY
-    task.parts, task.reason, task.source = event.parts, event.reason, event.source
-
-
-def _retry_scheduled(task: TaskState, event: e.TaskRetryScheduled, at: datetime) -> None:
-    _end_attempt(task, event, at, event.error)
-    task.error, task.metrics = event.error, event.metrics or _EMPTY
-    task.retry_at, task.waited = event.retry_at, event.delay
-
-
-def _broken(task: TaskState, event: e.TaskFailed | e.TaskTimedOut, at: datetime) -> None:
-    _end_attempt(task, event, at, event.error)
-    task.ended_at, task.retry_at = at, None
-    task.error, task.reason, task.metrics = event.error, event.reason, event.metrics or _EMPTY
-
-
-def _ended(task: TaskState, event: e.TaskAbandoned | e.TaskSkipped | e.TaskCancelled, at: datetime) -> None:
-    _end_attempt(task, event, at)
-    task.ended_at, task.retry_at = at, None
-    task.reason = event.reason
-
-
-def _interrupted(task: TaskState, event: e.TaskInterrupted | e.TaskUncertain, at: datetime) -> None:
-    _end_attempt(task, event, at, e.Error(type="Interrupted", message=event.reason.sentence))
-    task.reason = event.reason
-    task.tries -= 1  # flowd's doing, not the task's: it uses up nothing
-
-
-def _upstream_failed(task: TaskState, event: e.TaskUpstreamFailed, at: datetime) -> None:
-    task.ended_at = at
-    task.reason = because("upstream_failed", need=event.cause)
-
-
-def _resolved(task: TaskState, event: e.TaskResolved, at: datetime) -> None:
-    task.reason = because("resolved.by" if event.by else "resolved", verdict=event.verdict, by=event.by)
-    if event.verdict == "rerun":
-        task.tries = 0
-        return
-    task.ended_at = at
-    task.error = None
-    if event.verdict == "failed":
-        task.error = e.Error(type="Resolved", message=f"{event.by or 'a person'} said that it failed")
-    else:
-        task.result, task.outputs, task.parts = event.result, event.outputs, event.parts
-
-
-def _reset(task: TaskState, event: e.TaskReset, _at: datetime) -> None:
-    task.tries, task.tried_at, task.ended_at, task.error, task.source = 0, None, None, None, None
-    task.result, task.outputs, task.metrics, task.parts, task.warnings = None, (), _EMPTY, _EMPTY, ()
-    task.waited = None
-    task.reason = because("retried.by" if event.by else "retried", by=event.by)
+# --- what the events of the run itself leave behind ---------------------------------------------------
 
 
 def _finished(run: RunState, event: e.RunFinished, at: datetime) -> None:
@@ -308,23 +189,6 @@ def _adopted(run: RunState, event: e.RunAdopted, _at: datetime) -> None:
 def _paused(run: RunState, event: e.RunPaused, _at: datetime) -> None:
     run.reason = because("interrupted" if event.reason == "interrupted" else "paused")
 
-
-_TASK_EFFECTS: dict[type[e.Event], Callable[[TaskState, Any, datetime], None]] = {
-    e.TaskStarted: _started,
-    e.TaskSucceeded: _succeeded,
-    e.TaskFresh: _fresh,
-    e.TaskRetryScheduled: _retry_scheduled,
-    e.TaskFailed: _broken,
-    e.TaskTimedOut: _broken,
-    e.TaskAbandoned: _ended,
-    e.TaskInterrupted: _interrupted,
-    e.TaskUncertain: _interrupted,
-    e.TaskResolved: _resolved,
-    e.TaskSkipped: _ended,
-    e.TaskUpstreamFailed: _upstream_failed,
-    e.TaskCancelled: _ended,
-    e.TaskReset: _reset,
-}
 
 _RUN_EFFECTS: dict[type[e.Event], Callable[[RunState, Any, datetime], None]] = {
     e.RunStarted: RunState.begin,

@@ -17,10 +17,8 @@ class Shape:
 
     def __init__(self, tasks: Sequence[TaskSpec]) -> None:
         self.specs = list(tasks)
-        self.index = {task.name: number for number, task in enumerate(tasks)}
-        self.needs: list[list[int]] = [
-            [self.index[need] for need in task.needs if need in self.index] for task in self.specs
-        ]
+        self.index = index = {task.name: number for number, task in enumerate(tasks)}
+        self.needs: list[list[int]] = [[index[need] for need in task.needs if need in index] for task in self.specs]
         self.successors: list[list[int]] = [[] for _ in self.specs]
         for number, needs in enumerate(self.needs):
             for need in needs:

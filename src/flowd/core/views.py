@@ -10,7 +10,8 @@ import msgspec
 
 from flowd.core import states as s
 from flowd.core.events import Artifact, Error, Reason
-from flowd.core.run import AttemptState, RunState, TaskState
+from flowd.core.run import RunState
+from flowd.core.task_state import AttemptState, TaskState
 
 WAITING = "waiting"
 INTERRUPTED = "interrupted"

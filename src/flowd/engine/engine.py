@@ -23,7 +23,7 @@ from flowd.core.stimuli import CancelAsked, FoundFresh, RetryAsked
 from flowd.engine import admitting, checkpointing, redefining, resolving
 from flowd.engine.capacity import capacity_document
 from flowd.engine.driver import Driver
-from flowd.engine.entering import NeverBegan, adoption, beginning, check_same, read
+from flowd.engine.entering import NeverBegan, adoption, beginning, check_same, has_ended, read
 from flowd.engine.fleet import Fleet
 from flowd.engine.handle import Result, Run
 from flowd.engine.host import Host
@@ -221,7 +221,7 @@ class Engine:
         A finished run is returned as it is. StateLocked names a living owner elsewhere.
         """
         asked = CancelAsked(reason=reason, by=by)
-        if run_id not in self._here and await self._has_ended(run_id):
+        if run_id not in self._here and await has_ended(self._adapters(), run_id):
             return self._here.handle(run_id)
         return await self._here.tell(run_id, asked, adoption(self._adapters(), run_id, [asked], uncalled=True))
 
@@ -285,7 +285,7 @@ class Engine:
             if run_id in self._here:
                 continue
             try:
-                if not await self._has_ended(run_id):
+                if not await has_ended(self._adapters(), run_id):
                     adopted.append(await self._here.launch(run_id, adoption(self._adapters(), run_id)))
             except StateLocked:
                 continue  # it is going on elsewhere
@@ -349,13 +349,6 @@ class Engine:
         if run_id in self._here or state.state in s.RUN_ENDED:
             return self._here.handle(run_id)
         return await self._here.launch(run_id, adoption(self._adapters(), run_id, given=program, params=params))
-
-    async def _has_ended(self, run_id: str) -> bool:
-        """Whether the last that its journal says of the run is its end. NoSuchRun, StateDamaged."""
-        last: e.AnyEvent | None = None
-        async for envelope in self._adapters().journal.select(run_id, ("run_finished", "run_reopened")):
-            last = envelope.event
-        return isinstance(last, e.RunFinished)
 
     async def _begin(
         self,

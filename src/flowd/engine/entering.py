@@ -105,7 +105,7 @@ def adoption(
     async def enter(_writer: Writer) -> Entry:
         state, last, program = await read(adapters, run_id, given, uncalled=uncalled)
         if state.state == s.RUN_NEW:
-            raise NeverBegan(f"run {run_id} was cut off before its first record: nothing of it has begun; run it anew")
+            raise NeverBegan(f"run {run_id} was cut off before its first record: nothing of it is on record; run it anew")
         if params is not None and given is not None:
             check_same(state, program.definition.folder, given, params)
         first = [Adopted(adapters.owner), *stimuli]
@@ -142,3 +142,11 @@ async def read(
     if uncalled:
         return state, last, Program(definition, {}, {}, {})
     return state, last, from_definition(definition) if given is None else given.within(definition)
+
+
+async def has_ended(adapters: Adapters, run_id: str) -> bool:
+    """Whether a run has ended and was not asked for again: known without reading all of it. Raises as `read`."""
+    last: e.AnyEvent | None = None
+    async for envelope in adapters.journal.select(run_id, ("run_finished", "run_reopened")):
+        last = envelope.event
+    return isinstance(last, e.RunFinished)

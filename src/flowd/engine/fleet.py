@@ -10,14 +10,13 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
-from flowd.core import states as s
 from flowd.core.errors import BadRequest, StorageFailing
 from flowd.core.events import RunStarted
 from flowd.core.spec import PipelineSpec
 from flowd.core.stimuli import Redefined, Stimulus
 from flowd.engine import admitting, checkpointing
 from flowd.engine.driver import RUN_LIMIT, Driver
-from flowd.engine.entering import Enter, adoption, read
+from flowd.engine.entering import Enter, adoption, has_ended
 from flowd.engine.handle import Run
 from flowd.engine.program import Program
 from flowd.engine.services import Services
@@ -80,8 +79,7 @@ class Fleet:
             program = program or driver.program
             await ended.wait()
         adapters = self._services.adapters
-        state, _, _ = await read(adapters, run_id, uncalled=True)
-        if state.state in s.RUN_ENDED:
+        if await has_ended(adapters, run_id):
             return self.handle(run_id)
         return await self.launch(run_id, adoption(adapters, run_id, given=program))
 

@@ -11,7 +11,7 @@ import msgspec
 from flowd.authoring.params import resolve_params
 from flowd.core import states as s
 from flowd.core.codec import MAX_LINE
-from flowd.core.decide import still_chosen
+from flowd.core.deciding.anew import still_chosen
 from flowd.core.errors import BadRequest
 from flowd.core.events import RunStarted
 from flowd.core.run import RunState

@@ -73,13 +73,12 @@ class FileJournal:
         segment = OpenSegment(self._layout.folder(run), run, self._incarnation)
         return _Opened(self._layout, run, segment, self._threads, self._now, self._report, self._waiting)
 
-    async def read(self, run: str, after: int = 0) -> AsyncIterator[Envelope]:
+    def read(self, run: str, after: int = 0) -> AsyncIterator[Envelope]:
         """The durable records with `seq > after`, in order; safe beside a writer.
 
         Yields what stands before any damage, then raises StateDamaged. Raises NoSuchRun.
         """
-        async for envelope in self.select(run, (), after):
-            yield envelope
+        return self.select(run, (), after)
 
     async def select(self, run: str, events: Sequence[str], after: int = 0) -> AsyncIterator[Envelope]:
         """As `read`, of these events alone (all where empty), the rest checked and not decoded."""

@@ -51,7 +51,7 @@ def _unfinished(patient: Patient, seen: Seen) -> Finding:
     where = {"file": str(seen.folder)}
     flags = patient.flags
     if seen.status == s.RUN_NEW:
-        sentence = f"run {seen.id} was cut off before its first record: nothing of it has begun"
+        sentence = f"run {seen.id} was cut off before its first record: nothing of it is on record"
         return note("run_never_began", sentence, f"run it anew, or: rm -r {shlex.quote(str(seen.folder))}", **where)
     if seen.uncertain:
         task = seen.uncertain[0]

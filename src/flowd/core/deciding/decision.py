@@ -1,0 +1,31 @@
+"""The events of one decision, each applied before the next is thought of."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+
+from flowd.core import events as e
+from flowd.core.run import RunState
+
+
+class Decision:
+    """Collects events, each applied before the next is thought of."""
+
+    __slots__ = ("events", "now", "run")
+
+    def __init__(self, run: RunState, now: datetime) -> None:
+        self.run = run
+        self.now = now
+        self.events: list[e.AnyEvent] = []
+
+    def say(self, event: e.AnyEvent) -> None:
+        """Apply `event`, and keep it for the journal."""
+        self.run.apply(event, self.now)
+        self.events.append(event)
+
+
+def named(run: RunState, states: Collection[str]) -> str:
+    """The tasks in one of `states`, in words."""
+    names = [run.shape.specs[n].name for n, task in enumerate(run.tasks) if task.state in states]
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,148 @@
+"""How tasks end: what the report of an attempt makes of its task, and the ends of those that had none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from flowd.core import events as e
+from flowd.core import states as s
+from flowd.core import stimuli as st
+from flowd.core.deciding.decision import Decision
+from flowd.core.reasons import because
+from flowd.core.run import RunState
+from flowd.core.spec import TaskSpec
+from flowd.core.task_state import TaskState
+
+
+def attempt_ended(decision: Decision, report: st.AttemptEnded) -> None:
+    """An attempt has ended: its task has too, or waits for the next try."""
+    run = decision.run
+    number = run.shape.index[report.task]
+    task = run.tasks[number]
+    if task.state != s.RUNNING or task.attempt != report.attempt:
+        return
+    failed = isinstance(report.outcome, st.Failed | st.TimedOut)
+    if failed and report.again is not None and run.state in {s.RUN_RUNNING, s.RUN_PAUSED}:
+        decision.say(_once_more(task, report, report.again.delay, decision.now))
+    else:
+        decision.say(_END[type(report.outcome)](run, run.shape.specs[number], task, report))
+
+
+def _once_more(task: TaskState, report: st.AttemptEnded, delay: timedelta, now: datetime) -> e.TaskRetryScheduled:
+    outcome = report.outcome
+    assert isinstance(outcome, st.Failed | st.TimedOut)
+    return e.TaskRetryScheduled(
+        task=report.task,
+        attempt=task.attempt,
+        error=outcome.error,
+        delay=delay,
+        retry_at=now + delay,  # from the end as it is recorded, so that the journal shows the whole wait
+        metrics=outcome.metrics,
+        ending=outcome.ending,
+    )
+
+
+def _success(_run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptEnded) -> e.AnyEvent:
+    outcome = report.outcome
+    assert isinstance(outcome, st.Succeeded)
+    return e.TaskSucceeded(
+        task=spec.name,
+        attempt=task.attempt,
+        result=outcome.result,
+        outputs=outcome.outputs,
+        metrics=outcome.metrics,
+        parts=outcome.parts,
+        warnings=outcome.warnings,
+        ending=outcome.ending,
+    )
+
+
+def _failure(_run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptEnded) -> e.AnyEvent:
+    outcome = report.outcome
+    assert isinstance(outcome, st.Failed | st.TimedOut)
+    allowed = spec.retry.attempts if spec.retry else 1
+    timed_out = isinstance(outcome, st.TimedOut)
+    kind = e.TaskTimedOut if timed_out else e.TaskFailed
+    error = f"{outcome.error.type}: {outcome.error.message}"
+    return kind(
+        task=spec.name,
+        attempt=task.attempt,
+        error=outcome.error,
+        reason=because("timed_out" if timed_out else "failed", tries=task.tries, allowed=allowed, error=error),
+        metrics=outcome.metrics,
+        ending=outcome.ending,
+    )
+
+
+def _stopped(run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptEnded) -> e.AnyEvent:
+    outcome = report.outcome
+    assert isinstance(outcome, st.Stopped)
+    if outcome.cause == "deadline":
+        error = e.Error(type="DeadlinePassed", message="the run's deadline passed")
+        return e.TaskTimedOut(
+            task=spec.name,
+            attempt=task.attempt,
+            error=error,
+            reason=because("deadline.task"),
+            ending=outcome.ending,
+        )
+    if not spec.idempotent:
+        reason = because("interrupted.uncertain" if outcome.cause == "interrupted" else "cancelled.uncertain")
+        return e.TaskUncertain(task=spec.name, attempt=task.attempt, reason=reason, ending=outcome.ending)
+    if outcome.cause == "interrupted":
+        reason = because("interrupted.task")
+        return e.TaskInterrupted(task=spec.name, attempt=task.attempt, reason=reason, ending=outcome.ending)
+    return e.TaskCancelled(task=spec.name, attempt=task.attempt, reason=run.cancelling, ending=outcome.ending)
+
+
+def _left_running(_run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptEnded) -> e.AnyEvent:
+    outcome = report.outcome
+    assert isinstance(outcome, st.LeftRunning)
+    return e.TaskAbandoned(
+        task=spec.name,
+        attempt=task.attempt,
+        reason=because("abandoned", message=outcome.message),
+    )
+
+
+def _never_began(_run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptEnded) -> e.AnyEvent:
+    outcome = report.outcome
+    assert isinstance(outcome, st.NeverBegan)
+    reason = because("never_began", message=outcome.message)
+    return e.TaskInterrupted(task=spec.name, attempt=task.attempt, reason=reason)
+
+
+_END: dict[type, Callable[[RunState, TaskSpec, TaskState, st.AttemptEnded], e.AnyEvent]] = {
+    st.Succeeded: _success,
+    st.Failed: _failure,
+    st.TimedOut: _failure,
+    st.Stopped: _stopped,
+    st.LeftRunning: _left_running,
+    st.NeverBegan: _never_began,
+}
+
+
+def found_fresh(decision: Decision, found: st.FoundFresh) -> None:
+    """A task need not run: its checkpoint holds."""
+    if decision.run.task(found.task).state != s.PENDING:
+        return
+    decision.say(
+        e.TaskFresh(
+            task=found.task,
+            source=found.source,
+            result=found.result,
+            outputs=found.outputs,
+            metrics=found.metrics,
+            parts=found.parts,
+            reason=found.reason,
+        )
+    )
+
+
+def could_not_begin(decision: Decision, report: st.CouldNotBegin) -> None:
+    """A task failed before an attempt of it began."""
+    task = decision.run.task(report.task)
+    if task.state in s.STARTABLE:
+        reason = because("could_not_begin", error=report.error.message)
+        decision.say(e.TaskFailed(task=report.task, attempt=task.attempt, error=report.error, reason=reason))
