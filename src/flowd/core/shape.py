@@ -18,11 +18,17 @@ class Shape:
     def __init__(self, tasks: Sequence[TaskSpec]) -> None:
         self.specs = list(tasks)
         self.index = index = {task.name: number for number, task in enumerate(tasks)}
-        self.needs: list[list[int]] = [[index[need] for need in task.needs if need in index] for task in self.specs]
-        self.successors: list[list[int]] = [[] for _ in self.specs]
+        # Tuples, and nothing of its own for a task without: a million lists would keep the garbage collector busy.
+        self.needs: list[tuple[int, ...]] = [
+            tuple([index[need] for need in task.needs if need in index]) for task in self.specs
+        ]
+        self.successors: list[Sequence[int]] = [()] * len(self.specs)
+        below: dict[int, list[int]] = {}
         for number, needs in enumerate(self.needs):
             for need in needs:
-                self.successors[need].append(number)
+                below.setdefault(need, []).append(number)
+        for number, followers in below.items():
+            self.successors[number] = tuple(followers)
 
     def __len__(self) -> int:
         return len(self.specs)
