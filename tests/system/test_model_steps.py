@@ -210,3 +210,16 @@ def test_the_model_never_sees_what_it_is_measured_on(tmp_path: Path) -> None:
     assert retrain("train", features, tmp_path / "first/model.pkl").returncode == 0
     history = (tmp_path / "first/history.jsonl").read_text().splitlines()
     assert len(history) == 2
+
+
+def test_nothing_is_deployed_without_its_report(tmp_path: Path) -> None:
+    """The model alone stays where it is; with the report it is copied, and each deployment is entered."""
+    model, report = written(tmp_path / "model.pkl", ["a model"]), tmp_path / "report.md"
+    target = tmp_path / "deployed/model.pkl"
+    code, said = outcome(retrain("deploy", model, target, "--report", str(report)))
+    assert (code, str(report) in said, target.parent.exists()) == (2, True, False)
+    written(report, ["a report"])
+    for count in (1, 2):
+        assert outcome(retrain("deploy", model, target, "--report", str(report))) == (0, "")
+        assert target.read_bytes() == model.read_bytes()
+        assert len((target.parent / "history.jsonl").read_text().splitlines()) == count
