@@ -44,11 +44,12 @@ def test_the_model_is_updated_in_place_and_not_stale(scoring: Place) -> None:
     first = scoring.ok(*DAILY_RUN, "--events")
     assert ran(first) == set(DAILY)
     assert ran(scoring.ok(*DAILY_RUN, "--events")) == set()
-    before = scores(scoring)
+    before, model = scores(scoring), (scoring.folder / "model/model.pkl").read_bytes()
     forced = scoring.json(*DAILY_RUN, "--force")
     assert set(states(forced).values()) == {"succeeded"}
     assert forced["tasks"]["train_or_score"]["metrics"]["learned"] == 0
     assert scores(scoring) == before
+    assert (scoring.folder / "model/model.pkl").read_bytes() == model
     assert ran(scoring.ok(*DAILY_RUN, "--events")) == set()
     (scoring.folder / "model/model.pkl").unlink()
     assert ran(scoring.ok(*DAILY_RUN, "--events")) == {"train_or_score"}

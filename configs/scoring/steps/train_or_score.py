@@ -1,7 +1,7 @@
 """Step 3: score each new quarter, then let the model learn from it; the model is updated in place.
 
 A quarter is learned once, when what came after it is known: run again on the same data, the model
-stays as it is. Remove model/model.pkl to begin anew.
+stays as it is, to the byte. Remove model/model.pkl to begin anew.
 
 python steps/train_or_score.py --input data/clean.json --model model/model.pkl --output data/scores.json
 """
@@ -55,7 +55,8 @@ def train_or_score(options: argparse.Namespace) -> Done:
     learned = learn(model, rows)
     metrics = measured(model, rows)
     scored = [{**row, "score": model.score(row)} for row in rows]
-    save(options.model, model)
+    if learned:
+        save(options.model, model)
     latest = scored[-1]
     write_json(options.output, {"params": params, "metrics": metrics, "rows": scored})
     return Done(
