@@ -37,8 +37,8 @@ def train(options: argparse.Namespace) -> Done:
         history.write(json.dumps(entry) + "\n")
     return Done(
         f"learned from {len(rows)} rows in {duration}s: R2 {score} on them",
-        {"training_score": score, "training_duration_s": duration},
-        {"params": params},
+        {"training_score": score},
+        {"params": params, "training_duration_s": duration},
     )
 
 
