@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from faulting import living
 from faulting.disk_cases import BEGIN, RESUME, Afterlife, Report, lead
@@ -220,10 +222,19 @@ def _lies(folder: Path, chance: Random) -> None:
         shown = found.flowd("show", RUN, "--json")
         if shown.code not in {0, 2, 5}:
             raise Broken(f"after a disk that lied: {shown}")
-        if shown.code == 0 and b'"state":"succeeded"' in shown.out:
-            missing = [name for name in ("out/11.txt",) if not (found.root / name).is_file()]
-            if missing:
-                raise Broken(f"shown as succeeded, and {missing[0]} is not there: {shown}")
+        planned = found.flowd("plan", "pipeline.yaml", "--json")
+        if shown.code == 0 and planned.code == 0:  # else the run, or its file, is gone as well
+            _none_fresh_without_its_file(found, json.loads(planned.out), json.loads(shown.out))
+
+
+def _none_fresh_without_its_file(found: DiskPlace, plan: dict[str, Any], document: dict[str, Any]) -> None:
+    """Broken where a task would not run again though what it wrote is not there as it was written."""
+    for name, task in plan["tasks"].items():
+        if task["action"] == "fresh":
+            for output in document["tasks"][name]["outputs"]:
+                path = found.root / output["path"]
+                if not path.is_file() or path.stat().st_size != output["size"]:
+                    raise Broken(f"{name} is taken for fresh, and {output['path']} is not as it left it")
 
 
 # --- before the next command -----------------------------------------------------------------------------
