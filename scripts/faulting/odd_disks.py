@@ -208,7 +208,7 @@ def _lies(folder: Path, chance: Random) -> None:
         try:
             for name, text in chain().items():
                 (seen.root / name).write_text(text, encoding="utf-8")
-            flushed = threading.Timer(chance.uniform(0.3, 0.8), os.sync)
+            flushed = threading.Timer(chance.uniform(0.3, 1.5), os.sync)
             flushed.start()
             seen.flowd(*BEGIN)
             flushed.join()
