@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from flowd.authoring import kinds, records
+from flowd.authoring import declarations, kinds, records
 from flowd.authoring.findings import Findings, KeyPath, listed, quoted
 from flowd.authoring.format import PIPELINE, POLICIES, TASK, Key
 from flowd.authoring.kinds import NONE, WRONG
@@ -70,6 +70,7 @@ class Built(msgspec.Struct, eq=False):
     top: dict[str, Any]
     defaults: dict[str, Any]
     implied: dict[str, tuple[tuple[str, str], ...]]
+    raw: Mapping[str, Any]
 
 
 def build(raw: Mapping[str, Any], findings: Findings, *, folder: str, resolve: Resolve) -> Built:
@@ -107,17 +108,19 @@ def build(raw: Mapping[str, Any], findings: Findings, *, folder: str, resolve: R
         tasks=tuple(tasks),
         description=top.get("description", ""),
         params=_params(raw, findings),
+        secrets=top.get("secrets", {}),
         max_concurrency=top.get("max_concurrency"),
         limits=top.get("limits", {}),
         deadline=top.get("deadline"),
         env=top.get("env", {}),
         log=top.get("log", LogSpec()),
+        **declarations.fields(top, top.get("name", "")),
     )
     functions = {name: draft.function for name, draft in drafts.items() if draft.function is not None}
     for task in tasks:
         if task.reconcile is not None:
             _add_reconcile(task, task.reconcile, resolve, findings, functions, bindings)
-    return Built(spec, functions, bindings, drafts, top, defaults, implied)
+    return Built(spec, functions, bindings, drafts, top, defaults, implied, raw)
 
 
 def _add_reconcile(

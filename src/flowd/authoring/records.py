@@ -6,6 +6,7 @@ House rules of this room: those of `kinds`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import msgspec
@@ -123,6 +124,15 @@ def log(findings: Findings, path: KeyPath, value: Any, _key: Key) -> Any:
     return LogSpec(**record(findings, path, value, table.LOG, "`log`"))
 
 
+def _of(room: str, name: str) -> Reader:
+    """A reader of another room, which itself reads records; imported where its key is written."""
+
+    def read(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
+        return getattr(import_module(f"flowd.authoring.{room}"), name)(findings, path, value, key)
+
+    return read
+
+
 READERS: dict[str, Reader] = {
     "text": kinds.text,
     "name": kinds.name,
@@ -151,4 +161,13 @@ READERS: dict[str, Reader] = {
     "log": log,
     "data": kinds.data,
     "datas": kinds.each(kinds.data, "[small, large]"),
+    "secrets": _of("secrets", "secrets"),
+    "argv": _of("secrets", "argv"),
+    "literal": _of("secrets", "literal"),
+    **{name: _of("notices", name) for name in ("owners", "notify", "happenings", "addresses", "addressees")},
+    **{name: _of("schedules", name) for name in ("schedule", "cron", "interval", "positive", "timezone", "misfire")},
+    **{name: _of("schedules", name) for name in ("overlap", "dst", "time_of_day", "expect")},
+    **{name: _of("triggers", name) for name in ("trigger", "untemplated", "secret", "group", "template")},
+    **{name: _of("triggers", name) for name in ("retention", "size")},
+    "owner": kinds.name,
 }

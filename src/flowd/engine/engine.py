@@ -20,7 +20,7 @@ from flowd.core.errors import BadRequest, FlowdError, NoSuchRun, StateLocked
 from flowd.core.limits import Admission
 from flowd.core.shape import select
 from flowd.core.stimuli import CancelAsked, FoundFresh, RetryAsked
-from flowd.engine import admitting, checkpointing, redefining, resolving
+from flowd.engine import admitting, checkpointing, redefining, resolving, secrecy
 from flowd.engine.capacity import capacity_document
 from flowd.engine.driver import Driver
 from flowd.engine.entering import NeverBegan, adoption, beginning, check_same, has_ended, read
@@ -161,6 +161,7 @@ class Engine:
             owner=adapters.owner,
         )
         admitting.check_inputs(program, first, adapters.clock.now())
+        await secrecy.check(adapters, program, [task for task in program.spec.tasks if task.name in selected])
         if run_id is not None:
             return await self._begin_or_find(run_id, program, first, checkpoints, lent)
         while True:

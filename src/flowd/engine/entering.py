@@ -17,7 +17,7 @@ from flowd.core import states as s
 from flowd.core.errors import BadRequest
 from flowd.core.run import RunState
 from flowd.core.stimuli import Adopted, FoundFresh, Stimulus
-from flowd.engine import checkpointing, redefining
+from flowd.engine import checkpointing, redefining, secrecy
 from flowd.engine.program import Program, from_definition, from_pipeline
 from flowd.engine.services import Adapters
 from flowd.ports.journal import Writer
@@ -105,13 +105,17 @@ def adoption(
     async def enter(_writer: Writer) -> Entry:
         state, last, program = await read(adapters, run_id, given, uncalled=uncalled)
         if state.state == s.RUN_NEW:
-            raise NeverBegan(f"run {run_id} was cut off before its first record: nothing of it is on record; run it anew")
+            raise NeverBegan(
+                f"run {run_id} was cut off before its first record: nothing of it is on record; run it anew"
+            )
         if params is not None and given is not None:
             check_same(state, program.definition.folder, given, params)
         first = [Adopted(adapters.owner), *stimuli]
         if anew is not None and given is not None:
             first += anew(state, program.definition, given, adapters.clock.now())
             program = given
+        if program.spec.secrets and not uncalled:
+            await secrecy.enter(adapters, program, state if go_on else None, run_id)
         checkpoints = {} if uncalled else await checkpointing.load(adapters, program)
         return Entry(
             program=program,

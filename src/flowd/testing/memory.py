@@ -16,6 +16,7 @@ from flowd.adapters.executors.thread import ThreadExecutor
 from flowd.adapters.filesystem import keeps_times
 from flowd.adapters.journal.memory import MemoryJournal
 from flowd.adapters.results import MemoryResults
+from flowd.adapters.secrets import SecretReader
 from flowd.adapters.shelf import MemoryShelf
 from flowd.engine import engine
 from flowd.engine.services import Adapters, FollowerFactory
@@ -74,6 +75,7 @@ class MemoryEngine(engine.Engine):
                 checkpoints=self.checkpoints,
                 results=self.results,
                 shelf=MemoryShelf(),
+                secrets=SecretReader(),
                 inbox=NoInbox(),
                 executors={"async": CoroutineExecutor(), "thread": ThreadExecutor(), **self._more_executors},
                 describe=describe,

@@ -24,6 +24,7 @@ from flowd.adapters.inbox import FileInbox
 from flowd.adapters.journal.file import FileJournal
 from flowd.adapters.journal.lock import new_incarnation
 from flowd.adapters.results import FileResults
+from flowd.adapters.secrets import SecretReader
 from flowd.adapters.shelf import FileShelf
 from flowd.authoring.pipeline import Pipeline
 from flowd.engine import engine
@@ -31,6 +32,7 @@ from flowd.engine.blocking import run_blocking
 from flowd.engine.handle import Result
 from flowd.engine.saying import say_damage, say_place, say_waiting
 from flowd.engine.services import Adapters, FollowerFactory
+from flowd.guardian import processes
 from flowd.ports.clock import Clock
 
 
@@ -62,6 +64,7 @@ async def file_adapters(
                 checkpoints=FileCheckpoints(state_dir, journal, report=say_damage),
                 results=FileResults(state_dir),
                 shelf=FileShelf(state_dir),
+                secrets=SecretReader((processes.MARK, incarnation)),
                 inbox=inbox,
                 executors={
                     "async": CoroutineExecutor(guardian),

@@ -13,6 +13,7 @@ from flowd.adapters.executors.failure import describe
 from flowd.adapters.filesystem import keeps_times
 from flowd.adapters.inbox import FileInbox
 from flowd.adapters.results import FileResults
+from flowd.adapters.secrets import SecretReader
 from flowd.adapters.shelf import FileShelf
 from flowd.engine import engine
 from flowd.engine.saying import say_damage
@@ -38,6 +39,7 @@ async def _adapters(state_dir: Path) -> AsyncIterator[Adapters]:
             checkpoints=checkpoints,
             results=results,
             shelf=FileShelf(state_dir),
+            secrets=SecretReader(),
             inbox=FileInbox(state_dir),
             executors={},
             describe=describe,
