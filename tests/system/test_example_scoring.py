@@ -150,3 +150,35 @@ def test_the_crontab_is_a_line_for_the_shell(scoring: Place) -> None:
 def printed(command: str, env: dict[str, str]) -> str:
     """What a line of the shell prints, which cron would mail."""
     return subprocess.run(["/bin/sh", "-c", command], env=env, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_declarations_are_those_of_the_table() -> None:
+    """Owner and retention of each task; the daily and the weekly schedule are those of the crontab."""
+    found = specification()
+    kept = {
+        name: (task["owner"], [out["retention"] for out in task["outputs"] if "retention" in out])
+        for name, task in found["tasks"].items()
+    }
+    assert kept == {
+        "ingest": ("data_eng", ["7d"]),
+        "clean": ("data_eng", ["14d"]),
+        "train_or_score": ("ml_eng", ["30d"]),
+        "report": ("analyst", ["90d"]),
+    }
+    declared = [(entry["cron"].replace("mon", "1"), *entry["tasks"]) for entry in found["schedule"]]
+    assert declared == [(when, command.split("pipeline.yaml ")[1].split()[0]) for when, command in crontab()]
+
+
+def test_what_is_declared_may_be_acted_on(scoring: Place) -> None:
+    """The file is valid, and so is what its comment says about Slack."""
+    assert "ok, 4 tasks" in scoring.ok("validate", "pipeline.yaml").out
+    path = scoring.folder / "pipeline.yaml"
+    text = path.read_text()
+    [secrets, to] = re.findall(r"secrets: \{.*\}\}|to: \[owner, .*\]", text)
+    path.write_text(
+        text.replace("{on: [failed], to: [owner]}", f"{{on: [failed], {to}}}").replace(
+            "notify:\n", f"{secrets}\nnotify:\n"
+        )
+    )
+    assert "SCORING_SLACK" in path.read_text().partition("\nsecrets: ")[2]
+    assert "ok, 4 tasks" in scoring.ok("validate", "pipeline.yaml").out
