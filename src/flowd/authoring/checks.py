@@ -25,6 +25,7 @@ from flowd.core.graph import (
     normal_path,
     writer_problems,
 )
+from flowd.core.keyed import declared
 from flowd.core.spec import Call, PipelineSpec, TaskSpec
 
 _PATH_ROOTS = frozenset({"params", "run", "tasks"})
@@ -89,11 +90,13 @@ def _check_literal(values: Mapping[str, Any], base: KeyPath, findings: Findings)
 def _check_uses(task: TaskSpec, draft: Draft, spec: PipelineSpec, findings: Findings) -> None:
     for limit, amount in task.uses.items():
         path: KeyPath = (*draft.path, "uses", limit) if "uses" in draft.raw else ("defaults", "uses", limit)
-        if limit not in spec.limits:
-            hint = findings.suggest(limit, spec.limits, f"declare it: `limits: {{{limit}: {max(amount, 1):g}}}`")
+        capacity = declared(spec.limits, limit)
+        if capacity is None and declared(spec.rates, limit) is None:
+            known = [*spec.limits, *spec.rates]
+            hint = findings.suggest(limit, known, f"declare it: `limits: {{{limit}: {max(amount, 1):g}}}`")
             findings.add("unknown_limit", path, f"there is no limit {quoted(limit)}", hint, at_key=True)
-        elif amount > spec.limits[limit]:
-            message = f"it uses {amount:g} of {quoted(limit)}, which has {spec.limits[limit]:g}: it could never start"
+        elif capacity is not None and amount > capacity:
+            message = f"it uses {amount:g} of {quoted(limit)}, which has {capacity:g}: it could never start"
             findings.add("over_limit", path, message, "use less, or raise the limit")
 
 

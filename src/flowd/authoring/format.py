@@ -62,9 +62,13 @@ PIPELINE = _table(
     Key("params", "params", "Typed parameters: a bare default, or {type, default, required, choices, min, max, …}."),
     Key("secrets", "secrets", "Secrets by name: NAME: {env | file | command: [argv] | keyring}.", "none"),
     Key("max_concurrency", "count", "How many tasks run at once.", "the engine's"),
-    Key("limits", "limits", "Named capacities that tasks share: NAME: N, or {capacity: N}."),
+    Key("limits", "limits", "Named capacities that tasks share: NAME: N, or {capacity: N, rate: 10/minute}."),
     Key("defaults", "defaults", "Policies of every task that does not say otherwise."),
     Key("deadline", "span", "How long a run may take in all.", "none"),
+    Key("fail_fast", "bool", "Whether the first task that fails ends the run, with all that runs.", "false"),
+    Key(
+        "stop_after_failures", "count", "After so many failed attempts nothing more starts: the run is paused.", "none"
+    ),
     Key("grace", "duration", "How long an attempt of any task may take to stop.", "10s"),
     msgspec.structs.replace(_ENV, policy=False),
     msgspec.structs.replace(_SHELL, policy=False, fits=()),
@@ -85,7 +89,7 @@ PIPELINE = _table(
     Key("retention", "retention", "What is kept of runs: {runs, age, size}.", "for ever", inactive=True),
     Key("result", "template", "A sub-pipeline's result: `{{ }}`.", "none", inactive=True),
     Key("tasks", "tasks", "The tasks by name.", required=True),
-    later="fail_fast stop_after_failures finally targets include",
+    later="finally targets include",
 )
 
 TASK = _table(
@@ -233,7 +237,10 @@ RETENTION = _table(
     Key("size", "size", "How many bytes they may take: 500MB, 10GB."),
 )
 
-LIMIT = _table(Key("capacity", "amount", "How much there is.", required=True), later="rate")
+LIMIT = _table(
+    Key("capacity", "amount", "How much there is.", "no bound"),
+    Key("rate", "rate", "How often something may start: 10/minute; also per second, hour, day, or a duration.", "any"),
+)
 
 LOG = _table(
     Key("file", "log_file", "A file that gets the same lines; may hold `{{ task }}` and `{{ run.id }}`.", "none"),

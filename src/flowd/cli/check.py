@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
@@ -15,6 +16,10 @@ from flowd.cli.streams import say, say_document, style_of, tell
 from flowd.cli.wording import params_text, tasks_text
 from flowd.core.errors import BadPipeline, BadRequest, FlowdError, Problem
 from flowd.core.spec import Definition
+
+if TYPE_CHECKING:
+    from flowd.core.spec import Definition
+    from flowd.engine.survey import Standing
 
 REFUSED = 2
 
@@ -95,21 +100,8 @@ def plan(
     as_json: bool,
 ) -> int:
     """Say what a run started now would do with each task, and why; nothing is written."""
-    from flowd.adapters.shelf import FileShelf
-    from flowd.engine.survey import Standing
-    from flowd.wiring.planning import planning_engine
-
-    # read from and never written to
-    pipeline = load(file, lambda folder: FileShelf(find_state_dir(state_dir, folder, os.environ)))
-    definition = pipeline.definition()
-    typed = given_params(definition, params)
+    definition, typed, standings = standings_of(file, tasks, state_dir, params, force=force, force_tasks=force_tasks)
     place = find_state_dir(state_dir, Path(definition.folder), os.environ)
-
-    async def ask() -> dict[str, Standing]:
-        async with planning_engine(place) as engine:
-            return await engine.plan(pipeline, *tasks, params=typed, force=force, force_tasks=force_tasks)
-
-    standings = anyio.run(ask)
     if as_json:
         document = {
             name: {"action": standing.action, "reason": standing.reason} for name, standing in standings.items()
@@ -128,6 +120,32 @@ def plan(
         word = standing.action.replace("_", " ")
         say(style.text(f"  {name:<{width}}   {word:<9}   {standing.reason.sentence}"))
     return 0
+
+
+def standings_of(
+    file: str | None,
+    tasks: tuple[str, ...],
+    state_dir: str | None,
+    params: tuple[str, ...] = (),
+    *,
+    force: bool = False,
+    force_tasks: tuple[str, ...] = (),
+) -> tuple[Definition, dict[str, Any], dict[str, Standing]]:
+    """A pipeline as it is written, its parameters, and what a run of it started now would do with each task."""
+    from flowd.adapters.shelf import FileShelf
+    from flowd.wiring.planning import planning_engine
+
+    # read from and never written to
+    pipeline = load(file, lambda folder: FileShelf(find_state_dir(state_dir, folder, os.environ)))
+    definition = pipeline.definition()
+    typed = given_params(definition, params)
+    place = find_state_dir(state_dir, Path(definition.folder), os.environ)
+
+    async def ask() -> dict[str, Standing]:
+        async with planning_engine(place) as engine:
+            return await engine.plan(pipeline, *tasks, params=typed, force=force, force_tasks=force_tasks)
+
+    return definition, typed, anyio.run(ask)
 
 
 def refuse_unknown(tasks: tuple[str, ...], known: set[str], where: str) -> None:

@@ -95,6 +95,6 @@ def _why(run: RunState, status: str) -> list[Line]:
         for name in _named(run, {s.UNCERTAIN})
         if (reason := run.task(name).reason) is not None
     ]
-    if status == s.RUN_CANCELLED and run.reason is not None:
+    if status in {s.RUN_CANCELLED, s.RUN_PAUSED} and run.reason is not None:
         lines.append(Line(f"  {run.reason.sentence}"))
     return lines

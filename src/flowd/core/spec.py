@@ -138,6 +138,13 @@ class Secret(Spec, frozen=True, kw_only=True):
     user: str | None = None
 
 
+class Rate(Spec, frozen=True, kw_only=True):
+    """At most `count` starts in any stretch of time as long as `per`."""
+
+    count: int
+    per: timedelta
+
+
 class LogSpec(Spec, frozen=True, kw_only=True):
     """Where a run's log lines go besides the run's own file."""
 
@@ -225,7 +232,11 @@ class Retention(Spec, frozen=True, kw_only=True):
 
 
 class PipelineSpec(Spec, frozen=True, kw_only=True):
-    """A whole pipeline. `tasks` keeps the order in which they were written."""
+    """A whole pipeline. `tasks` keeps the order in which they were written.
+
+    `limits` are capacities, `rates` how often something may start, both by name; a name that ends
+    with `*` stands for each name that begins so.
+    """
 
     name: str
     tasks: tuple[TaskSpec, ...]
@@ -234,7 +245,10 @@ class PipelineSpec(Spec, frozen=True, kw_only=True):
     secrets: dict[str, Secret] = {}
     max_concurrency: int | None = None
     limits: dict[str, float] = {}
+    rates: dict[str, Rate] = {}
     deadline: timedelta | None = None
+    fail_fast: bool = False
+    stop_after_failures: int | None = None
     env: dict[str, str] = {}
     log: LogSpec = LogSpec()
     owners: dict[str, Owner] = {}

@@ -112,6 +112,7 @@ class PauseAsked(msgspec.Struct, frozen=True):
     """Nothing new may start."""
 
     reason: str = ""
+    by: str = ""
 
 
 class ResumeAsked(msgspec.Struct, frozen=True):

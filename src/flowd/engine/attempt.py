@@ -70,9 +70,11 @@ class Attempt:
         "_work",
         "cause",
         "channel",
+        "hold",
+        "since",
     )
 
-    def __init__(self, driver: Driver, number: int, scope: anyio.CancelScope) -> None:
+    def __init__(self, driver: Driver, number: int, scope: anyio.CancelScope, since: float) -> None:
         self._driver = driver
         self._number = number
         self._spec = driver.run.shape.specs[number]
@@ -85,6 +87,8 @@ class Attempt:
         self._stopped_at = 0.0
         self.cause: str | None = None
         self.channel: AttemptChannel | None = None
+        self.since = since
+        self.hold: int | None = None
 
     def stop(self, cause: str) -> None:
         """End it, whatever it does now; the first cause stands."""
@@ -161,7 +165,7 @@ class Attempt:
         return work
 
     async def _prepare(self) -> tuple[Work | None, Reason | None]:
-        """The work to do and why, or None where the task turned out fresh."""
+        """The work to do and why, or None where the task turned out fresh or has to wait for others."""
         driver, spec, number = self._driver, self._spec, self._number
         values = await driver.values(spec)
         standing = driver.standings.get(number)
@@ -174,6 +178,10 @@ class Attempt:
             reason = verdict.reason
         resolver = driver.survey.resolver
         self._prepared = prepared = resolver.written(spec, values)
+        if spec.uses or spec.inputs or spec.outputs:
+            self.hold = await driver.services.sharing.enter(driver, number, prepared)
+            if self.hold is None:
+                return None, None
         if spec.inputs or spec.outputs or spec.cache:
             await self._in_thread(self._look_at_files, prepared)
         attempt = driver.run.tasks[number].attempt + 1

@@ -11,12 +11,14 @@ import msgspec
 from flowd.core.events import Error
 from flowd.core.limits import Admission
 from flowd.core.secrecy import Secrecy
+from flowd.engine.sharing import Sharing
 from flowd.engine.timers import Timers
 from flowd.ports.clock import Clock
 from flowd.ports.executor import Executor
 from flowd.ports.follower import Follower
 from flowd.ports.inbox import Inbox
 from flowd.ports.journal import Journal
+from flowd.ports.lock_table import LockTable
 from flowd.ports.secrets import Secrets
 from flowd.ports.stores import Checkpoints, Results, Shelf
 
@@ -41,6 +43,7 @@ class Adapters(msgspec.Struct, kw_only=True, eq=False):
     shelf: Shelf
     secrets: Secrets
     inbox: Inbox
+    locks: LockTable
     executors: Mapping[str, Executor]
     describe: Callable[[BaseException, Path, Callable[[str], str]], Error]
     key: Callable[[str, Path], str]
@@ -63,5 +66,6 @@ class Services(msgspec.Struct, kw_only=True, eq=False):
     adapters: Adapters
     timers: Timers
     admission: Admission[Hashable]
+    sharing: Sharing
     wake: Callable[[int], None]
     threads: anyio.CapacityLimiter

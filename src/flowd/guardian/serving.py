@@ -107,6 +107,8 @@ class Guardian:
         for message in self._incoming.messages():
             if message[0] == "spawn":
                 self._spawn(*message[1:])
+            elif message[0] == "hold":
+                os.set_inheritable(self._incoming.descriptors.popleft(), False)  # open until this process ends
             else:
                 self._stop(*message[1:])
 

@@ -12,6 +12,7 @@ from flowd.adapters.clock import SystemClock
 from flowd.adapters.executors.failure import describe
 from flowd.adapters.filesystem import keeps_times
 from flowd.adapters.inbox import FileInbox
+from flowd.adapters.lock_table import FileLockTable
 from flowd.adapters.results import FileResults
 from flowd.adapters.secrets import SecretReader
 from flowd.adapters.shelf import FileShelf
@@ -41,6 +42,7 @@ async def _adapters(state_dir: Path) -> AsyncIterator[Adapters]:
             shelf=FileShelf(state_dir),
             secrets=SecretReader(),
             inbox=FileInbox(state_dir),
+            locks=FileLockTable(state_dir, "plan"),
             executors={},
             describe=describe,
             key=lambda name, folder: pipeline_key(name, folder, state_dir),
