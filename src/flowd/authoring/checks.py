@@ -6,7 +6,7 @@ not there, limits that are not declared.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import pairwise
 from typing import Any
 
@@ -186,7 +186,9 @@ class _Expressions:
         for number, word in enumerate(action.argv or ()):
             self._template(task, (*base, "run", number), word, _TASK_ROOTS, "run")
 
-    def _template(self, task: TaskSpec | None, path: KeyPath, text: str, roots: frozenset[str], place: str) -> None:
+    def _template(
+        self, task: TaskSpec | None, path: KeyPath, text: str, roots: frozenset[str], place: str = "a text"
+    ) -> None:
         """Check a text with `{{ }}`; `place` is what it belongs to, as far as secrets are concerned."""
         if "{{" not in text:
             return
@@ -196,21 +198,23 @@ class _Expressions:
             self._report(path, error)
             return
         self._secrets(path, template.expressions, place)
-        self._references(task, path, template.references, roots)
+        self._references(task, path, {access for access in template.references if access[0] != "secrets"}, roots)
 
     def _secrets(self, path: KeyPath, expressions: Sequence[Expression], place: str) -> None:
         for expression in expressions:
             for error in misuse(expression, self._spec.secrets, place):
                 self._report(path, error)
 
-    def _references(
-        self, task: TaskSpec | None, path: KeyPath, references: frozenset[Access], roots: frozenset[str]
-    ) -> None:
+    def _references(self, task: TaskSpec | None, path: KeyPath, references: Set[Access], roots: frozenset[str]) -> None:
         later = {access[0] for access in references} & _LATER_ROOTS
         for root in sorted(later):
             self._findings.add("not_yet", path, f"{quoted(root)} in expressions is not supported yet")
+        if any(access[0] == "secrets" for access in references):  # of a bare expression, which decides something
+            later = later | {"secrets"}
+            message = "a secret cannot stand in an expression that decides"
+            self._findings.add("secret_misplaced", path, message, "use it in `env` or `with`")
         errors = check_references(
-            [access for access in references if access[0] not in later and access[0] != "secrets"],
+            [access for access in references if access[0] not in later],
             roots=roots,
             params=self._spec.params,
             upstream=self._above(task, references),
@@ -219,7 +223,7 @@ class _Expressions:
         for error in errors:
             self._report(path, error)
 
-    def _above(self, task: TaskSpec | None, references: frozenset[Access]) -> Sequence[str]:
+    def _above(self, task: TaskSpec | None, references: Set[Access]) -> Sequence[str]:
         named = {access[1] for access in references if access[0] == "tasks" and len(access) > 1}
         if task is None or self._upstream is None:
             return list(named)
