@@ -115,7 +115,7 @@ def test_without_secrets_everything_is_left_as_it_is() -> None:
 
 
 def test_many_long_ones_are_found_at_once() -> None:
-    """A key of hundreds of lines is no burden: what looks for it is made in a moment, and reads a megabyte in another."""
+    """A key of hundreds of lines is no burden: what looks for it is made at once, and reads a megabyte in a moment."""
     lines = [base64.b64encode(random.Random(number).randbytes(45)).decode() for number in range(250)]
     secrecy = known("\n".join(lines))
     text = "2026-11-22 some ordinary log line with words and 12345 numbers, rows=203\n" * 10_000
