@@ -96,7 +96,7 @@ class History:
             run = fold(RUN, self.pipeline.spec, self.world.envelopes(RUN))
         except NoSuchRun:
             return set()
-        return {spec.name for spec, task in zip(run.shape.specs, run.tasks, strict=True) if task.state in s.OK}
+        return {spec.name for spec, task in zip(run.shape.specs, run.tasks, strict=True) if task.ok}
 
     def _live(self, steps: int | None) -> bool:
         self.world.begin_life(steps)
