@@ -91,7 +91,9 @@ PIPELINE = _table(
     Key("retention", "retention", "What is kept of runs: {runs, age, size}.", "for ever", inactive=True),
     Key("result", "template", "A sub-pipeline's result: `{{ }}`.", "none", inactive=True),
     Key("tasks", "tasks", "The tasks by name.", required=True),
-    later="finally targets include",
+    Key("targets", "targets", "Tasks that are run together, by a name: NAME: [tasks].", "none"),
+    Key("include", "includes", "Files whose keys are shared with this one, which wins: [FILE].", "none"),
+    later="finally",
 )
 
 TASK = _table(
@@ -145,10 +147,12 @@ TASK = _table(
     ),
     _SHELL,
     Key("logs", "texts", "What the task says it will log.", "none", policy=True),
+    Key("gate", "gates", "What has to hold of its metrics and result: [EXPR or {check, severity, name}].", "none"),
+    Key("approve", "approve", "A person's answer that its start waits for; alone, all of the task.", "none"),
     Key("reconcile", "call", "A function that is asked what became of an attempt whose end is unknown."),
     Key("owner", "owner", "Who answers for it: a name of `owners`.", "none", policy=True, inactive=True),
     Key("description", "text", "What it is for, in a sentence."),
-    later="service pipeline wait approve foreach matrix repeat gate port ready restart keep lifetime stop",
+    later="service pipeline wait foreach matrix repeat port ready restart keep lifetime stop",
 )
 
 RETRY = _table(
@@ -170,6 +174,21 @@ OUTPUT = _table(
     Key("optional", "bool", "Whether it may be missing after success.", "false"),
     Key("retention", "positive", "How long kept copies and records of it stay.", "for ever", inactive=True),
     Key("delete", "bool", "Whether the file itself goes with them.", "false", inactive=True),
+)
+
+GATE = _table(
+    Key("check", "text", "The expression that has to hold.", required=True),
+    Key("severity", "choice", "Whether the task fails, or is warned of.", "error", choices=("error", "warn")),
+    Key("name", "text", "What it is called where it fails.", "its expression"),
+)
+
+APPROVE = _table(
+    Key("message", "text", "What is asked; may hold `{{ }}`.", "Go on with TASK?"),
+    Key("by", "askers", "Who is meant to answer.", "anybody"),
+    Key("form", "form", "Fields to fill in: FIELD: a bare default, or {type, default, required, choices, …}.", "none"),
+    Key("show", "paths", "Files that the answer stands for: it lapses if they change.", "none"),
+    Key("timeout", "span", "How long it waits for an answer.", "for ever"),
+    Key("then", "choice", "What becomes of it after that.", "fail", choices=("fail", "skip", "approve")),
 )
 
 PARAM = _table(

@@ -26,7 +26,7 @@ def settle(decision: Decision) -> None:
                 _end_as_needs(decision, successor)
     if run.state == s.RUN_CANCELLING:
         for number, task in enumerate(run.tasks):
-            if task.state in s.STARTABLE:
+            if task.state in s.IDLE:
                 decision.say(e.TaskCancelled(task=run.shape.specs[number].name, reason=run.cancelling))
     if run.state in {s.RUN_RUNNING, s.RUN_CANCELLING} and run.unended == 0:
         decision.say(_finish(run))
@@ -35,7 +35,7 @@ def settle(decision: Decision) -> None:
 def _end_as_needs(decision: Decision, number: int) -> None:
     """End a task that its needs keep from starting, as its rule says."""
     run = decision.run
-    if run.tasks[number].state not in s.STARTABLE:
+    if run.tasks[number].state not in s.IDLE:
         return
     name, rule = run.shape.specs[number].name, run.shape.rules.get(number, ALL_SUCCEEDED)
     verdict = judge(rule, run.tallies.get(number) or run.tally(number))
