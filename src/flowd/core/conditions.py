@@ -33,7 +33,7 @@ def when_false(task: TaskSpec, scope: Mapping[str, Any]) -> Reason | None:
         if expression.evaluate(scope):
             return None
     except ExpressionError as error:
-        raise ExpressionError(error.code, f"`when: {expression.text}`: {error.message}", error.hint) from error
+        raise ExpressionError(error.code, f"`when`: {error.message}", error.hint) from error
     return because("when_false", expression=expression.text, values=_values(expression, scope))
 
 
