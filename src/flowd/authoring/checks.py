@@ -6,16 +6,23 @@ not there, limits that are not declared.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import pairwise
 from typing import Any
 
-from flowd.authoring import declarations
+from flowd.authoring import declarations, people
 from flowd.authoring.build import Built, Draft, item_path
 from flowd.authoring.findings import Findings, KeyPath, listed, quoted
 from flowd.authoring.secrets import misuse
 from flowd.core.commands import parse_command
-from flowd.core.expressions import Access, Expression, ExpressionError, check_references, parse_template
+from flowd.core.expressions import (
+    Access,
+    Expression,
+    ExpressionError,
+    check_references,
+    compile_expression,
+    parse_template,
+)
 from flowd.core.graph import (
     AmbiguousWriter,
     Upstream,
@@ -26,13 +33,14 @@ from flowd.core.graph import (
     writer_problems,
 )
 from flowd.core.keyed import declared
-from flowd.core.spec import Call, PipelineSpec, TaskSpec
+from flowd.core.spec import PipelineSpec, Run, TaskSpec
 
 _PATH_ROOTS = frozenset({"params", "run", "tasks"})
 _TASK_ROOTS = frozenset({"params", "run", "tasks", "inputs", "outputs", "env"})
+_GATE_ROOTS = _TASK_ROOTS | {"metrics", "result"}
 _PIPELINE_ROOTS = frozenset({"params", "run", "env"})
 _IN_LOG_FILE = frozenset({"task", "run.id"})
-_LATER_ROOTS = frozenset({"item", "index", "matrix", "approval"})
+_LATER_ROOTS = frozenset({"item", "index", "matrix"})
 _ENOUGH = 200  # problems, after which expressions are not looked at any more
 
 
@@ -169,27 +177,58 @@ class _Expressions:
 
     def _task(self, task: TaskSpec, draft: Draft) -> None:
         base = draft.path
+        self._approve(task, base)
+        own = _TASK_ROOTS | {"rejection"} | ({"approval"} if task.approve is not None else set())
         for path, text in _texts((*base, "with"), task.with_):
-            self._template(task, path, text, _TASK_ROOTS, "with")
+            self._template(task, path, text, own, "with")
         own_env = draft.values.get("env", {})
         for name, text in task.env.items():
             place: KeyPath = (*base, "env", name) if name in own_env else ("defaults", "env", name)
-            self._template(task, place, text, _TASK_ROOTS, "env")
+            self._template(task, place, text, own, "env")
         paths = {"inputs": [ref.path for ref in task.inputs], "outputs": [ref.path for ref in task.outputs]}
         for place, text in _texts(base, paths):
             self._template(task, place, text, _PATH_ROOTS, "a path")
+        for number, gate in enumerate(task.gate):
+            written = draft.raw["gate"][number]
+            place = (*base, "gate", number, "check") if isinstance(written, Mapping) else (*base, "gate", number)
+            self._bare(task, place, gate.check, _GATE_ROOTS, "a gate")
         action = task.action
-        if isinstance(action, Call):
+        if not isinstance(action, Run):
             return
         if action.text is not None and "{{" in action.text:
             try:
-                self._references(task, (*base, "run"), parse_command(action.text).references, _TASK_ROOTS)
+                self._references(task, (*base, "run"), parse_command(action.text).references, own)
             except ExpressionError as error:
                 self._report((*base, "run"), error)
         for number, word in enumerate(action.argv or ()):
-            self._template(task, (*base, "run", number), word, _TASK_ROOTS, "run")
+            self._template(task, (*base, "run", number), word, own, "run")
 
-    def _template(self, task: TaskSpec | None, path: KeyPath, text: str, roots: frozenset[str], place: str) -> None:
+    def _approve(self, task: TaskSpec, base: KeyPath) -> None:
+        asked = task.approve
+        if asked is None:
+            return
+        self._template(task, (*base, "approve", "message"), asked.message, _TASK_ROOTS, "a message")
+        for place, text in _texts((*base, "approve"), {"show": list(asked.show)}):
+            self._template(task, place, text, _PATH_ROOTS, "a path")
+        people.check(task, asked, self._spec, self._findings)
+
+    def _bare(self, task: TaskSpec, path: KeyPath, text: str, roots: frozenset[str], place: str) -> None:
+        """An expression that stands by itself."""
+        if "{{" in text:
+            message = "an expression stands here by itself, without `{{ }}`"
+            self._findings.add("bad_expression", path, message, "write it bare, such as `metrics.r2 >= params.min_r2`")
+            return
+        try:
+            expression = compile_expression(text)
+        except ExpressionError as error:
+            self._report(path, error)
+            return
+        self._secrets(path, [expression], place)
+        self._references(task, path, {access for access in expression.references if access[0] != "secrets"}, roots)
+
+    def _template(
+        self, task: TaskSpec | None, path: KeyPath, text: str, roots: frozenset[str], place: str = "a text"
+    ) -> None:
         """Check a text with `{{ }}`; `place` is what it belongs to, as far as secrets are concerned."""
         if "{{" not in text:
             return
@@ -199,21 +238,25 @@ class _Expressions:
             self._report(path, error)
             return
         self._secrets(path, template.expressions, place)
-        self._references(task, path, template.references, roots)
+        self._references(task, path, {access for access in template.references if access[0] != "secrets"}, roots)
 
     def _secrets(self, path: KeyPath, expressions: Sequence[Expression], place: str) -> None:
         for expression in expressions:
             for error in misuse(expression, self._spec.secrets, place):
                 self._report(path, error)
 
-    def _references(
-        self, task: TaskSpec | None, path: KeyPath, references: frozenset[Access], roots: frozenset[str]
-    ) -> None:
+    def _references(self, task: TaskSpec | None, path: KeyPath, references: Set[Access], roots: frozenset[str]) -> None:
         later = {access[0] for access in references} & _LATER_ROOTS
         for root in sorted(later):
             self._findings.add("not_yet", path, f"{quoted(root)} in expressions is not supported yet")
+        for error in people.misnamed(task, references):
+            self._report(path, error)
+        if any(access[0] == "secrets" for access in references):  # of a bare expression, which decides something
+            later = later | {"secrets"}
+            message = "a secret cannot stand in an expression that decides"
+            self._findings.add("secret_misplaced", path, message, "use it in `env` or `with`")
         errors = check_references(
-            [access for access in references if access[0] not in later and access[0] != "secrets"],
+            [access for access in references if access[0] not in later],
             roots=roots,
             params=self._spec.params,
             upstream=self._above(task, references),
@@ -222,7 +265,7 @@ class _Expressions:
         for error in errors:
             self._report(path, error)
 
-    def _above(self, task: TaskSpec | None, references: frozenset[Access]) -> Sequence[str]:
+    def _above(self, task: TaskSpec | None, references: Set[Access]) -> Sequence[str]:
         named = {access[1] for access in references if access[0] == "tasks" and len(access) > 1}
         if task is None or self._upstream is None:
             return list(named)

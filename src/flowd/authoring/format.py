@@ -128,10 +128,12 @@ TASK = _table(
     ),
     _SHELL,
     Key("logs", "texts", "What the task says it will log.", "none", policy=True),
+    Key("gate", "gates", "What has to hold of its metrics and result: [EXPR or {check, severity, name}].", "none"),
+    Key("approve", "approve", "A person's answer that its start waits for; alone, all of the task.", "none"),
     Key("reconcile", "call", "A function that is asked what became of an attempt whose end is unknown."),
     Key("owner", "owner", "Who answers for it: a name of `owners`.", "none", policy=True, inactive=True),
     Key("description", "text", "What it is for, in a sentence."),
-    later="service pipeline wait approve trigger_rule when allow_failure foreach matrix repeat gate port ready restart "
+    later="service pipeline wait trigger_rule when allow_failure foreach matrix repeat port ready restart "
     "keep lifetime stop",
 )
 
@@ -154,6 +156,21 @@ OUTPUT = _table(
     Key("optional", "bool", "Whether it may be missing after success.", "false"),
     Key("retention", "positive", "How long kept copies and records of it stay.", "for ever", inactive=True),
     Key("delete", "bool", "Whether the file itself goes with them.", "false", inactive=True),
+)
+
+GATE = _table(
+    Key("check", "text", "The expression that has to hold.", required=True),
+    Key("severity", "choice", "Whether the task fails, or is warned of.", "error", choices=("error", "warn")),
+    Key("name", "text", "What it is called where it fails.", "its expression"),
+)
+
+APPROVE = _table(
+    Key("message", "text", "What is asked; may hold `{{ }}`.", "Go on with TASK?"),
+    Key("by", "askers", "Who is meant to answer.", "anybody"),
+    Key("form", "form", "Fields to fill in: FIELD: a bare default, or {type, default, required, choices, …}.", "none"),
+    Key("show", "paths", "Files that the answer stands for: it lapses if they change.", "none"),
+    Key("timeout", "span", "How long it waits for an answer.", "for ever"),
+    Key("then", "choice", "What becomes of it after that.", "fail", choices=("fail", "skip", "approve")),
 )
 
 PARAM = _table(

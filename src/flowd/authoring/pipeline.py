@@ -131,6 +131,27 @@ class Pipeline:
         self._add(name, {"run": command, **_written(policies)}, needs, replace=replace)
         return Task(name, _not_callable)
 
+    def approve(
+        self,
+        name: str,
+        message: str | None = None,
+        *,
+        by: Sequence[str] = (),
+        form: Mapping[str, Any] | None = None,
+        show: Sequence[str | Path] = (),
+        timeout: Any = None,
+        then: str | None = None,
+        needs: Needs = (),
+        replace: bool = False,
+        **policies: Any,
+    ) -> Task[[], None]:
+        """Add a person's answer as a task of its own; its result has `comment`, `by`, `at` and the fields of `form`."""
+        asked = {"message": message, "form": form, "timeout": timeout, "then": then}
+        asked |= {"by": list(by) or None, "show": [str(path) for path in show] or None}
+        raw = {"approve": _written(asked), **_written(policies)}
+        self._add(name, raw, needs, replace=replace)
+        return Task(name, _not_callable)
+
     def _add(
         self,
         name: str,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flowd.cli.options import FORCE, FORCE_TASK, JSON, PARAMS, STATE_DIR, given_params
+from flowd.cli.options import FORCE, FORCE_TASK, JSON, NO_INPUT, PARAMS, STATE_DIR, given_params
 from flowd.cli.sources import FILE, load
 from flowd.cli.state_dir import find_state_dir
 from flowd.core.errors import BadRequest
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--events", is_flag=True, help="Print each event as a JSON line on stdout, once durable.")
 @click.option("--log-format", type=click.Choice(["console", "json"]), help="How log lines look.")
 @click.option("--log-file", metavar="P", help="Write the log lines to this file, too.")
-@click.option("--no-input", is_flag=True, help="Ask nothing, on a terminal either.")
+@NO_INPUT
 def run(
     file: str | None,
     tasks: tuple[str, ...],
@@ -44,7 +44,6 @@ def run(
     run_id: str | None,
     state_dir: str | None,
     max_concurrency: int | None,
-    no_input: bool,  # noqa: ARG001  # nothing asks yet: approvals come with their own commands
     **more: Any,
 ) -> int:
     """Run a pipeline: the named tasks and what they need, or all of them."""

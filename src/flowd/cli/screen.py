@@ -133,6 +133,8 @@ class Transcript:
     def _task_line(self, event: e.TaskEvent, at: datetime) -> list[Line]:
         task = self._run.task(event.task)
         if isinstance(event, e.TaskSucceeded):
+            if not event.attempt:
+                return []  # a person's answer was all of it, and has its line
             return self._success(event, task, at)
         took = f"{self._took(task, at):<{DURATION_WIDTH}}   "
         if isinstance(event, e.TaskRetryScheduled):
@@ -145,6 +147,13 @@ class Transcript:
         sentence = task.reason.sentence if task.reason is not None else ""
         if isinstance(event, e.TaskUpstreamFailed):
             return [self._line("-", event.task, f"did not run: {event.cause} did not end well", "warn")]
+        if isinstance(event, e.TaskApprovalRequested):
+            return [self._line("?", event.task, sentence, "warn")]
+        if isinstance(event, e.TaskApproved):
+            said = f": {event.comment}" if event.comment else ""
+            return [self._line("✓", event.task, f"{sentence}{said}", "good")]
+        if isinstance(event, e.TaskRejected):
+            return [self._line("✗", event.task, sentence, "bad")]
         if isinstance(event, e.TaskResolved):
             return [self._line("✓" if event.verdict == "succeeded" else "-", event.task, sentence, "warn")]
         word = _WORDS.get(type(event))
@@ -191,12 +200,18 @@ def error_text(error: e.Error) -> str:
     return f"{error.type}: {first}" if first else error.type
 
 
+_SAYS_ALL: Final = frozenset({"gate_failed", "rejected", "approval_timed_out"})
+"""Reasons beside which the error says nothing more."""
+
+
 def failure_text(task: TaskState) -> str:
     """How a task failed, in one line: how often it was tried, the error, and where in the user's code."""
     error = task.error
     if error is None:
         return task.reason.sentence if task.reason is not None else task.state
     lead = ""
+    if task.reason is not None and task.reason.code in _SAYS_ALL:
+        return task.reason.sentence
     if task.reason is not None:
         lead, _, _ = task.reason.sentence.partition(": ")
     place = f" ({error.where})" if error.where else ""

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from datetime import datetime
 
 from flowd.cli.screen import Line, failure_text
-from flowd.cli.wording import age_text, duration_text, tasks_text
+from flowd.cli.wording import age_text, duration_text, size_text, tasks_text
 from flowd.core import states as s
 from flowd.core.run import RunState
-from flowd.core.views import INTERRUPTED, WAITING
+from flowd.core.views import INTERRUPTED, WAITING, warnings
 
 MOST_FAILURES = 10
 
@@ -27,6 +27,7 @@ _COUNTED = (
     (s.UPSTREAM_FAILED, "did not run"),
     (s.CANCELLED, "cancelled"),
     (s.UNCERTAIN, "uncertain"),
+    (s.WAITING, "waiting"),
     (s.PENDING, "to go"),
     (s.RETRYING, "to be tried again"),
 )
@@ -61,11 +62,18 @@ def following(run: RunState, status: str) -> list[str]:
     if status in {s.RUN_FAILED, s.RUN_CANCELLED}:
         return [f"flowd retry {run.id}"]
     uncertain = [f"flowd resolve {run.id} {name} --as {_VERDICT}" for name in _named(run, {s.UNCERTAIN})]
-    if status == WAITING and uncertain:
-        return uncertain
+    if status == WAITING:
+        return uncertain + [approval_command(run, name) for name in _named(run, {s.WAITING})]
     if status in {INTERRUPTED, s.RUN_PAUSED}:
         return [f"flowd resume {run.id}"]
     return []
+
+
+def approval_command(run: RunState, task: str) -> str:
+    """What says yes to a task that waits for an answer, with the fields that have to be filled in."""
+    asked = run.shape.specs[run.shape.index[task]].approve
+    empty = [name for name, param in asked.form.items() if param.required] if asked is not None else []
+    return " ".join([f"flowd approve {run.id} {task}", *(f"--set {name}=VALUE" for name in empty)])
 
 
 def _all_fresh(run: RunState, now: datetime, ended: Ended) -> list[Line]:
@@ -83,6 +91,22 @@ def _named(run: RunState, states: frozenset[str] | set[str]) -> list[str]:
     return [spec.name for spec, task in zip(run.shape.specs, run.tasks, strict=True) if task.state in states]
 
 
+def question_lines(run: RunState, task: str) -> list[str]:
+    """What a task asks, of whom, until when, and what it shows."""
+    asked, spec = run.task(task).approval, run.shape.specs[run.shape.index[task]].approve
+    reason = run.task(task).reason
+    if asked is None or spec is None or reason is None:
+        return []
+    lapsed = reason.code == "approval_lapsed"
+    lines = [reason.sentence, f"asks: {asked.message}"] if lapsed else [f"asks: {asked.message}"]
+    lines += [f"shows: {artifact.path} ({size_text(artifact.size)})" for artifact in asked.show]
+    if spec.by:
+        lines.append(f"is for: {', '.join(spec.by)}")
+    if asked.expires_at is not None:
+        lines.append(f"waits until {asked.expires_at:%Y-%m-%d %H:%M:%S} UTC, then: {spec.then}")
+    return lines
+
+
 def _why(run: RunState, status: str) -> list[Line]:
     lines = []
     broken = _named(run, s.BROKEN)
@@ -90,11 +114,17 @@ def _why(run: RunState, status: str) -> list[Line]:
         lines.append(Line(f"  {name} {failure_text(run.task(name))}"))  # noqa: PERF401  # one line of a paragraph
     if len(broken) > MOST_FAILURES:
         lines.append(Line(f"  and {len(broken) - MOST_FAILURES} more; flowd show {run.id} lists them"))
+    for name in _named(run, {s.WAITING}):
+        lines += [Line(f"  {name} {text}") for text in question_lines(run, name)]
     lines += [
         Line(f"  {name} is uncertain: {reason.sentence}")
         for name in _named(run, {s.UNCERTAIN})
         if (reason := run.task(name).reason) is not None
     ]
+    warned = warnings(run)
+    lines += [Line(f"  ! {warning}", "warn") for warning in warned[:MOST_FAILURES]]
+    if len(warned) > MOST_FAILURES:
+        lines.append(Line(f"  and {len(warned) - MOST_FAILURES} more warnings; flowd show {run.id} lists them"))
     if status in {s.RUN_CANCELLED, s.RUN_PAUSED} and run.reason is not None:
         lines.append(Line(f"  {run.reason.sentence}"))
     return lines

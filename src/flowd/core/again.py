@@ -22,18 +22,25 @@ def to_reset(run: RunState, asked: RetryAsked) -> set[int]:
     return {
         number
         for number, task in enumerate(run.tasks)
-        if task.state in s.ENDED
-        and (
-            number in chosen
-            or (number in below and (asked.downstream or task.state not in s.OK))
-            or (number in above and task.state not in s.OK)
+        if (task.state == s.WAITING and number in below - chosen)  # asked anew, once what it stands on is there again
+        or (
+            task.state in s.ENDED
+            and (
+                number in chosen
+                or (number in below and (asked.downstream or task.state not in s.OK))
+                or (number in above and task.state not in s.OK)
+            )
         )
     }
 
 
 def not_ended(run: RunState, asked: RetryAsked) -> dict[str, str]:
     """Those named that cannot run again, since they have not ended, each with a sentence that says so."""
-    words = {s.RUNNING: "is running, and has not ended", s.RETRYING: "waits for its next attempt, and has not ended"}
+    words = {
+        s.RUNNING: "is running, and has not ended",
+        s.RETRYING: "waits for its next attempt, and has not ended",
+        s.WAITING: "waits for an answer, and has not ended",
+    }
     found = {name: run.task(name).state for name in asked.tasks}
     return {
         name: f"{name} {words.get(state, 'has not run yet')}"

@@ -15,6 +15,7 @@ from typing import Any
 from flowd.core import events as e
 from flowd.core import stimuli as st
 from flowd.core.deciding.anew import redefined, resolved, retry_asked
+from flowd.core.deciding.approvals import approval_asked, approval_expired, approved, rejected
 from flowd.core.deciding.asking import adopted_by, cancel_asked, deadline_reached, pause_asked, resume_asked
 from flowd.core.deciding.decision import Decision
 from flowd.core.deciding.ends import attempt_ended, could_not_begin, found_fresh
@@ -73,4 +74,8 @@ _HANDLERS: dict[type, Callable[[Decision, Any], None]] = {
     st.RetryAsked: retry_asked,
     st.Redefined: redefined,
     st.Resolved: resolved,
+    st.ApprovalAsked: approval_asked,
+    st.Approved: approved,
+    st.Rejected: rejected,
+    st.ApprovalExpired: approval_expired,
 }

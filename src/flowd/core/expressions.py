@@ -63,22 +63,26 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 
 class Expression:
-    """A parsed expression: its text, what it refers to, and how to compute it."""
+    """A parsed expression: its text and tree, what it refers to, and how to compute it."""
 
-    __slots__ = ("_tree", "references", "tasks", "text")
+    __slots__ = ("references", "tasks", "text", "tree")
 
     def __init__(self, text: str, tree: ast.expr) -> None:
         self.text = text
-        self._tree = tree
+        self.tree = tree
         self.references = frozenset(_accesses(tree))
         self.tasks = frozenset(path[1] for path in self.references if path[0] == "tasks" and len(path) > 1)
+
+    def part(self, tree: ast.expr) -> Expression:
+        """A part of it as an expression of its own; messages still quote the whole."""
+        return Expression(self.text, tree)
 
     def evaluate(self, scope: Mapping[str, Any]) -> Any:
         """Its value in `scope`; ExpressionError where it has none."""
         from flowd.core.evaluator import Evaluator
 
         try:
-            return Evaluator(scope, self.text).compute(self._tree)
+            return Evaluator(scope, self.text).compute(self.tree)
         except ExpressionError:
             raise
         except Exception as error:  # whatever the arithmetic raises is the expression's fault
@@ -106,7 +110,7 @@ def compile_expression(text: str) -> Expression:
 
 
 def _check_calls(expression: Expression) -> None:
-    for branch in ast.walk(expression._tree):  # noqa: SLF001  # the same room
+    for branch in ast.walk(expression.tree):
         if isinstance(branch, ast.Call):
             if not isinstance(branch.func, ast.Name) or branch.func.id not in FUNCTIONS:
                 called = ast.unparse(branch.func)

@@ -24,13 +24,17 @@ class Why(NamedTuple):
 _AGAIN: Final = "flowd retry RUN"
 _GO_ON: Final = "flowd resume RUN"
 _ANSWER: Final = "flowd resolve RUN TASK --as VERDICT"
+_APPROVE: Final = "flowd approve RUN TASK"
 _LOGS: Final = "flowd logs RUN TASK"
 _RUN: Final = "flowd run FILE"
 _SHOW: Final = "flowd show RUN"
 
 OF_FRESHNESS: Final[Mapping[str, Why]] = {
+    "approval.plan": Why("a person is asked first"),
     "fresh": Why("nothing changed since {run}", "flowd run FILE --force-task TASK"),
     "only": Why("only {tasks} was asked for; this is from {run}", "flowd run FILE TASK"),
+    "gate_failed.recorded": Why("its gate does not hold any more: {gates}"),
+    "gate_failed.before": Why("its gate failed in {run}"),
     "forced": Why("a person asked for it"),
     "not_cached": Why("it always runs"),
     "not_cached.off": Why("its cache is off"),
@@ -55,6 +59,15 @@ OF_FRESHNESS: Final[Mapping[str, Why]] = {
 
 OF_TASKS: Final[Mapping[str, Why]] = {
     "failed": Why("failed {tries} of {allowed} attempts: {error}", _AGAIN),
+    "gate_failed": Why("{gates}", _AGAIN),
+    "approval": Why("it waits for an answer: {message}", _APPROVE),
+    "approval_lapsed": Why("what was shown has changed since ({path}), so it waits for an answer again", _APPROVE),
+    "approval_lapsed.message": Why("what was asked has changed since, so it waits for an answer again", _APPROVE),
+    "approved": Why("approved by {by}"),
+    "rejected": Why("rejected by {by}", _AGAIN),
+    "rejected.said": Why("rejected by {by}: {comment}", _AGAIN),
+    "rejected.back": Why("rejected by {by}, back to {back_to}: {comment}", _SHOW),
+    "approval_timed_out": Why("nobody answered within {timeout}", _AGAIN),
     "timed_out": Why("timed out in {tries} of {allowed} attempts: {error}", _AGAIN),
     "deadline.task": Why("it still ran when the run's deadline passed", _AGAIN),
     "could_not_begin": Why("it could not be begun: {error}", _AGAIN),

@@ -90,7 +90,18 @@ class RunState:
 
     def may_start(self, number: int) -> bool:
         """Whether an attempt may begin now: a need may have been asked for again since the task became startable."""
-        return self.state == s.RUN_RUNNING and self.tasks[number].state in s.STARTABLE and not self.missing[number]
+        task = self.tasks[number]
+        return (
+            self.state == s.RUN_RUNNING
+            and task.state in s.STARTABLE
+            and not self.missing[number]
+            and not self.is_held(number)
+        )
+
+    def is_held(self, number: int) -> bool:
+        """Whether a person has to say yes before this task may start."""
+        asked = self.tasks[number].approval
+        return self.shape.specs[number].approve is not None and (asked is None or asked.state != "approved")
 
     def find_ready(self) -> None:
         """Look for startable tasks anew, after a replay or a reset."""

@@ -18,6 +18,7 @@ from flowd.core import events as e
 PENDING: Final = "pending"
 RUNNING: Final = "running"
 RETRYING: Final = "retrying"
+WAITING: Final = "waiting"
 UNCERTAIN: Final = "uncertain"
 SUCCEEDED: Final = "succeeded"
 FRESH: Final = "fresh"
@@ -32,6 +33,7 @@ TASK_STATES: Final = (
     PENDING,
     RUNNING,
     RETRYING,
+    WAITING,
     UNCERTAIN,
     SUCCEEDED,
     FRESH,
@@ -55,27 +57,33 @@ BROKEN: Final = frozenset({FAILED, TIMED_OUT, ABANDONED})
 ENDED: Final = OK | BAD | {SKIPPED}
 """States that only a person's request leaves."""
 
-_RESET = dict.fromkeys(sorted(ENDED), PENDING)
+_RESET = dict.fromkeys(sorted(ENDED), PENDING) | {WAITING: PENDING}
 
 TASK_TRANSITIONS: Final[Mapping[type[e.Event], Mapping[str, str]]] = {
     e.TaskStarted: {PENDING: RUNNING, RETRYING: RUNNING},
-    e.TaskSucceeded: {RUNNING: SUCCEEDED},
+    e.TaskSucceeded: {RUNNING: SUCCEEDED, PENDING: SUCCEEDED},  # the latter where a person's answer is all of it
     e.TaskFresh: {PENDING: FRESH},
     e.TaskRetryScheduled: {RUNNING: RETRYING},
-    e.TaskFailed: {RUNNING: FAILED, PENDING: FAILED, RETRYING: FAILED},
+    e.TaskFailed: {RUNNING: FAILED, PENDING: FAILED, RETRYING: FAILED, WAITING: FAILED},
     e.TaskTimedOut: {RUNNING: TIMED_OUT, PENDING: TIMED_OUT, RETRYING: TIMED_OUT},
     e.TaskAbandoned: {RUNNING: ABANDONED},
     e.TaskInterrupted: {RUNNING: PENDING},
     e.TaskUncertain: {RUNNING: UNCERTAIN},
     e.TaskResolved: {UNCERTAIN: ""},  # to where the verdict says: RESOLUTIONS
-    e.TaskSkipped: {PENDING: SKIPPED, RETRYING: SKIPPED},
-    e.TaskUpstreamFailed: {PENDING: UPSTREAM_FAILED, RETRYING: UPSTREAM_FAILED},
-    e.TaskCancelled: {PENDING: CANCELLED, RUNNING: CANCELLED, RETRYING: CANCELLED},
+    e.TaskApprovalRequested: {PENDING: WAITING, WAITING: WAITING},
+    e.TaskApproved: {WAITING: PENDING},
+    e.TaskRejected: {WAITING: FAILED},
+    e.TaskSkipped: {PENDING: SKIPPED, RETRYING: SKIPPED, WAITING: SKIPPED},
+    e.TaskUpstreamFailed: {PENDING: UPSTREAM_FAILED, RETRYING: UPSTREAM_FAILED, WAITING: UPSTREAM_FAILED},
+    e.TaskCancelled: {PENDING: CANCELLED, RUNNING: CANCELLED, RETRYING: CANCELLED, WAITING: CANCELLED},
     e.TaskReset: _RESET,
 }
 
 STARTABLE: Final = frozenset(TASK_TRANSITIONS[e.TaskStarted])
 """States in which a task waits for its next attempt."""
+
+IDLE: Final = STARTABLE | {WAITING}
+"""States of a task of which nothing goes on: it can be called off at once."""
 
 RESOLUTIONS: Final[Mapping[str, str]] = {"succeeded": SUCCEEDED, "failed": FAILED, "rerun": PENDING}
 """A person's verdict on an uncertain task, and the state it leads to."""

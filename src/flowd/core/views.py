@@ -11,12 +11,16 @@ import msgspec
 from flowd.core import states as s
 from flowd.core.events import Artifact, Error, Reason
 from flowd.core.run import RunState
-from flowd.core.task_state import AttemptState, TaskState
+from flowd.core.spec import Approve, Param
+from flowd.core.task_state import ApprovalState, AttemptState, TaskState
 
 WAITING = "waiting"
 INTERRUPTED = "interrupted"
 
 EXIT_CODES = {"succeeded": 0, "failed": 1, "partial": 1, "cancelled": 1, WAITING: 3, "paused": 130, INTERRUPTED: 130}
+
+
+_FOR_PEOPLE = frozenset({s.UNCERTAIN, s.WAITING})
 
 
 def run_status(run: RunState, *, owned: bool) -> str:
@@ -25,7 +29,7 @@ def run_status(run: RunState, *, owned: bool) -> str:
         return run.state
     if run.state == s.RUN_PAUSED and run.reason is not None and run.reason.code == INTERRUPTED and not owned:
         return INTERRUPTED
-    if not run.live and any(task.state == s.UNCERTAIN for task in run.tasks) and not _could_go_on(run):
+    if not run.live and any(task.state in _FOR_PEOPLE for task in run.tasks) and not _could_go_on(run):
         return WAITING
     if run.state == s.RUN_PAUSED and run.reason is not None and run.reason.code != INTERRUPTED:
         return s.RUN_PAUSED
@@ -34,6 +38,37 @@ def run_status(run: RunState, *, owned: bool) -> str:
 
 def _could_go_on(run: RunState) -> bool:
     return any(task.state in s.STARTABLE and not run.missing[number] for number, task in enumerate(run.tasks))
+
+
+def answer_scope(approval: ApprovalState) -> dict[str, Any]:
+    """`approval.comment .by .at .FIELD` of expressions; the result where the answer is all of the task."""
+    at = moment(approval.answered_at)
+    return {"comment": approval.comment, "by": approval.by, "at": at, **approval.values}
+
+
+def approval_document(spec: Approve | None, approval: ApprovalState | None) -> dict[str, Any] | None:
+    """A question to a person, and the answer, as JSON; None where nobody was asked."""
+    if spec is None or approval is None:
+        return None
+    return {
+        "state": approval.state,
+        "message": approval.message,
+        "owners": list(spec.by),
+        "form": {name: _field(param) for name, param in spec.form.items()},
+        "show": [artifact_document(artifact) for artifact in approval.show],
+        "requested": moment(approval.requested_at),
+        "expires": moment(approval.expires_at),
+        "then": spec.then,
+        "by": approval.by or None,
+        "at": moment(approval.answered_at),
+        "comment": approval.comment or None,
+        "values": approval.values,
+    }
+
+
+def _field(param: Param) -> dict[str, Any]:
+    document: dict[str, Any] = msgspec.to_builtins(param)
+    return {"type": param.type, "default": param.default, **document}
 
 
 def exit_code(status: str) -> int:
@@ -58,7 +93,7 @@ def run_document(
     ended = run.ended_at
     duration = (ended - run.started_at).total_seconds() if ended and run.started_at else None
     tasks = {
-        spec.name: task_document(spec.name, task, log_of=log_of, load=load)
+        spec.name: task_document(spec.name, task, asks=spec.approve, log_of=log_of, load=load)
         for spec, task in zip(run.shape.specs, run.tasks, strict=True)
     }
     document = {
@@ -104,8 +139,10 @@ def first_error(run: RunState) -> dict[str, Any] | None:
     return None
 
 
-def task_document(name: str, task: TaskState, *, log_of: Any = None, load: Any = None) -> dict[str, Any]:
-    """One task as it stands in the document of its run."""
+def task_document(
+    name: str, task: TaskState, *, asks: Approve | None = None, log_of: Any = None, load: Any = None
+) -> dict[str, Any]:
+    """One task as it stands in the document of its run; `asks` is what it asks a person."""
     attempts = task.attempts or []
     return {
         "state": task.state,
@@ -118,7 +155,7 @@ def task_document(name: str, task: TaskState, *, log_of: Any = None, load: Any =
         "outputs": [artifact_document(artifact) for artifact in task.outputs],
         "error": None if task.error is None else error_document(task.error),
         "allowed": False,
-        "approval": None,
+        "approval": approval_document(asks, task.approval),
         "url": None,
         "source": task.source,
         "log": log_of(name, task.attempt) if log_of and task.attempt else None,

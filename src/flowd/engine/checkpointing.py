@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flowd.core import states as s
+from flowd.core.events import Reason
 from flowd.core.run import RunState
 from flowd.core.spec import PipelineSpec
 from flowd.engine.program import Program
@@ -35,9 +36,11 @@ async def merge(adapters: Adapters, program: Program, run: RunState) -> None:
 
 
 def newest(run: RunState) -> dict[str, Checkpoint]:
-    """The checkpoints of the tasks that stand as succeeded in a run."""
+    """The checkpoints of the tasks that stand as succeeded in a run; refused ones where a gate has failed."""
     found = {}
     for spec, task in zip(run.shape.specs, run.tasks, strict=True):
+        if task.state == s.FAILED and task.ended_at is not None and _gate_failed(task.reason):
+            found[spec.name] = Checkpoint(run=run.id, at=task.ended_at, attempt=task.attempt, refused=True)
         if task.state != s.SUCCEEDED or not task.attempts or task.ended_at is None:
             continue
         last = task.attempts[-1]
@@ -52,3 +55,7 @@ def newest(run: RunState) -> dict[str, Checkpoint]:
             parts=task.parts,
         )
     return found
+
+
+def _gate_failed(reason: Reason | None) -> bool:
+    return reason is not None and reason.code == "gate_failed"

@@ -16,10 +16,11 @@ from flowd.authoring.binding import Binding
 from flowd.core import states as s
 from flowd.core.commands import parse_command, render_argv
 from flowd.core.expressions import Expression, in_text, references_of, render_value, spans
+from flowd.core.gates import references
 from flowd.core.patterns import Glob, is_pattern, named
 from flowd.core.run import RunState
-from flowd.core.spec import Call, Output, Param, TaskSpec
-from flowd.core.views import moment
+from flowd.core.spec import Ask, Call, Output, Param, Run, TaskSpec
+from flowd.core.views import answer_scope, moment
 from flowd.engine.files import Files
 from flowd.engine.secrecy import Unread
 from flowd.ports.executor import Work
@@ -64,7 +65,7 @@ class Resolver:
             return Prepared(inputs=(), outputs=(), with_={}, env={}, action=self._action(task, {}))
         if is_literal(task, self._run.spec.env):
             return self._as_written(task)
-        scope = self._scope(values, lambda path: path) | {"secrets": Unread()}
+        scope = self._scope(values, lambda path: path) | {"secrets": Unread()} | self._answer(task)
         inputs, outputs = self._paths(task, scope)
         scope["inputs"], scope["outputs"] = [str(path) for path in inputs], [str(path) for _, path in outputs]
         return Prepared(
@@ -86,7 +87,7 @@ class Resolver:
             outputs=tuple([(output, named(output.path)) for output in task.outputs]),
             with_=task.with_,
             env=self._env(task, {}) if task.env or self._run.spec.env else {},
-            action=self._action(task, {}) if isinstance(action, Call) else action.text or list(action.argv or ()),
+            action=action.text or list(action.argv or ()) if isinstance(action, Run) else self._action(task, {}),
         )
 
     def outputs(self, task: TaskSpec) -> tuple[tuple[Output, str], ...]:
@@ -128,7 +129,8 @@ class Resolver:
             wants_ctx=binding.wants_ctx,
         )
         if not self._is_plain(task):
-            self._resolve(work, prepared, self._scope(values, self._absolute) | {"secrets": secrets})
+            scope = self._scope(values, self._absolute) | {"secrets": secrets} | self._answer(task)
+            self._resolve(work, prepared, scope)
         if isinstance(task.action, Call) and binding.result_parameters:
             taken = {name: values.get(name) for name in binding.result_parameters}
             work.arguments = {**taken, **work.arguments}
@@ -147,6 +149,32 @@ class Resolver:
             action = self._action(task, scope)
             work.argv = (*_SHELLS[task.shell], action) if isinstance(action, str) else tuple(action)
             work.env = {**work.env, **self._reserved(work)}
+
+    def _answer(self, task: TaskSpec) -> dict[str, Any]:
+        """`approval`, where a person has said yes to its start; `rejection`, where one has sent it back here."""
+        known, scope = self._run.task(task.name), dict[str, Any]()
+        if task.approve is not None and known.approval is not None and known.approval.answered_at is not None:
+            scope["approval"] = answer_scope(known.approval)
+        if (sent := known.sent_back) is not None:
+            scope["rejection"] = {"task": sent.task, "by": sent.by, "comment": sent.comment, "at": moment(sent.at)}
+        return scope
+
+    def asked(self, task: TaskSpec, values: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+        """What a person is asked, and the paths that are shown, as written. ExpressionError."""
+        assert task.approve is not None
+        scope = self._scope(values, lambda path: path)
+        inputs, outputs = self._paths(task, scope)
+        scope["inputs"], scope["outputs"] = list(inputs), [path for _, path in outputs]
+        message = _text(render_value(task.approve.message or f"Go on with {task.name}?", scope))
+        return message, tuple(_path(written, scope) for written in task.approve.show)
+
+    def gate_scope(
+        self, prepared: Prepared, values: Mapping[str, Any], metrics: Mapping[str, float], result: Any
+    ) -> dict[str, Any]:
+        """What a task's gates may speak of, with paths as they are written."""
+        scope = self._scope(values, lambda path: path)
+        scope["inputs"], scope["outputs"] = list(prepared.inputs), [path for _, path in prepared.outputs]
+        return {**scope, "metrics": metrics, "result": result}
 
     def question(
         self,
@@ -199,6 +227,8 @@ class Resolver:
         action = task.action
         if isinstance(action, Call):
             return [action.module, action.function]
+        if isinstance(action, Ask):
+            return []
         if action.text is not None:
             return parse_command(action.text).render(scope)
         return list(render_argv(action.argv or (), scope))
@@ -331,7 +361,7 @@ def _text(value: Any) -> str:
 def is_literal(task: TaskSpec, env: Mapping[str, str]) -> bool:
     """Whether no expression stands anywhere in a task, nor in the `env` of its pipeline."""
     action = task.action
-    if not isinstance(action, Call) and "{{" in (action.text if action.text is not None else str(action.argv)):
+    if isinstance(action, Run) and "{{" in (action.text if action.text is not None else str(action.argv)):
         return False
     if any("{{" in ref.path for ref in task.inputs) or any("{{" in ref.path for ref in task.outputs):
         return False
@@ -340,7 +370,7 @@ def is_literal(task: TaskSpec, env: Mapping[str, str]) -> bool:
 
 def referenced_results(task: TaskSpec) -> set[str]:
     """The tasks whose results the expressions of `task` refer to."""
-    if is_literal(task, {}):
+    if is_literal(task, {}) and not task.gate and task.approve is None:
         return set()
     return {name for name, *fields in _references(task) if fields[:1] in ([], ["result"])}
 
@@ -354,9 +384,10 @@ def _references(task: TaskSpec) -> Iterator[Sequence[str]]:
     """What follows `tasks.` in each reference of the task's expressions."""
     action = task.action
     texts: list[Any] = [task.with_, task.env, [ref.path for ref in task.inputs], [ref.path for ref in task.outputs]]
-    if not isinstance(action, Call):
+    if task.approve is not None:
+        texts += [task.approve.message, list(task.approve.show)]
+    if isinstance(action, Run):
         texts.append(action.text if action.text is not None else list(action.argv or ()))
-    for text in texts:
-        for place, *fields in references_of(text):
-            if place == "tasks" and fields:
-                yield fields
+    for place, *fields in (*(access for text in texts for access in references_of(text)), *references(task.gate)):
+        if place == "tasks" and fields:
+            yield fields

@@ -17,14 +17,16 @@ import anyio
 import anyio.to_thread
 import msgspec
 
+from flowd.core import gates
 from flowd.core import states as s
 from flowd.core.decide import decide
-from flowd.core.events import AnyEvent, Artifact, Reason, RunStarted
+from flowd.core.events import AnyEvent, Artifact, Reason, RunStarted, Stored
 from flowd.core.expressions import ExpressionError
 from flowd.core.freshness import Evidence, Known, Verdict, judge, product
 from flowd.core.patterns import Glob, is_pattern
 from flowd.core.reasons import because
 from flowd.core.run import RunState
+from flowd.core.spec import TaskSpec
 from flowd.core.stimuli import FoundFresh
 from flowd.engine import checkpointing
 from flowd.engine.files import ABSENT, Declared, Files
@@ -35,14 +37,15 @@ from flowd.engine.program import Program
 from flowd.engine.services import Adapters
 from flowd.ports.stores import Checkpoint
 
-FRESH, RUN, IF_NEEDED = "fresh", "run", "if_needed"
+FRESH, RUN, IF_NEEDED, WAIT = "fresh", "run", "if_needed", "wait"
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """What the pass over the graph says of one task: fresh, run or if_needed, and why."""
+    """What the pass over the graph says of one task: fresh, run or if_needed, why, and what is warned of."""
 
     action: str
     reason: Reason
+    warnings: tuple[str, ...] = ()
 
 
 async def foresee(
@@ -54,7 +57,13 @@ async def foresee(
     known = await checkpointing.load(adapters, program)
     survey = Survey(state, files_of(adapters, program), known, function_file=program.function_file)
     standings, _ = await anyio.to_thread.run_sync(survey.pass_over, now, limiter=threads)
-    return {state.shape.specs[number].name: standing for number, standing in standings.items()}
+    specs = state.shape.specs
+    return {specs[number].name: _for_a_plan(specs[number], standing) for number, standing in standings.items()}
+
+
+def _for_a_plan(spec: TaskSpec, standing: Standing) -> Standing:
+    """What would run waits first, where a person is asked."""
+    return Standing(WAIT, because("approval.plan")) if spec.approve is not None and standing.action == RUN else standing
 
 
 def files_of(adapters: Adapters, program: Program) -> Files:
@@ -108,7 +117,7 @@ class Survey:
                 continue
             standing = standings[number] = self._stand(number, now)
             if standing.action == FRESH:
-                events += decide(self._run, self.found(number, standing.reason), now)
+                events += decide(self._run, self.found(number, standing.reason, standing.warnings), now)
 
     def _paths_to_see(self) -> dict[str, None]:
         """The outputs and inputs that are sure to be asked for: of tasks that may be fresh, as they are written."""
@@ -136,7 +145,7 @@ class Survey:
         run = self._run
         self.files.keep(all_seen=run.state == s.RUN_SUCCEEDED and len(run.tasks) == len(run.spec.tasks))
 
-    def found(self, number: int, reason: Reason) -> FoundFresh:
+    def found(self, number: int, reason: Reason, warnings: tuple[str, ...] = ()) -> FoundFresh:
         """The stimulus that a task was found fresh."""
         name = self._run.shape.specs[number].name
         known = self._checkpoints[name]
@@ -147,6 +156,7 @@ class Survey:
             outputs=known.outputs,
             metrics=known.metrics,
             parts=known.parts,
+            warnings=warnings,
             reason=reason,
         )
 
@@ -165,7 +175,19 @@ class Survey:
             evidence = Evidence(parts=self.parts(number, prepared, read), missing=missing, altered=altered)
         except (ExpressionError, OSError) as error:
             evidence = Evidence(parts={}, missing=missing, altered=altered, unknown=str(error))
-        return judge(spec, self._known(spec.name), evidence, now=now, by_clock=self._by_clock())
+            verdict = judge(spec, self._known(spec.name), evidence, now=now, by_clock=self._by_clock())
+            untold = verdict.fresh and spec.gate  # a person has touched it, and its gates cannot be judged
+            return Verdict(fresh=False, reason=because("unknown", error=str(error))) if untold else verdict
+        verdict = judge(spec, self._known(spec.name), evidence, now=now, by_clock=self._by_clock())
+        return self._gated(spec, prepared, values, known) if verdict.fresh and spec.gate else verdict
+
+    def _gated(self, spec: TaskSpec, prepared: Prepared, values: Mapping[str, Any], known: Checkpoint) -> Verdict:
+        """What is fresh, once its gates are judged anew: by what is recorded of it, with today's parameters."""
+        scope = self.resolver.gate_scope(prepared, values, known.metrics, values.get(spec.name))
+        if broken := gates.failed(spec.gate, "error", scope):
+            return Verdict(fresh=False, reason=because("gate_failed.recorded", gates="; ".join(broken)))
+        warned = tuple(f"gate_warning: {said}" for said in gates.failed(spec.gate, "warn", scope))
+        return Verdict(fresh=True, reason=because("fresh", run=known.run), warnings=warned)
 
     def parts(self, number: int, prepared: Prepared, read_params: Collection[str]) -> dict[str, str]:
         """The fingerprint of a task whose needs have ended, as the world is now."""
@@ -217,25 +239,36 @@ class Survey:
         if undecided and waiting:
             first = run.shape.specs[waiting[0]].name
             return Standing(IF_NEEDED, because("upstream_may_change", need=first))
-        values = self._inline_values(referenced_results(spec)) if undecided else {}
+        values = self._inline_values(spec) if undecided else {}
         if values is None:
             return Standing(IF_NEEDED, because("large_result"))
         verdict = self.judge_one(number, values, now)
-        return Standing(FRESH if verdict.fresh else RUN, verdict.reason)
+        return Standing(FRESH if verdict.fresh else RUN, verdict.reason, verdict.warnings)
 
     def _known(self, name: str) -> Known | None:
         checkpoint = self._checkpoints.get(name)
         if checkpoint is None:
             return None
-        return Known(run=checkpoint.run, at=checkpoint.at, parts=checkpoint.parts, touched=checkpoint.touched)
+        return Known(
+            run=checkpoint.run,
+            at=checkpoint.at,
+            parts=checkpoint.parts,
+            touched=checkpoint.touched,
+            refused=checkpoint.refused,
+        )
 
     def _by_clock(self) -> bool:
         return bool(self._run.trigger.get("kind", "hand") != "hand")
 
-    def _inline_values(self, names: Collection[str]) -> dict[str, Any] | None:
+    def recorded_result(self, spec: TaskSpec) -> Stored | None:
+        """The result in a task's newest checkpoint, where its gates are judged by it."""
+        checkpoint = self._checkpoints.get(spec.name) if gates.reads_result(spec.gate) else None
+        return None if checkpoint is None else checkpoint.result
+
+    def _inline_values(self, spec: TaskSpec) -> dict[str, Any] | None:
         values = {}
-        for name in names:
-            stored = self._run.task(name).result
+        wanted = {name: self._run.task(name).result for name in referenced_results(spec)}
+        for name, stored in {**wanted, spec.name: self.recorded_result(spec)}.items():
             if stored is not None:
                 if not isinstance(stored.inline, msgspec.Raw):
                     return None

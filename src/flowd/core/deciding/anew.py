@@ -55,6 +55,8 @@ def redefined(decision: Decision, asked: st.Redefined) -> None:
             by=asked.by,
         )
     )
+    for number in [number for number, task in enumerate(run.tasks) if task.state == s.WAITING]:
+        decision.say(e.TaskReset(task=run.shape.specs[number].name, by=asked.by))  # it may ask otherwise by now
     again = set[int]()  # their needs have gone, or were gone through anew: nothing bad is above them any more
     for number in run.shape.order():
         needs = run.shape.needs[number]

@@ -65,11 +65,12 @@ def _failure(_run: RunState, spec: TaskSpec, task: TaskState, report: st.Attempt
     timed_out = isinstance(outcome, st.TimedOut)
     kind = e.TaskTimedOut if timed_out else e.TaskFailed
     error = f"{outcome.error.type}: {outcome.error.message}"
+    why = outcome.reason if isinstance(outcome, st.Failed) else None
     return kind(
         task=spec.name,
         attempt=task.attempt,
         error=outcome.error,
-        reason=because("timed_out" if timed_out else "failed", tries=task.tries, allowed=allowed, error=error),
+        reason=why or because("timed_out" if timed_out else "failed", tries=task.tries, allowed=allowed, error=error),
         metrics=outcome.metrics,
         ending=outcome.ending,
     )
@@ -135,6 +136,7 @@ def found_fresh(decision: Decision, found: st.FoundFresh) -> None:
             outputs=found.outputs,
             metrics=found.metrics,
             parts=found.parts,
+            warnings=found.warnings,
             reason=found.reason,
         )
     )

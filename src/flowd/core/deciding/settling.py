@@ -19,7 +19,7 @@ def settle(decision: Decision) -> None:
         if state not in s.BAD and state != s.SKIPPED:
             continue
         for successor in run.shape.successors[number]:
-            if run.tasks[successor].state not in s.STARTABLE:
+            if run.tasks[successor].state not in s.IDLE:
                 continue
             below = run.shape.specs[successor].name
             if state == s.CANCELLED:
@@ -30,7 +30,7 @@ def settle(decision: Decision) -> None:
                 decision.say(e.TaskUpstreamFailed(task=below, cause=name))
     if run.state == s.RUN_CANCELLING:
         for number, task in enumerate(run.tasks):
-            if task.state in s.STARTABLE:
+            if task.state in s.IDLE:
                 decision.say(e.TaskCancelled(task=run.shape.specs[number].name, reason=run.cancelling))
     if run.state in {s.RUN_RUNNING, s.RUN_CANCELLING} and run.unended == 0:
         decision.say(_finish(run))

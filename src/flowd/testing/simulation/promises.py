@@ -8,9 +8,10 @@ from flowd.core import events as e
 from flowd.core import states as s
 from flowd.core.errors import NoSuchRun
 from flowd.core.run import RunState, fold
-from flowd.core.spec import PipelineSpec, task_map
+from flowd.core.spec import Ask, PipelineSpec, task_map
 from flowd.core.views import run_document
 from flowd.engine.handle import Result
+from flowd.testing.simulation.loop import BEGAN
 from flowd.testing.simulation.world import World
 
 
@@ -27,6 +28,8 @@ def after_a_life(world: World, spec: PipelineSpec, run: str, succeeded: set[str]
     _told_is_on_disk(world, envelopes)
     _starts_are_legal(spec, run, envelopes)
     _nothing_silently_twice(world, spec, envelopes)
+    _answers_count_once(world, envelopes)
+    _nothing_begins_unasked(world, spec, envelopes)
     _limits_held(world, spec)
     asked_again = {envelope.event.task for envelope in envelopes if isinstance(envelope.event, e.TaskReset)}
     for did in world.ledger:
@@ -43,7 +46,11 @@ def at_the_end(world: World, spec: PipelineSpec, run: str) -> None:
     for task, known in zip(state.shape.specs, state.tasks, strict=True):
         if known.state not in s.ENDED:
             raise Broken(f"the run is {state.state}, and {task.name} is {known.state}")
-        if known.state == s.SUCCEEDED and (task.name, known.attempt) not in done and task.name not in resolved:
+        answered = isinstance(task.action, Ask) and known.approval is not None and known.approval.state == "approved"
+        if isinstance(task.action, Ask) and known.state == s.SUCCEEDED and not answered:
+            raise Broken(f"{task.name} is said to have succeeded, and nobody has said yes")
+        by_itself = task.name not in resolved and not answered
+        if known.state == s.SUCCEEDED and (task.name, known.attempt) not in done and by_itself:
             raise Broken(f"{task.name} is said to have succeeded in attempt {known.attempt}, which never finished")
     _attempts_are_counted(spec, run, envelopes)
 
@@ -80,6 +87,40 @@ def _starts_are_legal(spec: PipelineSpec, run: str, envelopes: list[e.Envelope])
             if due is not None and envelope.at < due:
                 raise Broken(f"record {envelope.seq}: {event.task} starts {due - envelope.at} before its wait is over")
         state.apply(event, envelope.at)
+
+
+def _answers_count_once(world: World, envelopes: list[e.Envelope]) -> None:
+    """What a person was told is recorded is; any other answer is there once or not at all."""
+    found = Counter(
+        envelope.event.by for envelope in envelopes if isinstance(envelope.event, e.TaskApproved | e.TaskRejected)
+    )
+    for who, confirmed in world.answers.items():
+        if found[who] > 1 or (confirmed and not found[who]):
+            told = "confirmed" if confirmed else "not confirmed"
+            raise Broken(f"the answer of {who} was {told}, and is there {found[who]} times")
+
+
+def _nothing_begins_unasked(world: World, spec: PipelineSpec, envelopes: list[e.Envelope]) -> None:
+    """What a person has to approve begins only once the yes is on disk; so does what stands below it."""
+    tasks = task_map(spec)
+    asks = {
+        name: {*([name] if task.approve else []), *(n for n in task.needs if isinstance(tasks[n].action, Ask))}
+        for name, task in tasks.items()
+    }
+    for did in world.ledger:
+        if did.what != "began":
+            continue
+        for name in asks[did.task]:
+            yes = [envelope for envelope in envelopes if _says_yes(envelope, name)]
+            if not any((envelope.at - BEGAN).total_seconds() <= did.at + 1e-6 for envelope in yes):
+                raise Broken(f"{did.task} began at {did.at}, and no yes for {name} is on disk from before")
+
+
+def _says_yes(envelope: e.Envelope, task: str) -> bool:
+    event = envelope.event
+    if isinstance(event, e.TaskResolved):
+        return event.task == task and event.verdict == "succeeded"
+    return isinstance(event, e.TaskApproved) and event.task == task
 
 
 _ALLOWS = (e.TaskRetryScheduled, e.TaskReset)
@@ -128,10 +169,15 @@ def _attempts_are_counted(spec: PipelineSpec, run: str, envelopes: list[e.Envelo
         state.apply(event, envelope.at)
         if isinstance(event, e.TaskReset | e.TaskResolved):
             failures[event.task] = 0
-        elif isinstance(event, e.TaskRetryScheduled | e.TaskFailed | e.TaskTimedOut):
+        elif isinstance(event, e.TaskRetryScheduled | e.TaskFailed | e.TaskTimedOut) and not _by_silence(event):
             failures[event.task] += 1
             known, most = failures[event.task], allowed[event.task]
             if known > most:
                 raise Broken(f"{event.task} failed {known} times; its policy allows {most}")
             if known < most and not isinstance(event, e.TaskRetryScheduled) and not cancelling:
                 raise Broken(f"{event.task} was given up after {known} of {most} attempts")
+
+
+def _by_silence(event: e.TaskRetryScheduled | e.TaskFailed | e.TaskTimedOut) -> bool:
+    reason = getattr(event, "reason", None)
+    return reason is not None and reason.code == "approval_timed_out"
