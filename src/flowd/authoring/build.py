@@ -131,6 +131,9 @@ def build(raw: Mapping[str, Any], findings: Findings, *, folder: str, resolve: R
         stop_after_failures=top.get("stop_after_failures"),
         env=top.get("env", {}),
         log=top.get("log", LogSpec()),
+        targets={
+            name: tuple(dict.fromkeys(task for _, task in group)) for name, group in top.get("targets", {}).items()
+        },
         **declarations.fields(top, top.get("name", "")),
     )
     functions = {name: draft.function for name, draft in drafts.items() if draft.function is not None}

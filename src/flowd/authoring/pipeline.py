@@ -50,6 +50,8 @@ class Pipeline:
     ) -> None:
         if "tasks" in more:
             raise TypeError("Pipeline() takes no tasks: add them with `task` and `shell`")
+        if "include" in more:
+            raise TypeError("Pipeline() includes no files: share values as Python does, from a module")
         made_in = _file_of(sys._getframe(1).f_globals)  # noqa: SLF001  # whoever makes the pipeline
         self.name = name
         self._folder = Path(folder if folder is not None else made_in.parent if made_in else Path.cwd()).absolute()
@@ -279,6 +281,11 @@ class Pipeline:
         made = cls(str(raw.get("name", "")), folder=folder)
         made._raw, made._source, made._named = raw, source, named
         return made
+
+    @property
+    def includes(self) -> tuple[str, ...]:
+        """The files that the pipeline's file includes, as it names them."""
+        return tuple(self._raw.get("include", ()))
 
     def settle(self, checked: Checked, again: Callable[[], dict[str, Any]]) -> None:
         """Take what is known to be sound as this pipeline's meaning; `again` reads it, should more be added."""

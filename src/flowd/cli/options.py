@@ -25,6 +25,21 @@ FORCE_TASK: Decorator = click.option(
 )
 
 
+TARGET: Decorator = click.option(
+    "--target", "targets", multiple=True, metavar="N", help="Run a named group of tasks, and what they need."
+)
+
+
+def in_targets(definition: Definition, names: Sequence[str]) -> list[str]:
+    """The tasks of the named targets. BadRequest where there is no such target."""
+    known = definition.spec.targets
+    for name in names:
+        if name not in known:
+            there = f"there are {', '.join(known)}" if known else "the pipeline has no `targets`"
+            raise BadRequest(f"there is no target {name}: {there}")
+    return [task for name in names for task in known[name]]
+
+
 def given_params(definition: Definition, given: Sequence[str]) -> dict[str, Any]:
     """`K=V` by the pipeline's types; what is not given is left to its default.
 

@@ -292,6 +292,7 @@ class PipelineSpec(Spec, frozen=True, kw_only=True):
     expect: Expect | None = None
     retention: Retention | None = None
     result: str | None = None
+    targets: dict[str, tuple[str, ...]] = {}
     format: int = SPEC_FORMAT
 
 
