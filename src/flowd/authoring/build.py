@@ -361,7 +361,7 @@ def _executor(draft: Draft, wanted: str | None, findings: Findings) -> str:
 def reads_answer(raw: Mapping[str, Any]) -> bool:
     """Whether what a task is given depends on the answer that its own start waits for."""
     try:
-        return any(
+        return raw.get("approve") is not None and any(
             access[0] == "approval" for access in references_of([raw.get(key) for key in ("with", "env", "run")])
         )
     except ExpressionError:

@@ -181,7 +181,7 @@ class _Expressions:
     def _task(self, task: TaskSpec, draft: Draft) -> None:
         base = draft.path
         self._approve(task, base)
-        own = _TASK_ROOTS | {"rejection"} | ({"approval"} if task.approve is not None else set())
+        own = _TASK_ROOTS | {"rejection"} | ({"approval"} if people.may_read_answer(task) else set())
         for path, text in _texts((*base, "with"), task.with_):
             self._template(task, path, text, own, "with")
         for key, text, roots in conditions.of_task(task):
