@@ -186,8 +186,7 @@ class _Expressions:
             self._template(task, path, text, own, "with")
         for key, text, roots in conditions.of_task(task):
             path = (*base, key) if key in draft.values else ("defaults", key)
-            self._secrets(path, [compile_expression(text)], f"`{key}`")
-            self._references(task, path, compile_expression(text).references, roots)
+            self._expression(task, path, compile_expression(text), roots, f"`{key}`")
         own_env = draft.values.get("env", {})
         for name, text in task.env.items():
             place: KeyPath = (*base, "env", name) if name in own_env else ("defaults", "env", name)
@@ -230,6 +229,11 @@ class _Expressions:
         except ExpressionError as error:
             self._report(path, error)
             return
+        self._expression(task, path, expression, roots, place)
+
+    def _expression(
+        self, task: TaskSpec, path: KeyPath, expression: Expression, roots: frozenset[str], place: str
+    ) -> None:
         self._secrets(path, [expression], place)
         self._references(task, path, {access for access in expression.references if access[0] != "secrets"}, roots)
 
@@ -258,10 +262,6 @@ class _Expressions:
             self._findings.add("not_yet", path, f"{quoted(root)} in expressions is not supported yet")
         for error in people.misnamed(task, references):
             self._report(path, error)
-        if any(access[0] == "secrets" for access in references):  # of a bare expression, which decides something
-            later = later | {"secrets"}
-            message = "a secret cannot stand in an expression that decides"
-            self._findings.add("secret_misplaced", path, message, "use it in `env` or `with`")
         errors = check_references(
             [access for access in references if access[0] not in later],
             roots=roots,
