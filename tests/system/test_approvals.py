@@ -45,6 +45,8 @@ def test_without_a_terminal_what_can_run_is_finished(here: Place) -> None:
     ):
         refused = here.run("approve", "r", "publish", *words)
         assert (refused.code, said in refused.err) == (2, True), refused.said
+    why = here.json("why", "r", "publish")
+    assert (why["code"], why["next"]) == ("approval", "flowd approve r publish --set level=VALUE")
     assert here.run("approve", "r", "measure").code == 2
     ended = here.run("approve", "r", "publish", "--set", "level=2", "--comment", "so be it")
     assert ended.code == 1, ended.said  # the other task had failed
