@@ -230,7 +230,7 @@ def test_an_answer_of_another_process_ends_the_question(here: Place) -> None:
     terminal = Terminal(here, "run", "--run-id", "r")
     terminal.until("[a/r/Enter] ")
     here.ok("approve", "r", "publish", "--set", "level=5")
-    terminal.until("approved by")
+    terminal.until("publish: approved by")
     terminal.until("succeeded in")
     assert terminal.end() == 0
     assert len(here.lines("published")) == 1
