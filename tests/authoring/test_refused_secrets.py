@@ -6,6 +6,10 @@ import pytest
 
 from bad_files import bad, check_refused, task
 from flowd import BadPipeline, Pipeline
+from flowd.authoring.checks import _Expressions
+from flowd.authoring.findings import Findings, NoText
+from flowd.core.expressions import compile_expression
+from flowd.core.spec import PipelineSpec, Secret
 
 OK = "secrets: {T: {env: T}}\n"
 
@@ -61,6 +65,15 @@ CASES = [
 def test_each_is_refused(case, tmp_path, capsys, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     """With its place, and with what to write instead."""
     check_refused(case, tmp_path, capsys, monkeypatch)
+
+
+def test_nothing_is_decided_by_one() -> None:
+    """A bare expression, such as a condition, has no business with it."""
+    findings = Findings(NoText("p"))
+    spec = PipelineSpec(name="p", tasks=(), secrets={"T": Secret(env="T")})
+    references = compile_expression("secrets.T == 'x' and params.n").references
+    _Expressions(spec, findings, None)._references(None, ("when",), references, frozenset({"params"}))
+    assert {problem.code for problem in findings.problems} == {"secret_misplaced", "unknown_name"}
 
 
 def test_they_stand_in_the_specification() -> None:

@@ -6,7 +6,7 @@ not there, limits that are not declared.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import pairwise
 from typing import Any
 
@@ -223,11 +223,12 @@ class _Expressions:
         except ExpressionError as error:
             self._report(path, error)
             return
-        self._references(task, path, expression.references, roots)
-        for misused in misuse(expression, self._spec.secrets, place):
-            self._report(path, misused)
+        self._secrets(path, [expression], place)
+        self._references(task, path, {access for access in expression.references if access[0] != "secrets"}, roots)
 
-    def _template(self, task: TaskSpec | None, path: KeyPath, text: str, roots: frozenset[str], place: str) -> None:
+    def _template(
+        self, task: TaskSpec | None, path: KeyPath, text: str, roots: frozenset[str], place: str = "a text"
+    ) -> None:
         """Check a text with `{{ }}`; `place` is what it belongs to, as far as secrets are concerned."""
         if "{{" not in text:
             return
@@ -237,23 +238,25 @@ class _Expressions:
             self._report(path, error)
             return
         self._secrets(path, template.expressions, place)
-        self._references(task, path, template.references, roots)
+        self._references(task, path, {access for access in template.references if access[0] != "secrets"}, roots)
 
     def _secrets(self, path: KeyPath, expressions: Sequence[Expression], place: str) -> None:
         for expression in expressions:
             for error in misuse(expression, self._spec.secrets, place):
                 self._report(path, error)
 
-    def _references(
-        self, task: TaskSpec | None, path: KeyPath, references: frozenset[Access], roots: frozenset[str]
-    ) -> None:
+    def _references(self, task: TaskSpec | None, path: KeyPath, references: Set[Access], roots: frozenset[str]) -> None:
         later = {access[0] for access in references} & _LATER_ROOTS
         for root in sorted(later):
             self._findings.add("not_yet", path, f"{quoted(root)} in expressions is not supported yet")
         for error in people.misnamed(task, references):
             self._report(path, error)
+        if any(access[0] == "secrets" for access in references):  # of a bare expression, which decides something
+            later = later | {"secrets"}
+            message = "a secret cannot stand in an expression that decides"
+            self._findings.add("secret_misplaced", path, message, "use it in `env` or `with`")
         errors = check_references(
-            [access for access in references if access[0] not in later and access[0] != "secrets"],
+            [access for access in references if access[0] not in later],
             roots=roots,
             params=self._spec.params,
             upstream=self._above(task, references),
@@ -262,7 +265,7 @@ class _Expressions:
         for error in errors:
             self._report(path, error)
 
-    def _above(self, task: TaskSpec | None, references: frozenset[Access]) -> Sequence[str]:
+    def _above(self, task: TaskSpec | None, references: Set[Access]) -> Sequence[str]:
         named = {access[1] for access in references if access[0] == "tasks" and len(access) > 1}
         if task is None or self._upstream is None:
             return list(named)

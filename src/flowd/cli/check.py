@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +131,7 @@ def standings_of(
     *,
     force: bool = False,
     force_tasks: tuple[str, ...] = (),
-) -> tuple[Definition, dict[str, Any], dict[str, Standing]]:
+) -> tuple[Definition, Mapping[str, Any], dict[str, Standing]]:
     """A pipeline as it is written, its parameters, and what a run of it started now would do with each task."""
     from flowd.adapters.shelf import FileShelf
     from flowd.wiring.planning import planning_engine
