@@ -116,7 +116,7 @@ async def successes(journal: Runs, run: str) -> tuple[dict[str, Checkpoint], str
             if isinstance(event, TaskStarted):
                 started[event.task] = (envelope.at, event)
             elif isinstance(event, TaskSucceeded) or (isinstance(event, TaskResolved) and event.verdict == "succeeded"):
-                found[event.task] = _checkpoint(run, envelope.at, event, *started[event.task])
+                found[event.task] = _checkpoint(run, envelope.at, event, *started.get(event.task, (envelope.at, None)))
     except NoSuchRun:
         return {}, None  # announced and never made, or pruned
     except StateDamaged as damage:
@@ -125,9 +125,9 @@ async def successes(journal: Runs, run: str) -> tuple[dict[str, Checkpoint], str
 
 
 def _checkpoint(
-    run: str, at: datetime, event: TaskSucceeded | TaskResolved, began: datetime, start: TaskStarted
+    run: str, at: datetime, event: TaskSucceeded | TaskResolved, began: datetime, start: TaskStarted | None
 ) -> Checkpoint:
-    common: dict[str, Any] = {"run": run, "at": at, "attempt": start.attempt}
+    common: dict[str, Any] = {"run": run, "at": at, "attempt": 0 if start is None else start.attempt}
     common |= {"result": event.result, "outputs": event.outputs, "parts": event.parts}
     if isinstance(event, TaskResolved):
         return Checkpoint(**common)  # how long it took nobody knows

@@ -10,10 +10,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from flowd.authoring.binding import item_names
 from flowd.authoring.build import Built, Draft, item_path
 from flowd.authoring.findings import Findings, KeyPath, listed, quoted
 from flowd.core.commands import parse_command
-from flowd.core.expressions import Access, ExpressionError, check_references, parse_template
+from flowd.core.expressions import (
+    Access,
+    ExpressionError,
+    check_references,
+    compile_expression,
+    parse_template,
+    unknown,
+)
 from flowd.core.graph import (
     AmbiguousWriter,
     Upstream,
@@ -27,9 +35,10 @@ from flowd.core.spec import Call, PipelineSpec, TaskSpec
 
 _PATH_ROOTS = frozenset({"params", "run", "tasks"})
 _TASK_ROOTS = frozenset({"params", "run", "tasks", "inputs", "outputs", "env"})
+_LIST_ROOTS = frozenset({"params", "run", "tasks", "env"})
 _PIPELINE_ROOTS = frozenset({"params", "run", "env"})
 _LOG_ROOTS = frozenset({"task", "run", "params"})
-_LATER_ROOTS = frozenset({"secrets", "item", "index", "matrix", "approval"})
+_LATER_ROOTS = frozenset({"secrets", "approval"})
 _ENOUGH = 200  # problems, after which expressions are not looked at any more
 
 
@@ -147,8 +156,23 @@ class _Expressions:
                 return
             self._task(task, built.drafts[task.name])
 
+    def _list(self, task: TaskSpec, base: KeyPath) -> None:
+        """What the task is carried out for."""
+        foreach = task.foreach
+        if foreach is None:
+            return
+        path = (*base, "foreach")
+        if isinstance(foreach.over, str):
+            self._references(task, path, compile_expression(foreach.over).references, _LIST_ROOTS, own=False)
+        else:
+            for place, text in _texts(path, foreach.over):
+                self._template(task, place, text, _LIST_ROOTS, own=False)
+        if foreach.key:
+            self._references(task, (*path, "key"), compile_expression(foreach.key).references, _LIST_ROOTS)
+
     def _task(self, task: TaskSpec, draft: Draft) -> None:
         base = draft.path
+        self._list(task, base)
         for path, text in _texts((*base, "with"), task.with_):
             self._template(task, path, text, _TASK_ROOTS)
         own_env = draft.values.get("env", {})
@@ -170,17 +194,29 @@ class _Expressions:
         for number, word in enumerate(action.argv or ()):
             self._template(task, (*base, "run", number), word, _TASK_ROOTS)
 
-    def _template(self, task: TaskSpec | None, path: KeyPath, text: str, roots: frozenset[str]) -> None:
+    def _template(
+        self, task: TaskSpec | None, path: KeyPath, text: str, roots: frozenset[str], *, own: bool = True
+    ) -> None:
         if "{{" not in text:
             return
         try:
-            self._references(task, path, parse_template(text).references, roots)
+            self._references(task, path, parse_template(text).references, roots, own=own)
         except ExpressionError as error:
             self._report(path, error)
 
     def _references(
-        self, task: TaskSpec | None, path: KeyPath, references: frozenset[Access], roots: frozenset[str]
+        self,
+        task: TaskSpec | None,
+        path: KeyPath,
+        references: frozenset[Access],
+        roots: frozenset[str],
+        *,
+        own: bool = True,
     ) -> None:
+        if task is not None and own:
+            roots |= {*item_names(task)}
+            if task.matrix:
+                self._axes(task, path, references)
         later = {access[0] for access in references} & _LATER_ROOTS
         for root in sorted(later):
             self._findings.add("not_yet", path, f"{quoted(root)} in expressions is not supported yet")
@@ -193,6 +229,12 @@ class _Expressions:
         )
         for error in errors:
             self._report(path, error)
+
+    def _axes(self, task: TaskSpec, path: KeyPath, references: frozenset[Access]) -> None:
+        known = {name for cell in task.matrix for name in cell}
+        for access in sorted(references):
+            if access[0] == "matrix" and len(access) > 1 and access[1] not in known:
+                self._report(path, unknown(access[1], known, "`matrix`: "))
 
     def _above(self, task: TaskSpec | None, references: frozenset[Access]) -> Sequence[str]:
         named = {access[1] for access in references if access[0] == "tasks" and len(access) > 1}

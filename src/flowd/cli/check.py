@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import anyio
@@ -100,7 +101,7 @@ def plan(
     return 0
 
 
-def refuse_unknown(tasks: tuple[str, ...], known: set[str], where: str) -> None:
+def refuse_unknown(tasks: tuple[str, ...], known: Collection[str], where: str) -> None:
     """BadRequest for a task that is not there."""
     import difflib
 

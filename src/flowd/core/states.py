@@ -17,9 +17,11 @@ from flowd.core import events as e
 
 PENDING: Final = "pending"
 RUNNING: Final = "running"
+EXPANDED: Final = "expanded"  # its items are on their way; it is shown as running
 RETRYING: Final = "retrying"
 UNCERTAIN: Final = "uncertain"
 SUCCEEDED: Final = "succeeded"
+PARTIAL: Final = "partial"
 FRESH: Final = "fresh"
 SKIPPED: Final = "skipped"
 FAILED: Final = "failed"
@@ -31,9 +33,11 @@ ABANDONED: Final = "abandoned"
 TASK_STATES: Final = (
     PENDING,
     RUNNING,
+    EXPANDED,
     RETRYING,
     UNCERTAIN,
     SUCCEEDED,
+    PARTIAL,
     FRESH,
     SKIPPED,
     FAILED,
@@ -43,7 +47,7 @@ TASK_STATES: Final = (
     ABANDONED,
 )
 
-OK: Final = frozenset({SUCCEEDED, FRESH})
+OK: Final = frozenset({SUCCEEDED, PARTIAL, FRESH})
 """States in which a need counts as met."""
 
 BAD: Final = frozenset({FAILED, TIMED_OUT, UPSTREAM_FAILED, CANCELLED, ABANDONED})
@@ -59,10 +63,10 @@ _RESET = dict.fromkeys(sorted(ENDED), PENDING)
 
 TASK_TRANSITIONS: Final[Mapping[type[e.Event], Mapping[str, str]]] = {
     e.TaskStarted: {PENDING: RUNNING, RETRYING: RUNNING},
-    e.TaskSucceeded: {RUNNING: SUCCEEDED},
-    e.TaskFresh: {PENDING: FRESH},
+    e.TaskSucceeded: {RUNNING: SUCCEEDED, EXPANDED: SUCCEEDED},
+    e.TaskFresh: {PENDING: FRESH, EXPANDED: FRESH},
     e.TaskRetryScheduled: {RUNNING: RETRYING},
-    e.TaskFailed: {RUNNING: FAILED, PENDING: FAILED, RETRYING: FAILED},
+    e.TaskFailed: {RUNNING: FAILED, PENDING: FAILED, RETRYING: FAILED, EXPANDED: FAILED},
     e.TaskTimedOut: {RUNNING: TIMED_OUT, PENDING: TIMED_OUT, RETRYING: TIMED_OUT},
     e.TaskAbandoned: {RUNNING: ABANDONED},
     e.TaskInterrupted: {RUNNING: PENDING},
@@ -70,7 +74,10 @@ TASK_TRANSITIONS: Final[Mapping[type[e.Event], Mapping[str, str]]] = {
     e.TaskResolved: {UNCERTAIN: ""},  # to where the verdict says: RESOLUTIONS
     e.TaskSkipped: {PENDING: SKIPPED, RETRYING: SKIPPED},
     e.TaskUpstreamFailed: {PENDING: UPSTREAM_FAILED, RETRYING: UPSTREAM_FAILED},
-    e.TaskCancelled: {PENDING: CANCELLED, RUNNING: CANCELLED, RETRYING: CANCELLED},
+    e.TaskCancelled: {PENDING: CANCELLED, RUNNING: CANCELLED, RETRYING: CANCELLED, EXPANDED: CANCELLED},
+    e.TaskExpanded: {PENDING: EXPANDED},
+    e.TaskPartial: {EXPANDED: PARTIAL},
+    e.TaskReopened: dict.fromkeys(sorted(ENDED), EXPANDED),
     e.TaskReset: _RESET,
 }
 
@@ -87,6 +94,7 @@ RUN_RUNNING: Final = "running"
 RUN_CANCELLING: Final = "cancelling"
 RUN_PAUSED: Final = "paused"
 RUN_SUCCEEDED: Final = "succeeded"
+RUN_PARTIAL: Final = "partial"
 RUN_FAILED: Final = "failed"
 RUN_CANCELLED: Final = "cancelled"
 
@@ -96,10 +104,11 @@ RUN_STATES: Final = (
     RUN_CANCELLING,
     RUN_PAUSED,
     RUN_SUCCEEDED,
+    RUN_PARTIAL,
     RUN_FAILED,
     RUN_CANCELLED,
 )
-RUN_ENDED: Final = frozenset({RUN_SUCCEEDED, RUN_FAILED, RUN_CANCELLED})
+RUN_ENDED: Final = frozenset({RUN_SUCCEEDED, RUN_PARTIAL, RUN_FAILED, RUN_CANCELLED})
 
 RUN_TRANSITIONS: Final[Mapping[type[e.Event], Mapping[str, str]]] = {
     e.RunStarted: {RUN_NEW: RUN_RUNNING},

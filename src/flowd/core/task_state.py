@@ -47,6 +47,7 @@ class TaskState(msgspec.Struct, gc=False):
     source: str | None = None  # the run whose checkpoint was found fresh
     warnings: tuple[str, ...] = ()
     attempts: list[AttemptState] | None = None
+    items: e.Stored | None = None  # the list that it is carried out for
 
 
 def _started(task: TaskState, event: e.TaskStarted, at: datetime) -> None:
@@ -124,11 +125,21 @@ def _resolved(task: TaskState, event: e.TaskResolved, at: datetime) -> None:
         task.result, task.outputs, task.parts = event.result, event.outputs, event.parts
 
 
-def _reset(task: TaskState, event: e.TaskReset, _at: datetime) -> None:
+def reset(task: TaskState, event: e.TaskReset | e.TaskReopened) -> None:
+    """A person asked for the task again: nothing of how it ended stands."""
     task.tries, task.tried_at, task.ended_at, task.error, task.source = 0, None, None, None, None
     task.result, task.outputs, task.metrics, task.parts, task.warnings = None, (), _EMPTY, _EMPTY, ()
     task.waited = None
     task.reason = because("retried.by" if event.by else "retried", by=event.by)
+
+
+def _reset(task: TaskState, event: e.TaskReset, _at: datetime) -> None:
+    reset(task, event)
+
+
+def _failed(task: TaskState, event: e.TaskFailed, at: datetime) -> None:
+    _broken(task, event, at)
+    task.outputs = event.outputs
 
 
 EFFECTS: dict[type[e.Event], Callable[[TaskState, Any, datetime], None]] = {
@@ -136,7 +147,7 @@ EFFECTS: dict[type[e.Event], Callable[[TaskState, Any, datetime], None]] = {
     e.TaskSucceeded: _succeeded,
     e.TaskFresh: _fresh,
     e.TaskRetryScheduled: _retry_scheduled,
-    e.TaskFailed: _broken,
+    e.TaskFailed: _failed,
     e.TaskTimedOut: _broken,
     e.TaskAbandoned: _ended,
     e.TaskInterrupted: _interrupted,

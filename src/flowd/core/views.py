@@ -10,6 +10,8 @@ import msgspec
 
 from flowd.core import states as s
 from flowd.core.events import Artifact, Error, Reason
+from flowd.core.fanout import item_name
+from flowd.core.items import name_of
 from flowd.core.run import RunState
 from flowd.core.task_state import AttemptState, TaskState
 
@@ -33,7 +35,7 @@ def run_status(run: RunState, *, owned: bool) -> str:
 
 
 def _could_go_on(run: RunState) -> bool:
-    return any(task.state in s.STARTABLE and not run.missing[number] for number, task in enumerate(run.tasks))
+    return any(map(run.could_start, range(len(run.tasks))))
 
 
 def exit_code(status: str) -> int:
@@ -57,10 +59,15 @@ def run_document(
     status = run_status(run, owned=owned)
     ended = run.ended_at
     duration = (ended - run.started_at).total_seconds() if ended and run.started_at else None
-    tasks = {
-        spec.name: task_document(spec.name, task, log_of=log_of, load=load)
-        for spec, task in zip(run.shape.specs, run.tasks, strict=True)
-    }
+    tasks = {spec.name: task_document(spec.name, task, log_of=log_of, load=load) for spec, task in run.own()}
+    for number, fan in run.fans.items():
+        name = run.shape.specs[number].name
+        tasks[name]["items"] = {
+            (key := fan.key(place)): task_document(
+                item_name(name, key), run.tasks[fan.base + place], log_of=log_of, load=load
+            )
+            for place in range(fan.count)
+        }
     document = {
         "run": run.id,
         "pipeline": run.spec.name,
@@ -84,21 +91,22 @@ def run_document(
 
 def counts(run: RunState) -> dict[str, int]:
     """How many tasks stand in each state."""
-    return dict(Counter(task.state for task in run.tasks))
+    return dict(Counter(shown_state(task) for _, task in run.own()))
+
+
+def shown_state(task: TaskState) -> str:
+    """The state of a task as it is shown: one whose items are on their way is running."""
+    return s.RUNNING if task.state == s.EXPANDED else task.state
 
 
 def warnings(run: RunState) -> list[str]:
     """What was warned of, each under its task's name."""
-    return [
-        f"{spec.name}: {warning}"
-        for spec, task in zip(run.shape.specs, run.tasks, strict=True)
-        for warning in task.warnings
-    ]
+    return [f"{name_of(run, number)}: {warning}" for number, task in enumerate(run.tasks) for warning in task.warnings]
 
 
 def first_error(run: RunState) -> dict[str, Any] | None:
     """The error of the first task, in written order, that broke; with that task's name."""
-    for spec, task in zip(run.shape.specs, run.tasks, strict=True):
+    for spec, task in run.own():
         if task.state in s.BROKEN and task.error is not None:
             return {"task": spec.name, **error_document(task.error)}
     return None
@@ -108,10 +116,10 @@ def task_document(name: str, task: TaskState, *, log_of: Any = None, load: Any =
     """One task as it stands in the document of its run."""
     attempts = task.attempts or []
     return {
-        "state": task.state,
+        "state": shown_state(task),
         "attempts": task.attempt,
         "reason": reason_document(task.reason),
-        "started": moment(attempts[0].started_at) if attempts else None,
+        "started": moment(attempts[0].started_at if attempts else task.tried_at),
         "ended": moment(task.ended_at),
         "result": _result(task, load),
         "metrics": task.metrics,

@@ -20,6 +20,7 @@ import anyio.to_thread
 from flowd.core.errors import FlowdError, StorageFailing, cause, is_of_storage
 from flowd.core.events import Artifact, Ending, Error, Reason
 from flowd.core.expressions import ExpressionError
+from flowd.core.fanout import base_name
 from flowd.core.stimuli import (
     Again,
     AttemptEnded,
@@ -157,7 +158,8 @@ class Attempt:
         values = await driver.values(spec)
         standing = driver.standings.get(number)
         reason = standing.reason if standing is not None else None
-        if standing is not None and standing.action == "if_needed" and driver.run.tasks[number].attempt == 0:
+        undecided = standing.action == "if_needed" if standing is not None else number >= driver.run.declared
+        if undecided and spec.cache and driver.run.tasks[number].attempt == 0:
             verdict = await self._in_thread(driver.survey.judge_one, number, values, driver.now())
             if verdict.fresh:
                 driver.tell(driver.survey.found(number, verdict.reason))
@@ -175,8 +177,8 @@ class Attempt:
             values,
             attempt=attempt,
             run_folder=driver.folder,
-            function=driver.program.functions.get(spec.name),
-            binding=driver.program.bindings.get(spec.name, NO_BINDING),
+            function=driver.program.functions.get(base_name(spec.name)),
+            binding=driver.program.bindings.get(base_name(spec.name), NO_BINDING),
         )
         return work, reason
 
@@ -228,7 +230,8 @@ class Attempt:
         driver, spec, channel = self._driver, self._spec, self.channel
         assert channel is not None
         assert self._prepared is not None
-        stored = await results.store(value, driver.services.adapters.results) if value is not None else None
+        most = results.INLINE_BYTES if self._number < driver.run.declared else results.ITEM_BYTES
+        stored = await results.store(value, driver.services.adapters.results, most) if value is not None else None
         artifacts: tuple[Artifact, ...] = ()
         if spec.outputs:
             files = driver.survey.files
@@ -291,7 +294,7 @@ class Attempt:
         if spec.retry is not None:
             again = retrying.answer(
                 spec.retry,
-                driver.program.strategies.get(spec.name),
+                driver.program.strategies.get(base_name(spec.name)),
                 tries=task.tries,
                 elapsed=now - (task.tried_at or now),
                 failure=failure,

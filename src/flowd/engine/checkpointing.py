@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flowd.core import states as s
+from flowd.core.items import name_of
 from flowd.core.run import RunState
 from flowd.core.spec import PipelineSpec
 from flowd.engine.program import Program
@@ -37,15 +38,19 @@ async def merge(adapters: Adapters, program: Program, run: RunState) -> None:
 def newest(run: RunState) -> dict[str, Checkpoint]:
     """The checkpoints of the tasks that stand as succeeded in a run."""
     found = {}
-    for spec, task in zip(run.shape.specs, run.tasks, strict=True):
-        if task.state != s.SUCCEEDED or not task.attempts or task.ended_at is None:
+    for number, (spec, task) in enumerate(zip(run.shape.specs, run.tasks, strict=True)):
+        if task.state != s.SUCCEEDED or task.ended_at is None:
             continue
-        last = task.attempts[-1]
-        found[spec.name] = Checkpoint(
+        if not task.attempts and number not in run.fans:  # a person said so
+            continue
+        if number >= run.declared and not (spec.cache or spec.outputs):
+            continue  # there may be very many, and nobody would look for them
+        began = task.attempts[-1].started_at if task.attempts else task.tried_at or task.ended_at
+        found[name_of(run, number)] = Checkpoint(
             run=run.id,
             at=task.ended_at,
             attempt=task.attempt,
-            duration_s=(task.ended_at - last.started_at).total_seconds(),
+            duration_s=(task.ended_at - began).total_seconds(),
             result=task.result,
             outputs=task.outputs,
             metrics=task.metrics,

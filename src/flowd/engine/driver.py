@@ -18,12 +18,16 @@ import anyio.to_thread
 from flowd.core import events as e
 from flowd.core import states as s
 from flowd.core.decide import begin, decide, start
+from flowd.core.fanout import base_name
+from flowd.core.items import owner
 from flowd.core.rank import critical_path, learned
 from flowd.core.spec import TaskSpec
 from flowd.core.stimuli import AttemptEnded, CancelAsked, DeadlineReached, PauseAsked, ResumeAsked, Stimulus
-from flowd.engine import checkpointing, results
+from flowd.engine import checkpointing, fanning, results
 from flowd.engine.attempt import Attempt
 from flowd.engine.entering import Entry
+from flowd.engine.fanning import FanWork
+from flowd.engine.fans import Fans
 from flowd.engine.prepare import NO_BINDING, is_plain, referenced_results
 from flowd.engine.resolving import reconcile
 from flowd.engine.services import Services
@@ -45,7 +49,7 @@ class Driver:
         self.stream = stream
         self.standings: dict[int, Standing] = {}
         self.failure: Exception | None = None
-        self.attempts: dict[int, Attempt] = {}
+        self.attempts: dict[int, Attempt | FanWork] = {}
         self._entry = entry
         self._checkpoints = entry.checkpoints
         self._queued: list[Stimulus] | None = []  # until the run is entered, and during the survey: nothing is decided
@@ -56,9 +60,16 @@ class Driver:
         self.folder = services.adapters.run_folder(self.run.id)
         self._still = anyio.Event()
         self._heard = anyio.Event()
+        self.fans = Fans(self.run, services.admission)
         self._waits: dict[int, Timer] = {}
         files = files_of(services.adapters, self.program)
-        self.survey = Survey(self.run, files, self._checkpoints, function_file=self.program.function_file)
+        self.survey = Survey(
+            self.run,
+            files,
+            self._checkpoints,
+            function_file=self.program.function_file,
+            bindings=self.program.bindings,
+        )
 
     # --- the loop ----------------------------------------------------------------------------------
 
@@ -212,8 +223,10 @@ class Driver:
         """
         left_running: Awaitable[object] | None = None
         self._offered.discard(number)
+        self.fans.begun(number)
         if self.failure is None and self.run.may_start(number):
-            attempt = self.attempts[number] = Attempt(self, number, scope)
+            attempt = Attempt(self, number, scope) if not self.fans.is_fan(number) else FanWork(self, number, scope)
+            self.attempts[number] = attempt
             try:
                 left_running = await attempt.perform()
             except Exception as error:  # noqa: BLE001  # a defect or a dead disk ends this run, never the engine
@@ -227,7 +240,9 @@ class Driver:
 
     def uses(self, number: int) -> Mapping[Any, float]:
         """What a task holds of the limits while it runs."""
-        own: Mapping[Any, float] = self.run.shape.specs[number].uses
+        if self.fans.is_fan(number):
+            return {}
+        own: Mapping[Any, float] = self.run.shape.specs[number].uses | self.fans.uses(number)
         return own if self.run.spec.max_concurrency is None else {**own, (self.run.id, RUN_LIMIT): 1.0}
 
     def _emit(self, events: list[e.AnyEvent], now: datetime) -> None:
@@ -243,6 +258,8 @@ class Driver:
                 self._stop_attempts("cancelled")
             elif isinstance(event, e.RunDeadlinePassed):
                 self._stop_attempts("deadline")
+            elif isinstance(event, e.TaskFailed | e.TaskTimedOut | e.TaskAbandoned):
+                self._stop_items(self.run.shape.index[event.task])
 
     def _go_on(self, hands: int = 0) -> None:
         """Offer what has become startable; notice when nothing can go on by itself."""
@@ -258,8 +275,9 @@ class Driver:
                     self._offer(number)
                 else:
                     self._wait_for_retry(number, retry_at)
-            if len(ready) > hands:
-                self.services.wake(len(ready) - hands)
+            more = len(ready) + (self.fans.hand_out(self._offer) if run.fans else 0)
+            if more > hands:
+                self.services.wake(more - hands)
         if self.attempts:
             return
         if run.state != s.RUN_RUNNING or not (self._offered or any(task.state == s.RETRYING for task in run.tasks)):
@@ -269,10 +287,11 @@ class Driver:
         if number in self._offered:
             return
         self._offered.add(number)
+        self.fans.offered(number)
         self.services.admission.offer(
             (self, number),
             priority=self.run.shape.specs[number].priority,
-            rank=self._ranks[number],
+            rank=self._ranks[owner(self.run, number)],
             uses=self.uses(number),
         )
 
@@ -301,6 +320,12 @@ class Driver:
         for attempt in list(self.attempts.values()):
             attempt.stop(cause)
 
+    def _stop_items(self, number: int) -> None:
+        """Stop the items that run beside one that has failed; what is not idempotent is let go on to its end."""
+        for other in self.fans.beside(number):
+            if other in self.attempts and self.run.shape.specs[other].idempotent:
+                self.attempts[other].stop("fail_fast")
+
     # --- what attempts ask -----------------------------------------------------------------------------
 
     def now(self) -> datetime:
@@ -309,7 +334,9 @@ class Driver:
 
     async def values(self, spec: TaskSpec) -> Mapping[str, Any]:
         """The results that a task takes as arguments or refers to in expressions, by task."""
-        taken = self.program.bindings.get(spec.name, NO_BINDING).result_parameters
+        taken = self.program.bindings.get(base_name(spec.name), NO_BINDING).result_parameters
+        if "[" in spec.name:
+            await fanning.load_list(self, base_name(spec.name))
         if not taken and is_plain(spec):
             return _NO_VALUES
         names = sorted(referenced_results(spec).union(taken) & self.run.shape.index.keys())

@@ -105,7 +105,9 @@ def adoption(
     async def enter(_writer: Writer) -> Entry:
         state, last, program = await read(adapters, run_id, given, uncalled=uncalled)
         if state.state == s.RUN_NEW:
-            raise NeverBegan(f"run {run_id} was cut off before its first record: nothing of it is on record; run it anew")
+            raise NeverBegan(
+                f"run {run_id} was cut off before its first record: nothing of it is on record; run it anew"
+            )
         if params is not None and given is not None:
             check_same(state, program.definition.folder, given, params)
         first = [Adopted(adapters.owner), *stimuli]

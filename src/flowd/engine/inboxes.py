@@ -70,7 +70,9 @@ async def _do(driver: Driver, request: Request) -> str:
     if request.kind == "cancel":
         driver.cancel(request.reason, request.by)
     elif request.kind == "retry":
-        asked = RetryAsked(tasks=request.tasks, downstream=request.downstream, by=request.by)
+        asked = RetryAsked(
+            tasks=request.tasks, downstream=request.downstream, by=request.by, failed_items=request.failed_items
+        )
         if refused := refusal(driver.run, asked):
             return refused
         driver.tell(asked)

@@ -17,11 +17,14 @@ import anyio
 import anyio.to_thread
 import msgspec
 
+from flowd.authoring.binding import Binding
 from flowd.core import states as s
 from flowd.core.decide import decide
 from flowd.core.events import AnyEvent, Artifact, Reason, RunStarted
-from flowd.core.expressions import ExpressionError
+from flowd.core.expressions import ExpressionError, compile_expression
+from flowd.core.fanout import base_name, is_fanned
 from flowd.core.freshness import Evidence, Known, Verdict, judge, product
+from flowd.core.items import fan_of, owner
 from flowd.core.patterns import Glob, is_pattern
 from flowd.core.reasons import because
 from flowd.core.run import RunState
@@ -30,11 +33,12 @@ from flowd.engine import checkpointing
 from flowd.engine.files import ABSENT, Declared, Files
 from flowd.engine.fingerprint import Codes, Named, digest_of, input_part, plain_parts
 from flowd.engine.looks import Looks
-from flowd.engine.prepare import Prepared, Resolver, referenced_results
+from flowd.engine.prepare import NO_BINDING, Prepared, Resolver, referenced_results, referenced_tasks
 from flowd.engine.program import Program
 from flowd.engine.services import Adapters
 from flowd.ports.stores import Checkpoint
 
+_NO_BINDINGS: Mapping[str, Binding] = {}
 FRESH, RUN, IF_NEEDED = "fresh", "run", "if_needed"
 
 
@@ -52,7 +56,9 @@ async def foresee(
     state, now = RunState("plan", program.spec), adapters.clock.now()
     state.apply(first, now)
     known = await checkpointing.load(adapters, program)
-    survey = Survey(state, files_of(adapters, program), known, function_file=program.function_file)
+    survey = Survey(
+        state, files_of(adapters, program), known, function_file=program.function_file, bindings=program.bindings
+    )
     standings, _ = await anyio.to_thread.run_sync(survey.pass_over, now, limiter=threads)
     return {state.shape.specs[number].name: standing for number, standing in standings.items()}
 
@@ -67,7 +73,7 @@ def files_of(adapters: Adapters, program: Program) -> Files:
 class Survey:
     """The knowledge that freshness needs, for one run. Its methods block: call them in a thread.
 
-    `function_file` gives the module file of a task's function, where it has one.
+    `function_file` gives the module file of a task's function, where it has one; `bindings` say what it takes.
     """
 
     def __init__(
@@ -77,12 +83,14 @@ class Survey:
         checkpoints: Mapping[str, Checkpoint],
         *,
         function_file: Callable[[str], Path | None] = lambda _name: None,
+        bindings: Mapping[str, Binding] = _NO_BINDINGS,
     ) -> None:
         self.files = files
         self.resolver = Resolver(run, files)
         self._run = run
         self._checkpoints = checkpoints
         self._function_file = function_file
+        self._bindings = bindings
         self._codes = Codes(files)
         self._seen: dict[str, str] = {}  # digests, and what words name, for as long as nothing runs
         self._named: Named | None = None
@@ -139,7 +147,8 @@ class Survey:
     def found(self, number: int, reason: Reason) -> FoundFresh:
         """The stimulus that a task was found fresh."""
         name = self._run.shape.specs[number].name
-        known = self._checkpoints[name]
+        known = self._checkpoint(number)
+        assert known is not None
         return FoundFresh(
             task=name,
             source=known.run,
@@ -153,10 +162,10 @@ class Survey:
     def judge_one(self, number: int, values: Mapping[str, Any], now: datetime) -> Verdict:
         """Judge a task whose needs have all ended, or that runs whatever they give."""
         spec = self._run.shape.specs[number]
-        known = self._checkpoints.get(spec.name)
+        known = self._checkpoint(number)
         forced = self._run.is_forced(number)
         if forced or not spec.cache or known is None:
-            return judge(spec, self._known(spec.name), Evidence(parts={}), now=now, forced=forced)
+            return judge(spec, _known(known), Evidence(parts={}), now=now, forced=forced)
         missing, altered = self._outputs_now(number, known)
         try:
             prepared = self.resolver.written(spec, values)
@@ -165,12 +174,15 @@ class Survey:
             evidence = Evidence(parts=self.parts(number, prepared, read), missing=missing, altered=altered)
         except (ExpressionError, OSError) as error:
             evidence = Evidence(parts={}, missing=missing, altered=altered, unknown=str(error))
-        return judge(spec, self._known(spec.name), evidence, now=now, by_clock=self._by_clock())
+        return judge(spec, _known(known), evidence, now=now, by_clock=self._by_clock())
 
     def parts(self, number: int, prepared: Prepared, read_params: Collection[str]) -> dict[str, str]:
         """The fingerprint of a task whose needs have ended, as the world is now."""
         run, spec = self._run, self._run.shape.specs[number]
         needs = [run.shape.specs[need].name for need in run.shape.needs[number]]
+        own = self.resolver.own_scope(spec)
+        if own:  # a list that has grown is no change to an item that was in it
+            needs = [need for need in needs if need not in self._only_listed(number)]
         parts = plain_parts(
             spec,
             action=prepared.action,
@@ -181,11 +193,30 @@ class Survey:
             products={need: product(run.task(need).result, run.task(need).outputs) for need in needs},
         )
         parts |= self._codes.parts(spec, self._function_file(spec.name), self._named)
-        own = Declared(self.files, [path for _, path in prepared.outputs])
+        if own:
+            parts["item"] = digest_of(own.get("item", own.get("matrix")))
+            if "index" in self._binding(spec.name).item_parameters:
+                parts["index"] = digest_of(own["index"])
+        declared = Declared(self.files, [path for _, path in prepared.outputs])
         for pattern in prepared.inputs:
             for written in self.files.matches(pattern):
-                parts[f"input:{written}"] = input_part(self._input_digest(number, written, own))
+                parts[f"input:{written}"] = input_part(self._input_digest(number, written, declared))
         return parts
+
+    def _only_listed(self, number: int) -> set[str]:
+        """The needs of an item that only its task's list was made of."""
+        foreach = self._run.shape.specs[owner(self._run, number)].foreach
+        spec = self._run.shape.specs[number]
+        if foreach is None or not isinstance(foreach.over, str):
+            return set()
+        return (
+            compile_expression(foreach.over).tasks
+            - referenced_tasks(spec)
+            - {*self._binding(spec.name).result_parameters}
+        )
+
+    def _binding(self, name: str) -> Binding:
+        return self._bindings.get(base_name(name), NO_BINDING)
 
     def param_parts(self, names: Collection[str]) -> dict[str, str]:
         """The fingerprint of the parameters that an attempt has read by itself."""
@@ -212,6 +243,8 @@ class Survey:
 
     def _stand(self, number: int, now: datetime) -> Standing:
         run, spec = self._run, self._run.shape.specs[number]
+        if is_fanned(spec) and not any(run.tasks[need].state not in s.OK for need in run.shape.needs[number]):
+            return Standing(IF_NEEDED, because("items"))
         waiting = [need for need in run.shape.needs[number] if run.tasks[need].state not in s.OK]
         undecided = spec.cache and spec.name in self._checkpoints and not run.is_forced(number)
         if undecided and waiting:
@@ -223,11 +256,30 @@ class Survey:
         verdict = self.judge_one(number, values, now)
         return Standing(FRESH if verdict.fresh else RUN, verdict.reason)
 
-    def _known(self, name: str) -> Known | None:
-        checkpoint = self._checkpoints.get(name)
-        if checkpoint is None:
-            return None
-        return Known(run=checkpoint.run, at=checkpoint.at, parts=checkpoint.parts, touched=checkpoint.touched)
+    def _checkpoint(self, number: int) -> Checkpoint | None:
+        """The newest checkpoint of a task; of an item that is called by its place, wherever it stood in the list."""
+        spec = self._run.shape.specs[number]
+        found, fan = self._checkpoints.get(spec.name), fan_of(self._run, number)
+        if fan is None or fan.keys or "item" not in (own := self.resolver.own_scope(spec)):
+            return found
+        item = digest_of(own["item"])
+        if found is not None and found.parts.get("item") == item:
+            return found
+        moved = self._by_item.get((fan.template.name, item))
+        if moved is None or {path for _, path in self.resolver.outputs(spec)} != {one.path for one in moved.outputs}:
+            return found
+        return moved
+
+    @cached_property
+    def _by_item(self) -> dict[tuple[str, str], Checkpoint]:
+        """The newest checkpoint by what the item was, of all items."""
+        items: dict[tuple[str, str], Checkpoint] = {}
+        for name, one in self._checkpoints.items():
+            if "[" in name and "item" in one.parts:
+                key = base_name(name), one.parts["item"]
+                if key not in items or items[key].at < one.at:
+                    items[key] = one
+        return items
 
     def _by_clock(self) -> bool:
         return bool(self._run.trigger.get("kind", "hand") != "hand")
@@ -259,7 +311,7 @@ class Survey:
 
     def recorded_outputs(self, number: int) -> tuple[Artifact, ...]:
         """The outputs in a task's newest checkpoint."""
-        checkpoint = self._checkpoints.get(self._run.shape.specs[number].name)
+        checkpoint = self._checkpoint(number)
         return checkpoint.outputs if checkpoint else ()
 
     def _outputs_now(self, number: int, known: Checkpoint) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -330,3 +382,10 @@ class Survey:
         now = self._digest(path)
         left = self._recorded(number, path) if path in own else None
         return left.digest if left is not None and now == self._last_left(number, path, left) else now
+
+
+def _known(checkpoint: Checkpoint | None) -> Known | None:
+    """What is recorded of a task's newest success, as far as it is judged."""
+    if checkpoint is None:
+        return None
+    return Known(run=checkpoint.run, at=checkpoint.at, parts=checkpoint.parts, touched=checkpoint.touched)
