@@ -27,7 +27,7 @@ def lost_items(run: RunState, number: int) -> bool:
 
 
 def items_asked_for(run: RunState, asked: RetryAsked, task: int) -> tuple[str, ...]:
-    """The keys of those items of a task that are named; none: the task itself is meant, or all that did not end well."""
+    """The keys of those items of a task that are named; none: the task itself is, or all that did not end well."""
     fan, chosen = run.fans.get(task), asked_for(run, asked)
     if fan is None or task in chosen:
         return ()

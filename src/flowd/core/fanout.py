@@ -1,14 +1,13 @@
 """Tasks that are carried out once for each item of a list, or for each cell of a matrix.
 
-House rules of this room. An item is a task of its run like any other, called `task[key]`, whose number lies behind those
-of all declared tasks. It is never declared: the event that says what a list holds brings it. Keys are
-what a person calls an item by; where none is given, they are its place in the list.
+House rules of this room. An item is a task of its run like any other, called `task[key]`, whose number
+lies behind those of all declared tasks. It is never declared: the event that says what a list holds
+brings it. Keys are what a person calls an item by; where none is given, they are its place in the list.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -35,7 +34,6 @@ class Fan:
         self.open, self.live, self.good, self.failed = count, 0, 0, 0
         self._place: dict[str, int] | None = None
         self._cursor = 0
-        self._again: deque[int] = deque()
 
     @property
     def halted(self) -> bool:
@@ -66,10 +64,6 @@ class Fan:
 
     def take(self, is_open: Callable[[int], bool]) -> int | None:
         """The number of the next item that waits to be begun."""
-        while self._again:
-            number = self._again.popleft()
-            if is_open(number):
-                return number
         while self._cursor < self.count:
             self._cursor += 1
             if is_open(self.base + self._cursor - 1):
@@ -79,7 +73,6 @@ class Fan:
     def look_again(self) -> None:
         """Hand out anew whatever waits, after a replay or a reset."""
         self._cursor = 0
-        self._again.clear()
 
 
 def is_fanned(spec: TaskSpec) -> bool:

@@ -1,7 +1,8 @@
 """What the events of expanded tasks and of their items leave in a run: a part of the fold, as `run` is.
 
-House rules of this room: those of `run`. A specification under an item's own name is held only while it has begun and has not
-ended, or is handed out; all others have their task's, since there may be a hundred thousand of them.
+House rules of this room: those of `run`. A specification under an item's own name is held only while it
+is handed out, or has begun and has not ended; all others have their task's, since there may be a
+hundred thousand of them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowd.core import events as e
 from flowd.core import states as s
-from flowd.core.fanout import Fan, base_name, is_fanned, item_name, item_spec
+from flowd.core.fanout import Fan, is_fanned, item_name, item_spec
 from flowd.core.reasons import because
 from flowd.core.task_state import TaskState, reset
 
@@ -137,11 +138,11 @@ def _partial(run: RunState, number: int, event: e.TaskPartial, at: datetime) -> 
     task.result, task.outputs = event.result, event.outputs
 
 
-def _reopened(run: RunState, number: int, event: e.TaskReopened, _at: datetime) -> None:
+def _reopened(run: RunState, number: int, event: e.TaskReopened, at: datetime) -> None:
     kept = run.tasks[number]
     items = kept.items
     reset(kept, event)
-    kept.items, kept.tried_at = items, None
+    kept.items, kept.tried_at = items, at
     fan = run.fans.get(number)
     if fan is None:
         return
@@ -201,20 +202,3 @@ def relaid(run: RunState, known: dict[str, tuple[Fan, list[TaskState]]]) -> None
             fan.failed += task.state in s.BROKEN
             if task.state in _BEGUN:
                 hold(run, item)
-
-
-__all__ = [
-    "EFFECTS",
-    "base_name",
-    "drop",
-    "fan_of",
-    "find",
-    "hold",
-    "kept_items",
-    "lay_out",
-    "moved",
-    "name_of",
-    "owner",
-    "relaid",
-    "take",
-]

@@ -152,6 +152,12 @@ class RunState:
 
     def _enter(self, number: int, task: TaskState, target: str) -> None:
         left, task.state = task.state, target
+        self._count(number, left, target)
+        if self.fans:
+            items.moved(self, number, left, target)
+
+    def _count(self, number: int, left: str, target: str) -> None:
+        """Keep what follows from the tasks' states beside them."""
         if left == s.RUNNING:
             self.live.discard(number)
         elif left in s.ENDED:
@@ -175,8 +181,6 @@ class RunState:
             self.unmet.extend(need for need in self.shape.needs[number] if self.tasks[need].state in s.ENDED - s.OK)
         elif target == s.PENDING:
             self.ready.append(number)
-        if self.fans:
-            items.moved(self, number, left, target)
 
     def begin(self, event: e.RunStarted, at: datetime) -> None:
         """Lay out the selected tasks, all pending."""

@@ -242,7 +242,7 @@ class Driver:
         """What a task holds of the limits while it runs."""
         if self.fans.is_fan(number):
             return {}
-        own: Mapping[Any, float] = self.run.shape.specs[number].uses | self.fans.uses(number)
+        own: Mapping[Any, float] = {**self.run.shape.specs[number].uses, **self.fans.uses(number)}
         return own if self.run.spec.max_concurrency is None else {**own, (self.run.id, RUN_LIMIT): 1.0}
 
     def _emit(self, events: list[e.AnyEvent], now: datetime) -> None:

@@ -1,7 +1,7 @@
 """Tasks that are carried out for each item of a list: what the list holds, and what its items have left.
 
 House rules of this room. Neither step holds anything of the limits: an item does while it runs. The list
-is kept, and on record, before an item begins; what the items left is read from the record, never from what is in memory alone.
+is kept, and on record, before an item begins, and what its items are given is read from there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which items of the expanded tasks of a run are handed out: a few ahead of those that run, so that few are ever held."""
+"""Which items of the expanded tasks of a run are handed out: a few ahead of those that run."""
 
 from __future__ import annotations
 

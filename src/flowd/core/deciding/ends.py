@@ -93,7 +93,7 @@ def _stopped(run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptE
     if outcome.cause == "interrupted":
         reason = because("interrupted.task")
         return e.TaskInterrupted(task=spec.name, attempt=task.attempt, reason=reason, ending=outcome.ending)
-    reason = because("fail_fast") if outcome.cause == "fail_fast" else run.cancelling
+    reason: e.Reason | None = because("fail_fast") if outcome.cause == "fail_fast" else run.cancelling
     return e.TaskCancelled(task=spec.name, attempt=task.attempt, reason=reason, ending=outcome.ending)
 
 
