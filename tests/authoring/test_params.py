@@ -107,14 +107,45 @@ def test_all_that_is_wrong_with_parameters_is_said_at_once():
     said = {problem.key: f"{problem.message}; {problem.hint}" for problem in refused.value.problems}
     assert said == {
         "params.coutn": "there is no parameter `coutn`; did you mean `count`?",
-        "params.count": "`10` is more than 9; ",
-        "params.mode": "`fsat` is none of `fast`, `slow`; ",
-        "params.code": "`ABC` is no match for `[A-Z]{2}`; ",
+        "params.count": "`10` is more than 9; write one from 1 to 9",
+        "params.mode": "`fsat` is none of `fast`, `slow`; did you mean `fast`?",
+        "params.code": "`ABC` is no match for `[A-Z]{2}`; the whole text has to match",
         "params.day": "it is required; give it: -p day=VALUE",
     }
     with pytest.raises(BadParameters) as refused:
         resolve_params(declared, {"count": 0, "day": "2026-01-01"}, text=False)
     assert [problem.message for problem in refused.value.problems] == ["`0` is less than 1"]
+
+
+BOUNDED = [
+    ("date", "2026-02-01", "2026-02-28", ["2026-02-01", "2026-02-28"], ["2026-01-31", "2026-03-01"]),
+    ("datetime", "2026-01-01T00:00:00+01:00", "2026-01-01", ["2025-12-31T23:00:00Z", "2026-01-01T00:00Z"],
+     ["2025-12-31T22:59:59.9Z", "2026-01-01T00:00:00.5Z"]),
+    ("duration", "90s", "2h", ["90s", "1m30s", "120m"], ["1m", "121m"]),
+    ("int", -1, 2.5, ["-1", "2"], ["-2", "3"]),
+    ("float", 0, 1, ["0", "1"], ["-0.1", "1.01"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "least", "most", "within", "beyond"), BOUNDED)
+def test_bounds_are_compared_as_what_they_mean(kind, least, most, within, beyond):
+    """Moments by time and durations by length, not by letters; both bounds are allowed themselves."""
+    pipeline = Pipeline("p", params={"n": {"type": kind, "min": least, "max": most}})
+    pipeline.shell("t", "x")
+    for text in within:
+        resolve_params(pipeline.spec.params, {"n": text}, text=True)
+    for text in beyond:
+        with pytest.raises(BadParameters, match=r"is (less|more) than .*; write one from .* to "):
+            resolve_params(pipeline.spec.params, {"n": text}, text=True)
+
+
+def test_pythons_own_dates_may_be_bounds():
+    """As they may be defaults."""
+    pipeline = Pipeline(
+        "p", params={"n": {"type": "date", "min": date(2026, 1, 2)}, "d": {"type": "duration", "max": timedelta(1)}}
+    )
+    pipeline.shell("t", "x")
+    assert (pipeline.spec.params["n"].min, pipeline.spec.params["d"].max) == ("2026-01-02", "1d")
 
 
 def test_defaults_fill_what_is_not_given():
@@ -182,7 +213,17 @@ DECLARED = [
     declared("a time out of range", "{type: datetime, default: ‹'0001-01-01T00:00+23:00'}",
              ("bad_default", "params.n.default", "years 1 to 9999", "")),
     declared("bounds the wrong way round", "{type: int, min: ‹4, max: 3}", ("bad_value", "params.n.min", "min 4 is more than max 3", "")),
-    declared("bounds of a text", "{type: str, ‹min: 4}".replace("‹min: 4", "min: ‹4"), ("unfit_key", "params.n.min", "no meaning for type `str`", "`float`, `int`")),
+    declared("bounds of a text", "{type: str, ‹min: 4}".replace("‹min: 4", "min: ‹4"), ("unfit_key", "params.n.min", "no meaning for type `str`", "`date`, `datetime`, `duration`, `float`, `int`")),
+    declared("bounds of a date the wrong way round", "{type: date, min: ‹2026-03-01, max: 2026-02-01}",
+             ("bad_value", "params.n.min", "min 2026-03-01 is more than max 2026-02-01", "exchange them")),
+    declared("a bound that is no date", "{type: date, max: ‹tomorrow}", ("bad_default", "params.n.max", "a date such as", "2026-11-22")),
+    declared("a bound without a unit", "{type: duration, min: ‹'10'}", ("bad_default", "params.n.min", "a duration such", "write 30s")),
+    declared("a number for a bound of a time", "{type: datetime, min: ‹3}", ("bad_default", "params.n.min", "a time such as", "09:14")),
+    declared("a text for a bound", "{type: int, min: ‹'3'}", ("bad_default", "params.n.min", "a number is expected", "write 0.5")),
+    declared("a default before its bound", "{type: duration, min: 10m, default: ‹90s}",
+             ("bad_default", "params.n.default", "`90s` is less than 10m", "write one from 10m")),
+    declared("no choice at all", "{choices: ‹[]}", ("bad_value", "params.n.choices", "no value is allowed", "leave `choices` out")),
+    declared("bounds of a path", "{type: path, max: ‹3}", ("unfit_key", "params.n.max", "no meaning for type `path`", "`duration`")),
     declared("a pattern of a number", "{type: int, pattern: ‹x}", ("unfit_key", "params.n.pattern", "for type `int`", "`path`")),
     declared("a pattern that is none", "{pattern: ‹'('}", ("bad_value", "params.n.pattern", "`(` is no regular expression", "")),
     declared("a pattern too great", "{pattern: ‹'a{99999999999}'}", ("bad_value", "params.n.pattern", "is no regular", "")),

@@ -145,7 +145,7 @@ def test_the_answer_is_kept_until_something_is_added():
 
 def test_mistakes_in_policies_are_said_together_with_the_functions_line():
     """A pipeline in Python is judged as a file is; the place is the function's first line."""
-    p = Pipeline("p", colour="red", schedule={"cron": "0 6 * * *"}, limits={"cpu": 0})
+    p = Pipeline("p", colour="red", finally_={"x": {}}, limits={"cpu": 0})
 
     @p.task(timeout="10", nedes=["x"], uses={"gpu": 1}, needs=["nowhere"])
     def work(): ...
@@ -153,17 +153,17 @@ def test_mistakes_in_policies_are_said_together_with_the_functions_line():
     line = work.function.__code__.co_firstlineno
     found = {problem.key: problem for problem in refused(lambda: p.spec)}
     assert set(found) == {
-        "colour", "schedule", "limits.cpu", "tasks.work.timeout", "tasks.work.nedes", "tasks.work.uses.gpu",
+        "colour", "finally", "limits.cpu", "tasks.work.timeout", "tasks.work.nedes", "tasks.work.uses.gpu",
         "tasks.work.needs[0]",
     }  # fmt: skip
-    assert found["schedule"].code == "not_yet"
+    assert found["finally"].code == "not_yet"
     assert found["tasks.work.nedes"].hint == "did you mean `needs`?"
     assert found["tasks.work.timeout"].hint.startswith("write `10s`")
     assert {one.file for one in found.values()} == {__file__}
     assert {one.line for key, one in found.items() if key.startswith("tasks.")} == {line}
 
 
-@pytest.mark.parametrize("key", ["trigger_rule", "when", "foreach", "matrix", "gate", "approve", "owner", "notify"])
+@pytest.mark.parametrize("key", ["trigger_rule", "when", "foreach", "matrix", "gate", "approve"])
 def test_policies_to_come_are_refused_by_name(key):
     """Never ignored."""
     p = Pipeline("p")

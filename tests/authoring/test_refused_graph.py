@@ -140,7 +140,7 @@ EXPRESSIONS = [
     bad("in the pipeline's env", task("run: x", "env: {A: ‹'{{ inputs[0] }}'}\n"), ("unknown_name", "env.A", "`inputs`", "")),
     bad("in a path", task("run: x, outputs: [‹'{{ env.HOME }}/o']"), ("unknown_name", "tasks.a.outputs[0]", "`env`", "")),
     bad("in a vector", task("run: [echo, ‹'{{ params.y }}']"), ("unknown_name", "tasks.a.run[1]", "`y`", "")),
-    bad("in log.file", task("run: x", "log: {file: ‹'{{ tusk }}.log'}\n"), ("unknown_name", "log.file", "`tusk`", "task")),
+    bad("in log.file", task("run: x", "log: {file: ‹'{{ tusk }}.log'}\n"), ("bad_placement", "log.file", "`{{ tusk }}`", "`{{ task }}`")),
 ]  # fmt: skip
 
 TOGETHER = bad(

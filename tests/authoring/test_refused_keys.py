@@ -111,7 +111,21 @@ WRONG = [
         ("wrong_type", "tasks.a.env.B", "a text is expected, and this is a list", "")),
     bad("a limit of less than nothing", task("run: x", "limits: {cpu: ‹-1}\n"),
             ("bad_value", "limits.cpu", "more than zero, and is `-1`", "")),
-    bad("a limit for each key", task("run: x", 'limits: {‹"db-*": 1}\n'), ("not_yet", "limits.db-*", "`*`", "each limit")),
+    bad("a limit for each key of any name", task("run: x", 'limits: {‹"*": 1}\n'), ("bad_name", "limits.*", "no name", "letters")),
+    bad("a limit that says nothing", task("run: x", "limits: {‹cpu: {}}\n"),
+        ("missing_key", "limits.cpu", "says nothing", "{rate: 10/minute}")),
+    bad("more than there is for a key", task("run: x, uses: {db-orders: ‹3}", 'limits: {"db-*": 2}\n'),
+        ("over_limit", "tasks.a.uses.db-orders", "which has 2", "use less")),
+    bad("rates that are none",
+        task("run: x", "limits: {a: {rate: ‹fast}, b: {rate: ‹10}, c: {rate: ‹0/minute}, d: {rate: ‹1.5/minute}, "
+             "e: {rate: ‹10/fortnight}, f: {rate: ‹1000000/day}, g: {rate: ‹1/0s}}\n"),
+        ("bad_rate", "limits.a.rate", "`fast` is no rate", "10/minute"),
+        ("wrong_type", "limits.b.rate", "a rate is expected", "10/minute"),
+        ("bad_rate", "limits.c.rate", "has to be from 1", "at least 1"),
+        ("bad_rate", "limits.d.rate", "`1.5/minute` is no rate", "whole number"),
+        ("bad_rate", "limits.e.rate", "`10/fortnight` is no rate", "second, minute"),
+        ("bad_rate", "limits.f.rate", "to 100000", "shorter time"),
+        ("bad_rate", "limits.g.rate", "`1/0s` is no rate", "second, minute")),
     bad("max_concurrency of nothing", task("run: x", "max_concurrency: ‹0\n"),
         ("bad_value", "max_concurrency", "at least 1, and is `0`", "")),
     bad("a deadline as a word", task("run: x", "deadline: ‹tomorrow\n"), ("bad_duration", "deadline", "`tomorrow`", "30s")),
@@ -133,9 +147,8 @@ def later(name: str, where: str) -> object:
         "pipeline": f"name: p\n‹{name}: x\ntasks: {{a: {{run: x}}}}\n",
         "task": task(f"run: x, ‹{name}: x"),
         "output": task(f"run: x, outputs: [{{path: o, ‹{name}: x}}]"),
-        "limit": task("run: x", f"limits: {{cpu: {{capacity: 1, ‹{name}: x}}}}\n"),
     }[where]
-    path = {"pipeline": "", "task": "tasks.a.", "output": "tasks.a.outputs[0].", "limit": "limits.cpu."}[where]
+    path = {"pipeline": "", "task": "tasks.a.", "output": "tasks.a.outputs[0]."}[where]
     said = ("not_yet", path + name, f"`{name}` is not supported yet", "leave it out")
     return bad(f"not yet: {name} of {where}", text, said)
 
@@ -144,7 +157,6 @@ LATER = [
     *(later(name, "pipeline") for name, key in PIPELINE.items() if key.later),
     *(later(name, "task") for name, key in TASK.items() if key.later),
     *(later(name, "output") for name, key in OUTPUT.items() if key.later),
-    later("rate", "limit"),
 ]
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as hs
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from flowd.core.limits import Admission, Candidate
+from flowd.core.limits import RESERVES_AFTER, Admission, Candidate
 
 LIMITS = ("cpu", "gpu", "db")
 USES = hs.dictionaries(hs.sampled_from(LIMITS), hs.sampled_from([1.0, 2.0, 3.0]))
@@ -218,3 +220,59 @@ def test_a_name_that_is_taken_twice_holds_twice() -> None:
     assert admission.in_use("cpu") == 1
     admission.release(second)
     assert admission.in_use("cpu") == 0
+
+
+def test_a_wait_of_a_minute_is_worth_one_of_priority() -> None:
+    """Whoever becomes ready later goes first only by more priority than minutes: nobody waits for ever."""
+    admission: Admission[str] = Admission()
+    admission.offer("old", priority=0, rank=0, uses={}, since=0)
+    for minute in range(1, 8):
+        admission.offer(f"urgent{minute}", priority=5, rank=9, uses={}, since=60.0 * minute)
+    # the fifth has waited for five minutes less, and has a longer path
+    assert taken(admission) == [*(f"urgent{minute}" for minute in range(1, 6)), "old", "urgent6", "urgent7"]
+
+
+def test_what_others_hold_counts() -> None:
+    """Use elsewhere takes away from the capacity, a tighter one elsewhere binds, and what is closed lets nobody in."""
+    admission: Admission[str] = Admission()
+    admission.resize("cpu", 3)
+    offered(admission, a=1, b=1, c=1)
+    admission.elsewhere("cpu", 2.0)
+    first = started(admission)
+    assert list(first) == ["a"]
+    admission.elsewhere("cpu", 0.0, 1.0)
+    assert taken(admission) == []
+    admission.elsewhere("cpu", math.inf)
+    admission.release(first["a"])
+    assert taken(admission) == []
+    admission.elsewhere("cpu")
+    assert taken(admission) == ["b", "c"]
+
+
+def test_a_waiter_for_several_keeps_them_after_long() -> None:
+    """Each of two limits is free in turn and never both; after minutes nobody less urgent takes either."""
+    admission: Admission[str] = Admission()
+    admission.resize("a", 1)
+    admission.resize("b", 1)
+    admission.offer("a0", priority=0, rank=9, uses={"a": 1}, since=0)
+    held = admission.take(0)
+    assert held is not None
+    admission.offer("both", priority=0, rank=5, uses={"a": 1, "b": 1}, since=0)
+    admission.offer("b0", priority=0, rank=1, uses={"b": 1}, since=0)
+    taken_b = admission.take(RESERVES_AFTER - 1)
+    assert taken_b is not None
+    assert taken_b.key == "b0"
+    admission.release(taken_b)
+    admission.offer("b1", priority=0, rank=1, uses={"b": 1}, since=0)
+    assert admission.take(RESERVES_AFTER) is None
+    admission.offer("urgent", priority=1, rank=0, uses={"b": 1}, since=0)
+    urgent = admission.take(RESERVES_AFTER)
+    assert urgent is not None
+    assert urgent.key == "urgent"
+    admission.release(urgent)
+    admission.release(held)
+    both = admission.take(RESERVES_AFTER)
+    assert both is not None
+    assert both.key == "both"
+    admission.release(both)
+    assert taken(admission) == ["b1"]

@@ -8,7 +8,7 @@ from typing import Any
 from flowd.core import events as e
 from flowd.core.resolved import resolved_document
 from flowd.core.run import RunState
-from flowd.core.spec import Input, Output, Param, PipelineSpec, Retry, Run, TaskSpec
+from flowd.core.spec import Input, Notify, Output, Owner, Param, PipelineSpec, Retry, Run, TaskSpec
 from walk import NOON, task
 
 
@@ -50,7 +50,7 @@ def test_parameters_are_filled_in_where_they_are_used() -> None:
     assert told["run"] == "cat 'a b.csv' 'a b' {{ tasks.a.result }} > r1/out"
     assert (told["inputs"], told["outputs"]) == (
         ["a b.csv"],
-        [{"path": "r1/out", "checkpoint": True, "optional": False}],
+        [{"path": "r1/out", "checkpoint": True, "optional": False, "retention": None, "delete": False}],
     )
     assert one["env"] == {"N": "a b {{ env.HOME }} {{ run.state }}"}
     assert one["params"]["who"]["value"] == "a b"
@@ -64,6 +64,15 @@ def test_a_path_that_is_not_known_yet_stays_open() -> None:
     """And so does what is made of it."""
     told = resolved(shell("cat {{ inputs[0] }}", inputs=(Input(path="{{ tasks.a.result }}"),)))["tasks"]["t"]
     assert (told["inputs"], told["run"]) == (["{{ tasks.a.result }}"], "cat {{ inputs[0] }}")
+
+
+def test_where_people_are_told_is_shown_by_its_scheme() -> None:
+    """The rest of a URL may be a key; of a mail its password is hidden; a secret stands as it is named."""
+    to = ("slack://TokenA/TokenB/#ops", "mailto://me:hunter2@host", "{{ secrets.HOOK }}", "ops")
+    told = resolved(shell("x"), owners={"ops": Owner(notify=to[:1])}, notify=(Notify(on=("failed",), to=to),))
+    assert told["owners"] == {"ops": {"notify": ["slack://***"]}}
+    assert told["notify"][0]["to"] == ["slack://***", "mailto://***@host", "{{ secrets.HOOK }}", "ops"]
+    assert told["secrets"] == {}
 
 
 def test_secrets_are_not_shown() -> None:

@@ -11,6 +11,7 @@ import anyio.lowlevel
 import pytest
 
 from flowd.core.events import Envelope, RunAdopted
+from flowd.core.secrecy import Secrecy
 from flowd.engine.channel import AttemptChannel
 from flowd.engine.stream import Stream
 from flowd.ports.follower import Signal
@@ -120,7 +121,7 @@ async def test_a_word_is_stamped_when_it_is_said():
         def signal(self, signal: Signal) -> None:
             heard.append(signal)
 
-    channel = AttemptChannel(Stream("r", SlowDisk(), 0, [Listener()]), "t", 1, clock.now)
+    channel = AttemptChannel(Stream("r", SlowDisk(), 0, [Listener()]), "t", 1, clock.now, Secrecy())
     speaker = threading.Thread(target=channel.log, args=("info", "said", {}))
     speaker.start()
     speaker.join()

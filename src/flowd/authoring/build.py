@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from flowd.authoring import kinds, records
+from flowd.authoring import declarations, kinds, records
 from flowd.authoring.binding import item_names
 from flowd.authoring.findings import Findings, KeyPath, listed, quoted
 from flowd.authoring.format import PIPELINE, POLICIES, TASK, Key
@@ -71,6 +71,7 @@ class Built(msgspec.Struct, eq=False):
     top: dict[str, Any]
     defaults: dict[str, Any]
     implied: dict[str, tuple[tuple[str, str], ...]]
+    raw: Mapping[str, Any]
 
 
 def build(raw: Mapping[str, Any], findings: Findings, *, folder: str, resolve: Resolve) -> Built:
@@ -109,17 +110,22 @@ def build(raw: Mapping[str, Any], findings: Findings, *, folder: str, resolve: R
         tasks=tuple(tasks),
         description=top.get("description", ""),
         params=_params(raw, findings),
+        secrets=top.get("secrets", {}),
         max_concurrency=top.get("max_concurrency"),
-        limits=top.get("limits", {}),
+        limits={name: said["capacity"] for name, said in top.get("limits", {}).items() if "capacity" in said},
+        rates={name: said["rate"] for name, said in top.get("limits", {}).items() if "rate" in said},
         deadline=top.get("deadline"),
+        fail_fast=top.get("fail_fast", False),
+        stop_after_failures=top.get("stop_after_failures"),
         env=top.get("env", {}),
         log=top.get("log", LogSpec()),
+        **declarations.fields(top, top.get("name", "")),
     )
     functions = {name: draft.function for name, draft in drafts.items() if draft.function is not None}
     for task in tasks:
         if task.reconcile is not None:
             _add_reconcile(task, task.reconcile, resolve, findings, functions, bindings)
-    return Built(spec, functions, bindings, drafts, top, defaults, implied)
+    return Built(spec, functions, bindings, drafts, top, defaults, implied, raw)
 
 
 def _add_reconcile(

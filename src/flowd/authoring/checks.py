@@ -10,12 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from flowd.authoring import declarations
 from flowd.authoring.binding import item_names
 from flowd.authoring.build import Built, Draft, item_path
 from flowd.authoring.findings import Findings, KeyPath, listed, quoted
+from flowd.authoring.secrets import misuse
 from flowd.core.commands import parse_command
 from flowd.core.expressions import (
     Access,
+    Expression,
     ExpressionError,
     check_references,
     compile_expression,
@@ -31,14 +34,15 @@ from flowd.core.graph import (
     normal_path,
     writer_problems,
 )
+from flowd.core.keyed import declared
 from flowd.core.spec import Call, PipelineSpec, TaskSpec
 
 _PATH_ROOTS = frozenset({"params", "run", "tasks"})
 _TASK_ROOTS = frozenset({"params", "run", "tasks", "inputs", "outputs", "env"})
 _LIST_ROOTS = frozenset({"params", "run", "tasks", "env"})
 _PIPELINE_ROOTS = frozenset({"params", "run", "env"})
-_LOG_ROOTS = frozenset({"task", "run", "params"})
-_LATER_ROOTS = frozenset({"secrets", "approval"})
+_IN_LOG_FILE = frozenset({"task", "run.id"})
+_LATER_ROOTS = frozenset({"approval"})
 _ENOUGH = 200  # problems, after which expressions are not looked at any more
 
 
@@ -46,6 +50,7 @@ def check(built: Built, findings: Findings, folder: str) -> None:
     """Report everything that is wrong between the parts of a pipeline."""
     spec = built.spec
     _check_literal(built.top, (), findings)
+    declarations.check(built, findings)
     _check_literal(built.defaults, ("defaults",), findings)
     for task in spec.tasks:
         draft = built.drafts[task.name]
@@ -95,11 +100,13 @@ def _check_literal(values: Mapping[str, Any], base: KeyPath, findings: Findings)
 def _check_uses(task: TaskSpec, draft: Draft, spec: PipelineSpec, findings: Findings) -> None:
     for limit, amount in task.uses.items():
         path: KeyPath = (*draft.path, "uses", limit) if "uses" in draft.raw else ("defaults", "uses", limit)
-        if limit not in spec.limits:
-            hint = findings.suggest(limit, spec.limits, f"declare it: `limits: {{{limit}: {max(amount, 1):g}}}`")
+        capacity = declared(spec.limits, limit)
+        if capacity is None and declared(spec.rates, limit) is None:
+            known = [*spec.limits, *spec.rates]
+            hint = findings.suggest(limit, known, f"declare it: `limits: {{{limit}: {max(amount, 1):g}}}`")
             findings.add("unknown_limit", path, f"there is no limit {quoted(limit)}", hint, at_key=True)
-        elif amount > spec.limits[limit]:
-            message = f"it uses {amount:g} of {quoted(limit)}, which has {spec.limits[limit]:g}: it could never start"
+        elif capacity is not None and amount > capacity:
+            message = f"it uses {amount:g} of {quoted(limit)}, which has {capacity:g}: it could never start"
             findings.add("over_limit", path, message, "use less, or raise the limit")
 
 
@@ -148,9 +155,11 @@ class _Expressions:
     def check(self, built: Built) -> None:
         """Look at the pipeline's own texts, then at each task's."""
         for path, text in _texts(("env",), self._spec.env):
-            self._template(None, path, text, _PIPELINE_ROOTS)
+            self._template(None, path, text, _PIPELINE_ROOTS, "env")
         if self._spec.log.file is not None:
-            self._template(None, ("log", "file"), self._spec.log.file, _LOG_ROOTS)
+            self._log_file(self._spec.log.file)
+        for path, text, roots, place in declarations.templates(built):
+            self._template(None, path, text, roots, place)
         for task in self._spec.tasks:
             if len(self._findings.problems) > _ENOUGH:
                 return
@@ -166,23 +175,34 @@ class _Expressions:
             self._references(task, path, compile_expression(foreach.over).references, _LIST_ROOTS, own=False)
         else:
             for place, text in _texts(path, foreach.over):
-                self._template(task, place, text, _LIST_ROOTS, own=False)
+                self._template(task, place, text, _LIST_ROOTS, "foreach", own=False)
         if foreach.key:
             self._references(task, (*path, "key"), compile_expression(foreach.key).references, _LIST_ROOTS)
+
+    def _log_file(self, text: str) -> None:
+        """Lines go there before much else is known of a run."""
+        try:
+            expressions = parse_template(text).expressions
+        except ExpressionError as error:
+            self._report(("log", "file"), error)
+            return
+        for expression in expressions:
+            if expression.text not in _IN_LOG_FILE:
+                message = f"`{{{{ {expression.text} }}}}` cannot stand in `log.file`"
+                self._findings.add("bad_placement", ("log", "file"), message, "write `{{ task }}` or `{{ run.id }}`")
 
     def _task(self, task: TaskSpec, draft: Draft) -> None:
         base = draft.path
         self._list(task, base)
         for path, text in _texts((*base, "with"), task.with_):
-            self._template(task, path, text, _TASK_ROOTS)
+            self._template(task, path, text, _TASK_ROOTS, "with")
         own_env = draft.values.get("env", {})
         for name, text in task.env.items():
-            self._template(
-                task, (*base, "env", name) if name in own_env else ("defaults", "env", name), text, _TASK_ROOTS
-            )
+            place: KeyPath = (*base, "env", name) if name in own_env else ("defaults", "env", name)
+            self._template(task, place, text, _TASK_ROOTS, "env")
         paths = {"inputs": [ref.path for ref in task.inputs], "outputs": [ref.path for ref in task.outputs]}
         for place, text in _texts(base, paths):
-            self._template(task, place, text, _PATH_ROOTS)
+            self._template(task, place, text, _PATH_ROOTS, "a path")
         action = task.action
         if isinstance(action, Call):
             return
@@ -192,17 +212,33 @@ class _Expressions:
             except ExpressionError as error:
                 self._report((*base, "run"), error)
         for number, word in enumerate(action.argv or ()):
-            self._template(task, (*base, "run", number), word, _TASK_ROOTS)
+            self._template(task, (*base, "run", number), word, _TASK_ROOTS, "run")
 
     def _template(
-        self, task: TaskSpec | None, path: KeyPath, text: str, roots: frozenset[str], *, own: bool = True
+        self,
+        task: TaskSpec | None,
+        path: KeyPath,
+        text: str,
+        roots: frozenset[str],
+        place: str,
+        *,
+        own: bool = True,
     ) -> None:
+        """Check a text with `{{ }}`; `place` is what it belongs to, as far as secrets are concerned."""
         if "{{" not in text:
             return
         try:
-            self._references(task, path, parse_template(text).references, roots, own=own)
+            template = parse_template(text)
         except ExpressionError as error:
             self._report(path, error)
+            return
+        self._secrets(path, template.expressions, place)
+        self._references(task, path, template.references, roots, own=own)
+
+    def _secrets(self, path: KeyPath, expressions: Sequence[Expression], place: str) -> None:
+        for expression in expressions:
+            for error in misuse(expression, self._spec.secrets, place):
+                self._report(path, error)
 
     def _references(
         self,
@@ -221,7 +257,7 @@ class _Expressions:
         for root in sorted(later):
             self._findings.add("not_yet", path, f"{quoted(root)} in expressions is not supported yet")
         errors = check_references(
-            [access for access in references if access[0] not in later],
+            [access for access in references if access[0] not in later and access[0] != "secrets"],
             roots=roots,
             params=self._spec.params,
             upstream=self._above(task, references),

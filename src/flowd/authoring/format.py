@@ -15,11 +15,15 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}")
 NAME_RULE = "letters, digits, `_`, `.` and `-`, beginning with a letter or `_`, at most 100"
 
 
+HAPPENINGS = ("failed", "succeeded", "recovered", "waiting", "late", "warning")
+
+
 class Key(msgspec.Struct, frozen=True):
     """One key: `kind` names the reader of its value; `policy` says that `defaults` may hold it.
 
     `fits` are the actions beside which the key has a meaning; empty: all of them.
-    `choices` are the words allowed, `later_choices` those that will be.
+    `choices` are the words allowed, `later_choices` those that will be. One that is `inactive` is
+    read and checked whole, and nothing acts on it yet.
     """
 
     name: str
@@ -32,6 +36,7 @@ class Key(msgspec.Struct, frozen=True):
     later_choices: tuple[str, ...] = ()
     required: bool = False
     later: bool = False
+    inactive: bool = False
 
 
 def _table(*keys: Key, later: str = "") -> dict[str, Key]:
@@ -55,18 +60,36 @@ PIPELINE = _table(
     Key("name", "name", "The pipeline's name.", required=True),
     Key("description", "text", "What it is for, in a sentence."),
     Key("params", "params", "Typed parameters: a bare default, or {type, default, required, choices, min, max, …}."),
+    Key("secrets", "secrets", "Secrets by name: NAME: {env | file | command: [argv] | keyring}.", "none"),
     Key("max_concurrency", "count", "How many tasks run at once.", "the engine's"),
-    Key("limits", "limits", "Named capacities that tasks share: NAME: N, or {capacity: N}."),
+    Key("limits", "limits", "Named capacities that tasks share: NAME: N, or {capacity: N, rate: 10/minute}."),
     Key("defaults", "defaults", "Policies of every task that does not say otherwise."),
     Key("deadline", "span", "How long a run may take in all.", "none"),
+    Key("fail_fast", "bool", "Whether the first task that fails ends the run, with all that runs.", "false"),
+    Key(
+        "stop_after_failures", "count", "After so many failed attempts nothing more starts: the run is paused.", "none"
+    ),
     Key("grace", "duration", "How long an attempt of any task may take to stop.", "10s"),
     msgspec.structs.replace(_ENV, policy=False),
     msgspec.structs.replace(_SHELL, policy=False, fits=()),
     Key("workdir", "path", "The folder in which commands run.", "the file's folder"),
     Key("log", "log", "Where log lines go besides the run's own file."),
+    Key("owners", "owners", "Who answers for tasks: OWNER: {notify: [URL]}.", "none", inactive=True),
+    Key("notify", "notify", "Who is told of what: [{on: [failed], to: URL, owner or OWNER}].", "none", inactive=True),
+    Key(
+        "schedule",
+        "schedule",
+        "When runs are due: one or a list of {cron or every, timezone, …}.",
+        "none",
+        inactive=True,
+    ),
+    Key("trigger", "trigger", "What else starts a run: [{file, webhook or after, …}].", "none", inactive=True),
+    Key("group", "group", "Runs of one key never overlap: {key, overlap}.", "none", inactive=True),
+    Key("expect", "expect", "When a run is late: {within} or {done_by, timezone}.", "none", inactive=True),
+    Key("retention", "retention", "What is kept of runs: {runs, age, size}.", "for ever", inactive=True),
+    Key("result", "template", "A sub-pipeline's result: `{{ }}`.", "none", inactive=True),
     Key("tasks", "tasks", "The tasks by name.", required=True),
-    later="secrets schedule trigger group owners notify expect fail_fast stop_after_failures finally targets "
-    "include result retention",
+    later="finally targets include",
 )
 
 TASK = _table(
@@ -108,9 +131,10 @@ TASK = _table(
     Key("matrix", "matrix", "Carry it out for each combination: {AXIS: [value, …], include, exclude}.", "none"),
     Key("logs", "texts", "What the task says it will log.", "none", policy=True),
     Key("reconcile", "call", "A function that is asked what became of an attempt whose end is unknown."),
+    Key("owner", "owner", "Who answers for it: a name of `owners`.", "none", policy=True, inactive=True),
     Key("description", "text", "What it is for, in a sentence."),
-    later="service pipeline wait approve trigger_rule when allow_failure repeat gate port ready restart "
-    "keep lifetime stop owner notify secrets",
+    later="service pipeline wait approve trigger_rule when allow_failure repeat gate port ready restart keep lifetime "
+    "stop",
 )
 
 RETRY = _table(
@@ -138,7 +162,8 @@ OUTPUT = _table(
     Key("path", "path", "The path or glob.", required=True),
     Key("checkpoint", "bool", "Whether its content counts for freshness.", "true, unless another output says true"),
     Key("optional", "bool", "Whether it may be missing after success.", "false"),
-    later="retention delete",
+    Key("retention", "positive", "How long kept copies and records of it stay.", "for ever", inactive=True),
+    Key("delete", "bool", "Whether the file itself goes with them.", "false", inactive=True),
 )
 
 PARAM = _table(
@@ -152,16 +177,83 @@ PARAM = _table(
     Key("default", "data", "Its value where none is given.", "null"),
     Key("required", "bool", "Whether every run has to give it.", "false"),
     Key("choices", "datas", "The values allowed.", "any"),
-    Key("min", "number", "The least number.", "none"),
-    Key("max", "number", "The greatest number.", "none"),
+    Key("min", "data", "The least number, date, time or duration.", "none"),
+    Key("max", "data", "The greatest number, date, time or duration.", "none"),
     Key("pattern", "text", "A regular expression that the whole text has to match.", "any"),
     Key("description", "text", "What it is for."),
 )
 
-LIMIT = _table(Key("capacity", "amount", "How much there is.", required=True), later="rate")
+SECRET = _table(
+    Key("env", "literal", "The environment variable that holds it."),
+    Key("file", "literal", "The file that holds it, and nothing else."),
+    Key("command", "argv", "The program that prints it: [program, argument, …]."),
+    Key("keyring", "literal", "The service under which the system's keyring has it."),
+    Key("user", "literal", "Whose it is in the keyring.", "the secret's name"),
+)
+
+OWNER = _table(Key("notify", "addresses", "The URLs at which they are told.", required=True))
+
+NOTIFY = _table(
+    Key("on", "happenings", "What is told.", required=True, choices=HAPPENINGS),
+    Key("to", "addressees", "Who is told: a URL, `owner`, an owner's name, or a list of these.", required=True),
+)
+
+SCHEDULE = _table(
+    Key("name", "name", "What it is called.", "the pipeline's name"),
+    Key("cron", "cron", "Minute, hour, day, month and weekday."),
+    Key("every", "interval", "How often, in real time."),
+    Key("timezone", "timezone", "The time zone of `cron`.", "UTC"),
+    Key("tasks", "needs", "The tasks that are run, with what they need.", "all"),
+    Key("params", "values", "Parameters of these runs.", "their defaults"),
+    Key("misfire", "misfire", "What becomes of missed times.", "latest", choices=("skip", "latest", "all")),
+    Key(
+        "overlap",
+        "overlap",
+        "What becomes of a time at which a run goes on.",
+        "skip",
+        choices=("skip", "allow", "cancel_old", "queue"),
+    ),
+    Key("dst", "dst", "Times that a change of the clock leaves out, or gives twice: {gap, fold}."),
+)
+
+DST = _table(
+    Key("gap", "choice", "A time that a day lacks.", "shift", choices=("shift", "skip")),
+    Key("fold", "choice", "A time that a day has twice.", "first", choices=("first", "second", "both")),
+)
+
+TRIGGER = _table(
+    Key("file", "untemplated", "A path or glob, relative to the file's folder."),
+    Key("settle", "duration", "How long the file was left alone before the run starts.", "1s"),
+    Key("webhook", "name", "The last part of its address."),
+    Key("secret", "secret", "What the caller signs with: `{{ secrets.NAME }}`.", "none"),
+    Key("after", "name", "The pipeline whose end starts a run."),
+    Key("on", "happenings", "How it ended.", "[succeeded]", choices=("succeeded", "failed", "partial", "cancelled")),
+)
+
+GROUP = _table(
+    Key("key", "template", "What the runs have in common: `{{ params.region }}`.", required=True),
+    Key("overlap", "overlap", "What becomes of a newer run.", "{queue: 1}", choices=("skip", "cancel_old", "queue")),
+)
+
+EXPECT = _table(
+    Key("within", "positive", "How long a run may take before it is late."),
+    Key("done_by", "time_of_day", "The time of day by which it is done: HH:MM."),
+    Key("timezone", "timezone", "The time zone of `done_by`.", "UTC"),
+)
+
+RETENTION = _table(
+    Key("runs", "count", "How many runs are kept."),
+    Key("age", "positive", "How long they are kept."),
+    Key("size", "size", "How many bytes they may take: 500MB, 10GB."),
+)
+
+LIMIT = _table(
+    Key("capacity", "amount", "How much there is.", "no bound"),
+    Key("rate", "rate", "How often something may start: 10/minute; also per second, hour, day, or a duration.", "any"),
+)
 
 LOG = _table(
-    Key("file", "log_file", "A file that gets the same lines; may hold `{{ task }}`.", "none"),
+    Key("file", "log_file", "A file that gets the same lines; may hold `{{ task }}` and `{{ run.id }}`.", "none"),
     Key("console", "choice", "Where lines go.", "stderr", choices=("stderr", "stdout")),
     Key("format", "choice", "How lines look.", "console", choices=("console", "json")),
     Key("level", "choice", "The least level shown.", "info", choices=("debug", "info", "warning", "error")),

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from flowd.authoring.findings import Findings, KeyPath, NoText, listed, quoted
+from flowd.authoring.findings import Findings, KeyPath, NoText, did_you_mean, listed, quoted
 from flowd.core.durations import format_duration, parse_duration
 from flowd.core.errors import BadParameters
 from flowd.core.spec import Param
@@ -24,6 +24,8 @@ from flowd.core.spec import Param
 _INT = re.compile(r"[-+]?[0-9]{1,19}")
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _NUMBERS = frozenset({"int", "float"})
+_MOMENTS = frozenset({"date", "datetime", "duration"})
+_BOUNDED = _NUMBERS | _MOMENTS
 _TEXTS = frozenset({"str", "path", "uri"})
 
 
@@ -172,6 +174,21 @@ _CONVERTERS: dict[str, Callable[..., Any]] = {
     "list": _list,
 }
 
+_SUCH = {
+    "str": "'a text'",
+    "int": "3",
+    "float": "0.5",
+    "bool": "true",
+    "path": "data/raw.csv",
+    "uri": "https://host/file.csv",
+    "date": "2026-11-22",
+    "datetime": "2026-11-22T09:14:00Z",
+    "duration": "30s",
+    "json": "'{\"a\": 1}'",
+    "list": '\'["a", "b"]\'',
+}
+"""An example of each type, as it is written on a command line or in YAML."""
+
 
 # --- how a parameter is declared -------------------------------------------------------------------
 
@@ -189,18 +206,20 @@ def check_param(name: str, written: Any, findings: Findings, path: KeyPath) -> P
     if not isinstance(written, Mapping):
         default = plain_data(findings, path, _as_text(written))
         return Param(type=_type_of(written), default=default) if len(findings.problems) == before else None
-    written = {key: _as_text(value) if key == "default" else value for key, value in written.items()}
+    written = {key: _as_text(value) if key in {"default", "min", "max"} else value for key, value in written.items()}
     if isinstance(written.get("choices"), list | tuple):
         written["choices"] = [_as_text(choice) for choice in written["choices"]]
     read = record(findings, path, written, PARAM, f"parameter {quoted(name)}")
     kind = read.get("type", "str")
     if len(findings.problems) > before:
         return None
-    for key, fits in (("min", _NUMBERS), ("max", _NUMBERS), ("pattern", _TEXTS)):
+    for key, fits in (("min", _BOUNDED), ("max", _BOUNDED), ("pattern", _TEXTS)):
         if key in read and kind not in fits:
             hint = f"it fits {listed(sorted(fits))}"
             findings.add("unfit_key", (*path, key), f"{quoted(key)} has no meaning for type {quoted(kind)}", hint)
-    _check_bounds(read, findings, path)
+    if len(findings.problems) > before:
+        return None
+    _check_bounds(kind, read, findings, path)
     choices = []
     for number, choice in enumerate(read.get("choices", ())):
         choices.append(_converted(findings, (*path, "choices", number), kind, choice))
@@ -213,7 +232,7 @@ def check_param(name: str, written: Any, findings: Findings, path: KeyPath) -> P
         return param
     default = _converted(findings, (*path, "default"), kind, param.default)
     if len(findings.problems) == before and (trouble := _refused(param, default)):
-        findings.add("bad_default", (*path, "default"), f"{quoted(default)} is {trouble}")
+        findings.add("bad_default", (*path, "default"), f"{quoted(default)} is {trouble}", _allowed(param, default))
     return msgspec.structs.replace(param, default=default) if len(findings.problems) == before else None
 
 
@@ -234,9 +253,18 @@ def _type_of(value: Any) -> str:
     return next((name for kind, name in kinds if isinstance(value, kind)), "str")
 
 
-def _check_bounds(read: Mapping[str, Any], findings: Findings, path: KeyPath) -> None:
-    if "min" in read and "max" in read and read["min"] > read["max"]:
-        findings.add("bad_value", (*path, "min"), f"min {read['min']:g} is more than max {read['max']:g}")
+def _check_bounds(kind: str, read: dict[str, Any], findings: Findings, path: KeyPath) -> None:
+    before = len(findings.problems)
+    bounds = [bound for bound in ("min", "max") if bound in read]
+    for bound in bounds:
+        read[bound] = _converted(findings, (*path, bound), "float" if kind == "int" else kind, read[bound])
+    if len(findings.problems) == before and len(bounds) == 2 and _rank(kind, read["min"]) > _rank(kind, read["max"]):
+        message = f"min {_shown(read['min'])} is more than max {_shown(read['max'])}"
+        findings.add("bad_value", (*path, "min"), message, "exchange them")
+    if read.get("choices") == ():
+        findings.add(
+            "bad_value", (*path, "choices"), "no value is allowed", "write [value, value], or leave `choices` out"
+        )
     if "pattern" in read:
         try:
             re.compile(read["pattern"])
@@ -246,11 +274,22 @@ def _check_bounds(read: Mapping[str, Any], findings: Findings, path: KeyPath) ->
             )
 
 
+def _rank(kind: str, value: Any) -> Any:
+    """What values of a type are compared by."""
+    if kind == "duration":
+        return parse_duration(value)
+    return datetime.fromisoformat(value) if kind == "datetime" else value
+
+
+def _shown(bound: float | str) -> str:
+    return bound if isinstance(bound, str) else f"{bound:g}"
+
+
 def _converted(findings: Findings, path: KeyPath, kind: str, value: Any) -> Any:
     try:
         return _CONVERTERS[kind](value, text=False)
     except _Wrong as wrong:
-        findings.add("bad_default", path, f"{wrong}, and this is {quoted(value)} (type {kind})")
+        findings.add("bad_default", path, f"{wrong}, and this is {quoted(value)} (type {kind})", f"write {_SUCH[kind]}")
         return None
 
 
@@ -288,10 +327,11 @@ def _given(findings: Findings, name: str, param: Param, value: Any, *, text: boo
     try:
         found = _CONVERTERS[param.type](value, text=text)
     except _Wrong as wrong:
-        findings.add("bad_param", path, f"{wrong}, and {quoted(value)} was given (type {param.type})")
+        hint = f"give it: -p {name}={_SUCH[param.type]}" if text else f"give {_SUCH[param.type]}"
+        findings.add("bad_param", path, f"{wrong}, and {quoted(value)} was given (type {param.type})", hint)
         return None
     if trouble := _refused(param, found):
-        findings.add("bad_param", path, f"{quoted(found)} is {trouble}")
+        findings.add("bad_param", path, f"{quoted(found)} is {trouble}", _allowed(param, found))
     return found
 
 
@@ -299,10 +339,21 @@ def _refused(param: Param, value: Any) -> str:
     """Why a value of the right type is not allowed; empty where it is."""
     if param.choices and value not in param.choices:
         return f"none of {listed(str(choice) for choice in param.choices)}"
-    if param.min is not None and value < param.min:
-        return f"less than {param.min:g}"
-    if param.max is not None and value > param.max:
-        return f"more than {param.max:g}"
+    if param.min is not None and _rank(param.type, value) < _rank(param.type, param.min):
+        return f"less than {_shown(param.min)}"
+    if param.max is not None and _rank(param.type, value) > _rank(param.type, param.max):
+        return f"more than {_shown(param.max)}"
     if param.pattern is not None and not re.fullmatch(param.pattern, value):
         return f"no match for {quoted(param.pattern)}"
     return ""
+
+
+def _allowed(param: Param, value: Any) -> str:
+    """What to write in place of a value that is of the right type and refused."""
+    if param.choices and value not in param.choices:
+        choices = [str(choice) for choice in param.choices]
+        return did_you_mean(value, choices) if isinstance(value, str) else f"write {listed(choices[:1])}"
+    if param.pattern is not None and not (param.min or param.max):
+        return "the whole text has to match"
+    bounds = [("from", param.min), ("to", param.max)]
+    return "write one " + " ".join(f"{word} {_shown(bound)}" for word, bound in bounds if bound is not None)

@@ -6,7 +6,10 @@ House rules of this room: those of `kinds`.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 import msgspec
@@ -18,9 +21,11 @@ from flowd.authoring.format import Key
 from flowd.authoring.kinds import NONE, WRONG, Reader, amount, check_name, items, pairs, path_text, wrong
 from flowd.authoring.retry import Retry as OwnRetry
 from flowd.authoring.task import Task
+from flowd.core.durations import parse_duration
 from flowd.core.expressions import ExpressionError, compile_expression
 from flowd.core.fanout import MOST_CELLS, cells
-from flowd.core.spec import Foreach, Input, LogSpec, Output, Retry
+from flowd.core.keyed import EACH
+from flowd.core.spec import Foreach, Input, LogSpec, Output, Rate, Retry
 
 
 def record(
@@ -53,23 +58,53 @@ def record(
 
 
 def limits(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
-    """The capacity of each limit."""
-    found = {}
+    """What is said of each limit: its `capacity`, its `rate`, or both; `db-*` holds for each key."""
+    found: dict[str, dict[str, Any]] = {}
     for place, given, item in pairs(findings, path, value, "{cpu: 2}"):
-        if given.endswith("*"):
-            findings.add(
-                "not_yet", place, "a limit for each key (`*`) is not supported yet", "name each limit", at_key=True
-            )
-            continue
-        if not check_name(findings, place, given, at_key=True):
+        if not check_name(findings, place, given.removesuffix(EACH), at_key=True):
             continue
         if isinstance(item, Mapping):
-            capacity = record(findings, place, item, table.LIMIT, "a limit").get("capacity", WRONG)
+            said = record(findings, place, item, table.LIMIT, "a limit")
+            if not item:
+                hint = "write {capacity: 2}, {rate: 10/minute}, or both"
+                findings.add("missing_key", place, f"the limit {quoted(given)} says nothing", hint, at_key=True)
         else:
             capacity = amount(findings, place, item, key)
-        if capacity is not WRONG:
-            found[given] = capacity
+            said = {} if capacity is WRONG else {"capacity": capacity}
+        if said:
+            found[given] = said
     return found
+
+
+_UNITS = {name: timedelta(**{f"{name}s": 1}) for name in ("second", "minute", "hour", "day")}
+_RATE = re.compile(r"([0-9]{1,9}) ?/ ?(.+)")
+_MOST_STARTS = 100_000
+
+
+def rate(findings: Findings, path: KeyPath, value: Any, _key: Key) -> Any:
+    """How often something may start: `10/minute`, `100/hour`, `5/30s`."""
+    hint = "write a whole number, `/`, and second, minute, hour, day or a duration: 10/minute, 5/30s"
+    if isinstance(value, Rate):
+        return value
+    if not isinstance(value, str):
+        return wrong(findings, path, "a rate", value, hint)
+    match = _RATE.fullmatch(value.strip())
+    per = timedelta(0)
+    if match is not None:
+        unit = match[2].lower()
+        try:
+            per = _UNITS[unit.removesuffix("s")] if unit.removesuffix("s") in _UNITS else parse_duration(unit)
+        except ValueError:
+            match = None
+    if match is None or per <= timedelta(0):
+        findings.add("bad_rate", path, f"{quoted(value)} is no rate", hint)
+        return WRONG
+    count = int(match[1])
+    if not 1 <= count <= _MOST_STARTS:
+        more = "a shorter time, such as 100/second" if count else "at least 1, or leave the task out"
+        findings.add("bad_rate", path, f"{quoted(value)}: the number has to be from 1 to {_MOST_STARTS}", f"use {more}")
+        return WRONG
+    return Rate(count=count, per=per)
 
 
 def inputs(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
@@ -217,6 +252,15 @@ def _refuse_strange_axes(findings: Findings, path: KeyPath, one: Mapping[str, An
             findings.add("unknown_key", (*path, name), f"{quoted(name)} is no axis of this matrix", hint, at_key=True)
 
 
+def _of(room: str, name: str) -> Reader:
+    """A reader of another room, which itself reads records; imported where its key is written."""
+
+    def read(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
+        return getattr(import_module(f"flowd.authoring.{room}"), name)(findings, path, value, key)
+
+    return read
+
+
 READERS: dict[str, Reader] = {
     "text": kinds.text,
     "name": kinds.name,
@@ -248,6 +292,16 @@ READERS: dict[str, Reader] = {
     "list_or_expression": list_or_expression,
     "expression": expression,
     "share": share,
+    "rate": rate,
     "data": kinds.data,
     "datas": kinds.each(kinds.data, "[small, large]"),
+    "secrets": _of("secrets", "secrets"),
+    "argv": _of("secrets", "argv"),
+    "literal": _of("secrets", "literal"),
+    **{name: _of("notices", name) for name in ("owners", "notify", "happenings", "addresses", "addressees")},
+    **{name: _of("schedules", name) for name in ("schedule", "cron", "interval", "positive", "timezone", "misfire")},
+    **{name: _of("schedules", name) for name in ("overlap", "dst", "time_of_day", "expect")},
+    **{name: _of("triggers", name) for name in ("trigger", "untemplated", "secret", "group", "template")},
+    **{name: _of("triggers", name) for name in ("retention", "size")},
+    "owner": kinds.name,
 }

@@ -74,6 +74,8 @@ def _resume(found: Found, wishes: dict[str, Any], *, anew: bool) -> int:
     if found.state.state == s.RUN_CANCELLED:
         raise BadRequest(f"run {found.id} was cancelled; to run what is left of it: flowd retry {found.id}")
     if found.owner is not None:
+        if found.state.state == s.RUN_PAUSED and not anew:
+            return _resume_there(found, wishes)
         raise StateLocked(f"run {found.id} is going on: it is held by {found.owner}")
     if anew and found.state.state == s.RUN_FAILED:
         raise BadRequest(
@@ -87,6 +89,16 @@ def _resume(found: Found, wishes: dict[str, Any], *, anew: bool) -> int:
     return go_on(
         found, wishes, lambda engine: engine.resume(found.id, given, with_new_definition=anew), given if anew else None
     )
+
+
+def _resume_there(found: Found, wishes: dict[str, Any]) -> int:
+    """Let the owner of a paused run, whose last tasks still run, go on with it."""
+    asked_of_owner(found, Request(id=new_request_id(), kind="resume", by=person()))
+    if wishes["as_json"]:
+        say_document(looked_up(str(found.place), found.id).document())
+    else:
+        say(f"run {found.id} goes on, held by {found.owner}")
+    return 0
 
 
 @click.command()

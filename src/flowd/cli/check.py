@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
@@ -13,8 +14,13 @@ from flowd.cli.options import FORCE, FORCE_TASK, JSON, PARAMS, STATE_DIR, given_
 from flowd.cli.sources import DEFAULT_FILE, FILE, load
 from flowd.cli.state_dir import find_state_dir
 from flowd.cli.streams import say, say_document, style_of, tell
-from flowd.cli.wording import tasks_text
+from flowd.cli.wording import params_text, tasks_text
 from flowd.core.errors import BadPipeline, BadRequest, FlowdError, Problem
+from flowd.core.spec import Definition
+
+if TYPE_CHECKING:
+    from flowd.core.spec import Definition
+    from flowd.engine.survey import Standing
 
 REFUSED = 2
 
@@ -24,25 +30,52 @@ REFUSED = 2
 @JSON
 def validate(files: tuple[str, ...], as_json: bool) -> int:
     """Check pipelines and name every problem, with its place and what to write instead."""
+    from flowd.authoring.declarations import inactive
+
     problems: list[Problem] = []
     good: list[str] = []
+    notes: dict[str, list[str]] = {}
     for file in files or (None,):
         try:
-            spec = load(file).definition().spec
+            definition = load(file).definition()
         except BadPipeline as refused:
             problems += refused.problems
         except FlowdError as refused:
             problems.append(Problem(file=file or DEFAULT_FILE, code="cannot_load", message=str(refused)))
         else:
-            good.append(f"{file or DEFAULT_FILE}: ok, {tasks_text(len(spec.tasks))}")
+            unusable = _unusable(file or DEFAULT_FILE, definition)
+            problems += unusable
+            if unusable:
+                continue
+            good.append(f"{file or DEFAULT_FILE}: ok, {tasks_text(len(definition.spec.tasks))}")
+            if idle := inactive(definition.spec):
+                notes[file or DEFAULT_FILE] = idle
+                good.append(f"  checked, but nothing acts on it yet: {', '.join(idle)}")
     if as_json:
-        say_document({"problems": [_document(problem) for problem in problems]})
+        say_document({"problems": [_document(problem) for problem in problems], "inactive": notes})
         return REFUSED if problems else 0
     for line in good:
         say(line)
     for problem in problems:
         tell(str(problem))
     return REFUSED if problems else 0
+
+
+def _unusable(file: str, definition: Definition) -> list[Problem]:
+    """What is wrong with secrets that are there; one that is not may be there where the pipeline runs."""
+    if not definition.spec.secrets:
+        return []
+    from flowd.adapters.secrets import SecretReader
+    from flowd.ports.secrets import SecretMissing
+
+    problems = []
+    for name, secret in definition.spec.secrets.items():
+        try:
+            SecretReader().glance(name, secret, Path(definition.folder))
+        except SecretMissing as error:
+            if error.unusable:
+                problems.append(Problem(file=file, key=f"secrets.{name}", code="bad_secret", message=str(error)))
+    return problems
 
 
 def _document(problem: Problem) -> dict[str, object]:
@@ -68,8 +101,39 @@ def plan(
     as_json: bool,
 ) -> int:
     """Say what a run started now would do with each task, and why; nothing is written."""
+    definition, typed, standings = standings_of(file, tasks, state_dir, params, force=force, force_tasks=force_tasks)
+    place = find_state_dir(state_dir, Path(definition.folder), os.environ)
+    if as_json:
+        document = {
+            name: {"action": standing.action, "reason": standing.reason} for name, standing in standings.items()
+        }
+        say_document({"pipeline": definition.spec.name, "state_dir": str(place), "params": typed, "tasks": document})
+        return 0
+    order = {task.name: number for number, task in enumerate(definition.spec.tasks)}
+    width = max((len(name) for name in standings), default=0)
+    style = style_of("stdout")
+    say(f"{definition.spec.name}  {tasks_text(len(standings))}")
+    if typed:
+        say(style.text(params_text(typed)))
+    say("")
+    for name in sorted(standings, key=order.__getitem__):
+        standing = standings[name]
+        word = standing.action.replace("_", " ")
+        say(style.text(f"  {name:<{width}}   {word:<9}   {standing.reason.sentence}"))
+    return 0
+
+
+def standings_of(
+    file: str | None,
+    tasks: tuple[str, ...],
+    state_dir: str | None,
+    params: tuple[str, ...] = (),
+    *,
+    force: bool = False,
+    force_tasks: tuple[str, ...] = (),
+) -> tuple[Definition, dict[str, Any], dict[str, Standing]]:
+    """A pipeline as it is written, its parameters, and what a run of it started now would do with each task."""
     from flowd.adapters.shelf import FileShelf
-    from flowd.engine.survey import Standing
     from flowd.wiring.planning import planning_engine
 
     # read from and never written to
@@ -82,23 +146,7 @@ def plan(
         async with planning_engine(place) as engine:
             return await engine.plan(pipeline, *tasks, params=typed, force=force, force_tasks=force_tasks)
 
-    standings = anyio.run(ask)
-    if as_json:
-        document = {
-            name: {"action": standing.action, "reason": standing.reason} for name, standing in standings.items()
-        }
-        say_document({"pipeline": definition.spec.name, "state_dir": str(place), "tasks": document})
-        return 0
-    order = {task.name: number for number, task in enumerate(definition.spec.tasks)}
-    width = max((len(name) for name in standings), default=0)
-    style = style_of("stdout")
-    say(f"{definition.spec.name}  {tasks_text(len(standings))}")
-    say("")
-    for name in sorted(standings, key=order.__getitem__):
-        standing = standings[name]
-        word = standing.action.replace("_", " ")
-        say(style.text(f"  {name:<{width}}   {word:<9}   {standing.reason.sentence}"))
-    return 0
+    return definition, typed, anyio.run(ask)
 
 
 def refuse_unknown(tasks: tuple[str, ...], known: Collection[str], where: str) -> None:

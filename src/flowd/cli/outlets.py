@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
@@ -23,6 +24,9 @@ from flowd.ports.journal import Journal
 
 if TYPE_CHECKING:
     from flowd.cli.live import LiveRegion
+
+
+_RUN_IN_PATH = re.compile(r"\{\{\s*run\.id\s*\}\}")
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,7 +143,7 @@ class Outlets:
         sinks = [Sink(write=append_to(str(own), private=True), name=str(own), level="debug", threads=threads), console]
         named = wishes.log_file or (str(self._folder / spec.file) if spec.file is not None else None)
         if named is not None:
-            path = str(Path(named).absolute())
+            path = _RUN_IN_PATH.sub(run_folder.name, str(Path(named).absolute()))
             sinks.append(Sink(write=append_to(path), name=path, form=form, level=spec.level, threads=threads))
         return sinks
 

@@ -1,6 +1,7 @@
 """Where `print` goes while this process runs tasks: into the file of the attempt that prints.
 
-Only a command does so; the library leaves its host's streams alone. What processes of tasks print
+Secrets are taken out on the way. Only a command does so; the library leaves its host's streams
+alone. What processes of tasks print
 that are begun in here (`subprocess`, `asyncio`) goes where the command's own streams lead.
 """
 
@@ -8,12 +9,37 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, TextIO
 
 from flowd.adapters import disk
-from flowd.ports.executor import attempt_at_work
+from flowd.guardian.redaction import redaction
+from flowd.ports.executor import Work, attempt_at_work
+
+
+class _Redacted:
+    """What one attempt prints to one stream, on its way to its file without secrets."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work  # kept: its id is its name
+        self._redaction = redaction([form.encode() for form in work.redactions])
+        self._lock = threading.Lock()
+
+    def write(self, data: bytes) -> None:
+        """Write what can be shown by now."""
+        self._put(lambda: self._redaction.feed(data))
+
+    def finish(self) -> None:
+        """Write what was held back, since it could have become a secret."""
+        self._put(self._redaction.finish)
+
+    def _put(self, shown: Callable[[], bytes]) -> None:
+        with self._lock:
+            if data := shown():
+                disk.append(self._work.log, data)
 
 
 class Routed:
@@ -21,14 +47,35 @@ class Routed:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._lock = threading.Lock()
+        self._pieces: dict[int, _Redacted] = {}
 
     def write(self, text: str) -> int:
         """Write where it belongs; a file is opened for each piece, so that it can be read at once."""
         work = attempt_at_work.get()
         if work is None:
             return self._stream.write(text)
-        disk.append(work.log, text.encode("utf-8", "backslashreplace"))
+        data = text.encode("utf-8", "backslashreplace")
+        if work.redactions:
+            self._piece(work).write(data)
+        else:
+            disk.append(work.log, data)
         return len(text)
+
+    def _piece(self, work: Work) -> _Redacted:
+        """What carries this stream's words of one attempt until it has ended, and of an abandoned one for ever."""
+        with self._lock:
+            piece = self._pieces.get(id(work))
+            if piece is None:
+                piece = self._pieces[id(work)] = _Redacted(work)
+                work.closing = (*work.closing, partial(self._close, id(work)))
+            return piece
+
+    def _close(self, attempt: int) -> None:
+        with self._lock:
+            piece = self._pieces.pop(attempt, None)
+        if piece is not None:
+            piece.finish()
 
     def writelines(self, lines: Iterable[str]) -> None:
         """Write several pieces."""

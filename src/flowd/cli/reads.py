@@ -21,7 +21,7 @@ from flowd.cli.options import JSON, RUN, STATE_DIR
 from flowd.cli.screen import error_text, inline_result
 from flowd.cli.state_dir import find_state_dir
 from flowd.cli.streams import say, say_document, style_of, tell
-from flowd.cli.wording import age_text, duration_text, items_text, note, size_text, tasks_text
+from flowd.cli.wording import age_text, duration_text, items_text, note, params_text, size_text, tasks_text
 from flowd.core import states as s
 from flowd.core.codec import public
 from flowd.core.errors import FlowdError
@@ -148,7 +148,7 @@ def show_lines(found: Found) -> list[str]:
             head += f", took {duration_text((run.ended_at - run.started_at).total_seconds())}"
     lines.append(head + (f", held by {found.owner}" if found.owner else ""))
     if run.params:
-        lines.append("params: " + ", ".join(f"{name}={value}" for name, value in run.params.items()))
+        lines.append(params_text(run.params))
     if run.reason is not None:
         lines.append(f"{run.reason.sentence} [{run.reason.code}]")
     for number, (spec, task) in enumerate(run.own()):

@@ -99,7 +99,10 @@ class Transcript:
         if isinstance(event, e.TaskEvent):
             lines += self._task_line(event, envelope.at)
         elif isinstance(event, e.RunCancelRequested):
-            lines.append(Line(f"  … cancelling: {event.reason or 'it was asked for'}", "warn"))
+            why = f"{event.reason} did not end well (fail_fast)" if event.cause == "fail_fast" else event.reason
+            lines.append(Line(f"  … cancelling: {why or 'it was asked for'}", "warn"))
+        elif isinstance(event, e.RunPaused) and event.reason != "interrupted" and self._run.reason is not None:
+            lines.append(Line(f"  … paused: {self._run.reason.sentence}", "warn"))
         elif isinstance(event, e.RunRedefined):
             self._width = 0
             lines += [Line(f"  + {name} is new") for name in event.added]

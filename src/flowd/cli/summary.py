@@ -108,6 +108,6 @@ def _why(run: RunState, status: str) -> list[Line]:
     for name in _named(run, {s.PARTIAL}):
         if (partly := run.task(name).reason) is not None:
             lines.append(Line(f"  {name} is partial: {partly.sentence}"))
-    if status == s.RUN_CANCELLED and run.reason is not None:
+    if status in {s.RUN_CANCELLED, s.RUN_PAUSED} and run.reason is not None:
         lines.append(Line(f"  {run.reason.sentence}"))
     return lines

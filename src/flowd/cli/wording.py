@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+import msgspec
+
 NOTE_LENGTH = 60
 """The longest note beside a task, in characters."""
 
@@ -66,6 +68,14 @@ def number_text(value: float) -> str:
     if float(value).is_integer() and abs(value) < 1e15:
         return str(int(value))
     return f"{value:.4g}"
+
+
+def params_text(params: Mapping[str, Any]) -> str:
+    """A run's parameters in one line: texts as they are, anything else as JSON."""
+    shown = {
+        name: value if isinstance(value, str) else msgspec.json.encode(value).decode() for name, value in params.items()
+    }
+    return "params: " + ", ".join(f"{name}={value}" for name, value in shown.items())
 
 
 def note(metrics: Mapping[str, float], result: Any = None) -> str:

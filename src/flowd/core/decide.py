@@ -18,6 +18,7 @@ from flowd.core.deciding.anew import redefined, resolved, retry_asked
 from flowd.core.deciding.asking import adopted_by, cancel_asked, deadline_reached, pause_asked, resume_asked
 from flowd.core.deciding.decision import Decision
 from flowd.core.deciding.ends import attempt_ended, could_not_begin, found_fresh
+from flowd.core.deciding.failing import stop_at_failures
 from flowd.core.deciding.fanning import expanded, gathered
 from flowd.core.deciding.settling import settle
 from flowd.core.run import RunState
@@ -56,6 +57,8 @@ def decide(run: RunState, stimulus: st.Stimulus, now: datetime) -> list[e.AnyEve
     decision = Decision(run, now)
     _HANDLERS[type(stimulus)](decision, stimulus)
     settle(decision)
+    if stop_at_failures(decision):
+        settle(decision)
     return decision.events
 
 

@@ -129,10 +129,11 @@ class RunAdopted(Event, frozen=True, kw_only=True):
 
 
 class RunCancelRequested(Event, frozen=True, kw_only=True):
-    """A person or the host program asked for the run to stop."""
+    """A person or the host program asked for the run to stop; with `cause` `fail_fast`, the task `reason` failed."""
 
     reason: str = ""
     by: str = ""
+    cause: str = ""
 
 
 class RunDeadlinePassed(Event, frozen=True, kw_only=True):
@@ -140,9 +141,13 @@ class RunDeadlinePassed(Event, frozen=True, kw_only=True):
 
 
 class RunPaused(Event, frozen=True, kw_only=True):
-    """Nothing new starts until the run is resumed; `reason` is `interrupted` for a stop signal."""
+    """Nothing new starts until the run is resumed.
+
+    `reason` is `interrupted` for a stop signal, `failures` where `stop_after_failures` attempts have failed.
+    """
 
     reason: str = ""
+    by: str = ""
 
 
 class RunFinished(Event, frozen=True, kw_only=True):

@@ -25,7 +25,10 @@ class Fan:
     that have begun; `good` ended well, `failed` broke.
     """
 
-    __slots__ = ("_again", "_cursor", "_place", "base", "count", "fail_fast", "failed", "good", "keys", "live", "open", "parent", "template")  # fmt: skip
+    __slots__ = (
+        "_cursor", "_place", "base", "count", "fail_fast", "failed", "good", "keys", "live", "open", "parent",
+        "template",
+    )  # fmt: skip
 
     def __init__(self, parent: int, base: int, count: int, keys: tuple[str, ...], spec: TaskSpec) -> None:
         self.parent, self.base, self.count, self.keys = parent, base, count, keys

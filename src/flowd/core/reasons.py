@@ -61,7 +61,7 @@ OF_TASKS: Final[Mapping[str, Why]] = {
     "could_not_begin": Why("it could not be begun: {error}", _AGAIN),
     "items_failed": Why("{failed} of {count} items failed: {names}", "flowd retry RUN --failed-items"),
     "partial": Why("{failed} of {count} items failed: {names}", "flowd retry RUN --failed-items"),
-    "fail_fast": Why("another item failed, and the task says fail_fast", "flowd retry RUN --failed-items"),
+    "fail_fast.item": Why("another item failed, and the task says fail_fast", "flowd retry RUN --failed-items"),
     "cancelled.items": Why("its task ended before it began", "flowd retry RUN --failed-items"),
     "upstream_failed": Why("it needs {need}, which did not end well", _AGAIN),
     "upstream_skipped": Why("{need} was skipped", _SHOW),
@@ -87,12 +87,29 @@ OF_RUNS: Final[Mapping[str, Why]] = {
     "cancelled.said": Why("{said}", _AGAIN),
     "cancelled.before": Why("{tasks} had been cancelled", _AGAIN),
     "deadline": Why("the run's deadline passed", _AGAIN),
+    "fail_fast": Why("{task} did not end well, and fail_fast ends the run then", _AGAIN),
     "interrupted": Why("flowd was stopped", _GO_ON),
     "paused": Why("it was paused", _GO_ON),
+    "paused.by": Why("it was paused by {by}", _GO_ON),
+    "paused.failures": Why("{most} attempts have failed, so nothing more starts (stop_after_failures)", _GO_ON),
 }
 """Why a run ended or stands as it does."""
 
-REASONS: Final[Mapping[str, Why]] = {**OF_FRESHNESS, **OF_TASKS, **OF_RUNS}
+OF_WAITS: Final[Mapping[str, Why]] = {
+    "limit_full": Why("it waits for {limit}, which {holders}", "flowd limits"),
+    "limit_full.turn": Why("it waits for its turn at {limit}, behind {holders}", "flowd limits"),
+    "run_full": Why("max_concurrency of its run is reached: {holders}", _SHOW),
+    "rate": Why("{limit} allows its next start at {until}", "flowd limits"),
+    "path_busy": Why("{path} is being written by {holders}", _SHOW),
+    "needs": Why("it needs {needs} first", _SHOW),
+    "retrying": Why("{tries} attempts failed; the next may begin at {at}", _LOGS),
+    "running": Why("it runs now", _LOGS),
+    "done": Why("it did what it declares", _SHOW),
+    "workers_busy": Why("as many tasks run as flowd runs at once", "flowd run FILE --max-concurrency N"),
+}
+"""What a task that has not ended waits for; told while it does, and never recorded."""
+
+REASONS: Final[Mapping[str, Why]] = {**OF_FRESHNESS, **OF_TASKS, **OF_RUNS, **OF_WAITS}
 
 
 def because(key: str, **facts: Any) -> Reason:

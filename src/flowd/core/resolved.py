@@ -46,10 +46,23 @@ def resolved_document(run: RunState) -> dict[str, Any]:
         },
     }
     document: dict[str, Any] = {"run": run.id, **_fields(spec, {"tasks", "params", "format"})}
+    document["owners"], document["notify"] = _unaddressed(document["owners"]), _unaddressed(document["notify"])
     document["env"] = _hidden(_filled(spec.env, scope))
     document["params"] = {name: _param(name, param, params.get(name)) for name, param in spec.params.items()}
-    document["tasks"] = {task.name: _task(task, scope) for task in run.shape.specs}
+    document["tasks"] = {task.name: _task(task, scope) for task, _ in run.own()}
     return document
+
+
+def _unaddressed(value: Any) -> Any:
+    """What is told, with no more of a URL than its scheme: the rest may be a key; a mail's address is none."""
+    if isinstance(value, Mapping):
+        return {name: _unaddressed(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_unaddressed(item) for item in value]
+    if not isinstance(value, str) or value.startswith("{{"):
+        return value
+    scheme, found, _ = value.partition("://")
+    return _shown(value) if not found or scheme in {"mailto", "mailtos"} else f"{scheme}://{HIDDEN}"
 
 
 def _param(name: str, param: Param, value: Any) -> dict[str, Any]:
@@ -71,7 +84,7 @@ def _task(task: TaskSpec, scope: Mapping[str, Any]) -> dict[str, Any]:
         document["run"] = _shown(_command(action.text, scope))
     else:
         document["run"] = _shown([_filled(item, scope) for item in action.argv or ()])
-    document |= _fields(task, {"name", "action", "inputs", "outputs", "with_", "env", "reconcile"})
+    document |= _fields(task, {"name", "axes", "action", "inputs", "outputs", "with_", "env", "reconcile"})
     asked = task.reconcile
     document |= {
         "with": _hidden(_filled(task.with_, scope)),

@@ -50,6 +50,7 @@ class RunState:
         self.opened_at: datetime | None = (
             None  # its start, or when it was last asked for again: a deadline counts from it
         )
+        self.entered_at: datetime | None = None  # when it was last gone on with: failures count from it
         self.ended_at: datetime | None = None
         self.reason: e.Reason | None = None
         self.cancelling: e.Reason | None = None
@@ -191,7 +192,7 @@ class RunState:
         self.unended = len(self.tasks)
         self.force, self.forced = event.force, set(event.force_tasks)
         self.params, self.trigger, self.owner = event.params, event.trigger, event.owner
-        self.started_at = self.opened_at = at
+        self.started_at = self.opened_at = self.entered_at = at
         self.find_ready()
 
     def redefine(self, event: e.RunRedefined, _at: datetime) -> None:
@@ -222,11 +223,14 @@ def _finished(run: RunState, event: e.RunFinished, at: datetime) -> None:
 
 
 def _reopened(run: RunState, _event: e.RunReopened, at: datetime) -> None:
-    run.opened_at = at
+    run.opened_at = run.entered_at = at
     run.ended_at = run.reason = run.cancelling = None
 
 
 def _cancel_requested(run: RunState, event: e.RunCancelRequested, _at: datetime) -> None:
+    if event.cause == "fail_fast":
+        run.cancelling = because("fail_fast", task=event.reason)
+        return
     run.cancelling = because("cancelled.said" if event.reason else "cancelled", said=event.reason)
 
 
@@ -234,12 +238,17 @@ def _deadline_passed(run: RunState, _event: e.RunDeadlinePassed, _at: datetime) 
     run.cancelling = because("deadline")
 
 
-def _adopted(run: RunState, event: e.RunAdopted, _at: datetime) -> None:
-    run.owner, run.reason = event.owner, None
+def _adopted(run: RunState, event: e.RunAdopted, at: datetime) -> None:
+    run.owner, run.reason, run.entered_at = event.owner, None, at
 
 
 def _paused(run: RunState, event: e.RunPaused, _at: datetime) -> None:
-    run.reason = because("interrupted" if event.reason == "interrupted" else "paused")
+    if event.reason == "failures":
+        run.reason = because("paused.failures", most=run.spec.stop_after_failures)
+    elif event.reason == "interrupted":
+        run.reason = because("interrupted")
+    else:
+        run.reason = because("paused.by" if event.by else "paused", by=event.by)
 
 
 _RUN_EFFECTS: dict[type[e.Event], Callable[[RunState, Any, datetime], None]] = {

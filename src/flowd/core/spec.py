@@ -65,12 +65,15 @@ class Input(Spec, frozen=True, kw_only=True):
 class Output(Spec, frozen=True, kw_only=True):
     """A path or glob that a task writes; it, or one file that it finds, must exist after success unless `optional`.
 
-    `checkpoint` false leaves its content out of the freshness decision.
+    `checkpoint` false leaves its content out of the freshness decision. `retention` is how long
+    kept copies and records of it stay; the working file goes with them only with `delete`.
     """
 
     path: str
     checkpoint: bool = True
     optional: bool = False
+    retention: timedelta | None = None
+    delete: bool = False
 
 
 class Foreach(Spec, frozen=True, kw_only=True):
@@ -119,6 +122,7 @@ class TaskSpec(Spec, frozen=True, kw_only=True):
     matrix: tuple[dict[str, Any], ...] = ()  # its cells, in order
     axes: tuple[str, ...] = ()  # of the matrix: a cell is called by its values on these
     reconcile: Call | None = None
+    owner: str | None = None
     description: str = ""
 
 
@@ -126,17 +130,38 @@ class Param(Spec, frozen=True, kw_only=True):
     """A typed parameter of a pipeline; `default` is already of that type.
 
     `type` is one of str int float bool path uri date datetime duration json list. Values of
-    date, datetime and duration are kept as text in canonical form.
+    date, datetime and duration, and their bounds, are kept as text in canonical form.
     """
 
     type: str = "str"
     default: Any = None
     required: bool = False
     choices: tuple[Any, ...] = ()
-    min: float | None = None
-    max: float | None = None
+    min: float | str | None = None
+    max: float | str | None = None
     pattern: str | None = None
     description: str = ""
+
+
+class Secret(Spec, frozen=True, kw_only=True):
+    """Where a secret's value comes from: one of the four; never the value.
+
+    `env` names a variable, `file` a path relative to the pipeline's folder, `command` a program
+    whose output it is, `keyring` a service, of which `user` (the secret's name, where empty) has it.
+    """
+
+    env: str | None = None
+    file: str | None = None
+    command: tuple[str, ...] | None = None
+    keyring: str | None = None
+    user: str | None = None
+
+
+class Rate(Spec, frozen=True, kw_only=True):
+    """At most `count` starts in any stretch of time as long as `per`."""
+
+    count: int
+    per: timedelta
 
 
 class LogSpec(Spec, frozen=True, kw_only=True):
@@ -148,18 +173,111 @@ class LogSpec(Spec, frozen=True, kw_only=True):
     level: str = "info"
 
 
+class Owner(Spec, frozen=True, kw_only=True):
+    """Who answers for tasks: `notify` are the URLs at which they are told; a URL may hold `{{ secrets.NAME }}`."""
+
+    notify: tuple[str, ...] = ()
+
+
+class Notify(Spec, frozen=True, kw_only=True):
+    """Who is told of what: `on` are happenings, `to` URLs, names of owners, or `owner`: that of the task."""
+
+    on: tuple[str, ...]
+    to: tuple[str, ...]
+
+
+class Dst(Spec, frozen=True, kw_only=True):
+    """What becomes of a fixed time that a day lacks (`gap`: shift, skip) or has twice (`fold`: first, second, both)."""
+
+    gap: str = "shift"
+    fold: str = "first"
+
+
+class Schedule(Spec, frozen=True, kw_only=True):
+    """When runs of `tasks` (all, where there are none) are due.
+
+    By `cron`, five fields in `timezone`, or `every` so often. `misfire` says what becomes of times
+    that were missed, `overlap` what of a time at which a run still goes on: a word, or {all: N} and
+    {queue: N}.
+    """
+
+    name: str
+    cron: str | None = None
+    every: timedelta | None = None
+    timezone: str = "UTC"
+    tasks: tuple[str, ...] = ()
+    params: dict[str, Any] = {}
+    misfire: str | dict[str, int] = "latest"
+    overlap: str | dict[str, int] = "skip"
+    dst: Dst = Dst()
+
+
+class Trigger(Spec, frozen=True, kw_only=True):
+    """What else starts a run: a `file` that was left alone for `settle`, a `webhook`, or the end of another pipeline.
+
+    `secret` is a template of the secret that a webhook's caller signs with; `on` are the states
+    of the run that it comes `after`.
+    """
+
+    file: str | None = None
+    settle: timedelta | None = None
+    webhook: str | None = None
+    secret: str | None = None
+    after: str | None = None
+    on: tuple[str, ...] = ()
+
+
+class Group(Spec, frozen=True, kw_only=True):
+    """Runs whose `key`, a template, has the same value never overlap; `overlap` is what becomes of a newer one."""
+
+    key: str
+    overlap: str | dict[str, int] = msgspec.field(default_factory=lambda: {"queue": 1})
+
+
+class Expect(Spec, frozen=True, kw_only=True):
+    """When a run is late: not done `within` so long, or `done_by` a time of day (HH:MM) in `timezone`."""
+
+    within: timedelta | None = None
+    done_by: str | None = None
+    timezone: str = "UTC"
+
+
+class Retention(Spec, frozen=True, kw_only=True):
+    """How many runs are kept, for how long, and how many bytes of them; what is None does not count."""
+
+    runs: int | None = None
+    age: timedelta | None = None
+    size: int | None = None
+
+
 class PipelineSpec(Spec, frozen=True, kw_only=True):
-    """A whole pipeline. `tasks` keeps the order in which they were written."""
+    """A whole pipeline. `tasks` keeps the order in which they were written.
+
+    `limits` are capacities, `rates` how often something may start, both by name; a name that ends
+    with `*` stands for each name that begins so.
+    """
 
     name: str
     tasks: tuple[TaskSpec, ...]
     description: str = ""
     params: dict[str, Param] = {}
+    secrets: dict[str, Secret] = {}
     max_concurrency: int | None = None
     limits: dict[str, float] = {}
+    rates: dict[str, Rate] = {}
     deadline: timedelta | None = None
+    fail_fast: bool = False
+    stop_after_failures: int | None = None
     env: dict[str, str] = {}
     log: LogSpec = LogSpec()
+    owners: dict[str, Owner] = {}
+    notify: tuple[Notify, ...] = ()
+    schedule: tuple[Schedule, ...] = ()
+    trigger: tuple[Trigger, ...] = ()
+    group: Group | None = None
+    expect: Expect | None = None
+    retention: Retention | None = None
+    result: str | None = None
     format: int = SPEC_FORMAT
 
 

@@ -130,6 +130,7 @@ class PauseAsked(msgspec.Struct, frozen=True):
     """Nothing new may start."""
 
     reason: str = ""
+    by: str = ""
 
 
 class ResumeAsked(msgspec.Struct, frozen=True):

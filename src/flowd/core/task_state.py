@@ -24,6 +24,9 @@ class AttemptState(msgspec.Struct, gc=False):
     ending: e.Ending | None = None
 
 
+INTERRUPTED = "Interrupted"
+"""The type of error of an attempt that flowd itself cut short: no failure of the task."""
+
 _EMPTY: dict[str, Any] = {}
 """What tasks without metrics or a fingerprint have in common, never changed: two each would be 128 MB for a million."""
 
@@ -102,7 +105,7 @@ def _ended(task: TaskState, event: e.TaskAbandoned | e.TaskSkipped | e.TaskCance
 
 
 def _interrupted(task: TaskState, event: e.TaskInterrupted | e.TaskUncertain, at: datetime) -> None:
-    _end_attempt(task, event, at, e.Error(type="Interrupted", message=event.reason.sentence))
+    _end_attempt(task, event, at, e.Error(type=INTERRUPTED, message=event.reason.sentence))
     task.reason = event.reason
     task.tries -= 1  # flowd's doing, not the task's: it uses up nothing
 

@@ -9,11 +9,12 @@ from datetime import datetime
 from flowd.core import events as e
 from flowd.core.errors import BadPipeline, BadRequest, Problem
 from flowd.core.expressions import ExpressionError
+from flowd.core.keyed import EACH, declared
 from flowd.core.limits import Admission
 from flowd.core.patterns import Glob, folders_above, named
 from flowd.core.reasons import because
 from flowd.core.run import RunState
-from flowd.core.spec import PipelineSpec, TaskSpec, task_map
+from flowd.core.spec import PipelineSpec, Rate, TaskSpec, task_map
 from flowd.core.stimuli import FoundFresh
 from flowd.engine.files import Declared, Files
 from flowd.engine.prepare import Resolver, referenced_tasks
@@ -35,22 +36,41 @@ def check_request(
             raise BadRequest(f"pipeline {spec.name} has no task {name}; {hint}")
     for task in spec.tasks:
         for name, weight in task.uses.items():
-            if name in limits and weight > limits[name]:
-                raise BadRequest(
-                    f"task {task.name} uses {weight:g} of {name}, but the engine's limit is {limits[name]:g}"
-                )
+            bound = declared(limits, name)
+            if bound is not None and weight > bound:
+                raise BadRequest(f"task {task.name} uses {weight:g} of {name}, but the engine's limit is {bound:g}")
 
 
 def open_limits(
-    admission: Admission[Hashable], limits: Mapping[str, float], living: Collection[PipelineSpec], ended: PipelineSpec
+    admission: Admission[Hashable],
+    rates: dict[str, Rate],
+    limits: Mapping[str, float],
+    living: Collection[PipelineSpec],
+    ended: PipelineSpec,
 ) -> None:
     """Make the limits of the living runs' pipelines known, those of one that `ended` no more.
 
-    The engine's own win; of several declared the tightest holds.
+    The engine's own win; of several declared the tightest holds, of rates the slowest.
     """
-    for name in {*ended.limits, *(name for spec in living for name in spec.limits)} - limits.keys():
-        declared = [spec.limits[name] for spec in living if name in spec.limits]
-        admission.resize(name, min(declared, default=None))
+    for name in {name for spec in (*living, ended) for name in _limits_of(spec)}:
+        if declared(limits, name) is None:
+            found = [capacity for spec in living if (capacity := declared(spec.limits, name)) is not None]
+            admission.resize(name, min(found, default=None))
+        else:
+            admission.resize(name, declared(limits, name))
+        slow = [rate for spec in living if (rate := declared(spec.rates, name)) is not None]
+        if slow:
+            rates[name] = max(slow, key=lambda rate: rate.per / rate.count)
+        else:
+            rates.pop(name, None)
+
+
+def _limits_of(spec: PipelineSpec) -> set[str]:
+    """The names of all that a pipeline says or uses of limits; of those for each key, the keys that are used."""
+    if not spec.limits and not spec.rates and not any(task.uses for task in spec.tasks):
+        return set()
+    said = {name for name in (*spec.limits, *spec.rates) if not name.endswith(EACH)}
+    return said.union(*(task.uses for task in spec.tasks))
 
 
 def with_direct_needs(spec: PipelineSpec, tasks: Sequence[str]) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from flowd.core.errors import FlowdError, StorageFailing, cause, is_of_storage
 from flowd.core.events import Artifact, Ending, Error, Reason
 from flowd.core.expressions import ExpressionError
 from flowd.core.fanout import base_name
+from flowd.core.secrecy import Secrecy
 from flowd.core.stimuli import (
     Again,
     AttemptEnded,
@@ -33,7 +34,7 @@ from flowd.core.stimuli import (
     Succeeded,
     TimedOut,
 )
-from flowd.engine import results, retrying
+from flowd.engine import log_plan, results, retrying, secrecy
 from flowd.engine.channel import AttemptChannel
 from flowd.engine.files import Declared, MissingOutput, collect, prepare_places
 from flowd.engine.looks import Look
@@ -70,9 +71,11 @@ class Attempt:
         "_work",
         "cause",
         "channel",
+        "hold",
+        "since",
     )
 
-    def __init__(self, driver: Driver, number: int, scope: anyio.CancelScope) -> None:
+    def __init__(self, driver: Driver, number: int, scope: anyio.CancelScope, since: float) -> None:
         self._driver = driver
         self._number = number
         self._spec = driver.run.shape.specs[number]
@@ -85,6 +88,8 @@ class Attempt:
         self._stopped_at = 0.0
         self.cause: str | None = None
         self.channel: AttemptChannel | None = None
+        self.since = since
+        self.hold: int | None = None
 
     def stop(self, cause: str) -> None:
         """End it, whatever it does now; the first cause stands."""
@@ -115,14 +120,21 @@ class Attempt:
                 return None  # stopped before it started: what stopped it has said what becomes of the task
             report = self._report(*self._cut_short())
         except Abandoned as error:
-            message = LeftRunning(message=str(error))
+            message = LeftRunning(message=self._secrecy.hide(str(error)))
             self._driver.ended(self._number, self._report(message), goes_on=error.finished is not None)
             return error.finished
         except NoRoom as error:
-            self._driver.ended(self._number, self._report(NeverBegan(message=str(error))))
+            self._driver.ended(self._number, self._report(NeverBegan(message=self._secrecy.hide(str(error)))))
             raise StorageFailing(str(error)) from error
+        finally:
+            for close in self._work.closing if self._work is not None else ():
+                close()
         self._driver.ended(self._number, report)
         return None
+
+    @property
+    def _secrecy(self) -> Secrecy:
+        return self._driver.services.adapters.secrecy
 
     def _report(self, outcome: Outcome, again: Again | None = None) -> AttemptEnded:
         assert self._work is not None
@@ -140,7 +152,8 @@ class Attempt:
         except (ExpressionError, OSError, FlowdError) as error:
             if isinstance(error, OSError) and is_of_storage(error):
                 raise StorageFailing(f"{error.filename}: {cause(error)}") from error
-            driver.tell(CouldNotBegin(self._spec.name, Error(type=type(error).__name__, message=str(error))))
+            why = secrecy.hidden_error(Error(type=type(error).__name__, message=str(error)), self._secrecy)
+            driver.tell(CouldNotBegin(self._spec.name, why))
             return None
         if work is None or not driver.run.may_start(self._number):  # much may have happened while it was prepared
             return None
@@ -153,7 +166,7 @@ class Attempt:
         return work
 
     async def _prepare(self) -> tuple[Work | None, Reason | None]:
-        """The work to do and why, or None where the task turned out fresh."""
+        """The work to do and why, or None where the task turned out fresh or has to wait for others."""
         driver, spec, number = self._driver, self._spec, self._number
         values = await driver.values(spec)
         standing = driver.standings.get(number)
@@ -167,10 +180,17 @@ class Attempt:
             reason = verdict.reason
         resolver = driver.survey.resolver
         self._prepared = prepared = resolver.written(spec, values)
+        if spec.uses or spec.inputs or spec.outputs:
+            self.hold = await driver.services.sharing.enter(driver, number, prepared)
+            if self.hold is None:
+                return None, None
         if spec.inputs or spec.outputs or spec.cache:
             await self._in_thread(self._look_at_files, prepared)
         attempt = driver.run.tasks[number].attempt + 1
-        self.channel = AttemptChannel(driver.stream, spec.name, attempt, driver.now)
+        self.channel = AttemptChannel(driver.stream, spec.name, attempt, driver.now, self._secrecy, spec.logs)
+        secrets = (
+            await secrecy.values(driver.services.adapters, driver.program, spec) if driver.run.spec.secrets else {}
+        )
         work = resolver.work(
             spec,
             prepared,
@@ -179,7 +199,9 @@ class Attempt:
             run_folder=driver.folder,
             function=driver.program.functions.get(base_name(spec.name)),
             binding=driver.program.bindings.get(base_name(spec.name), NO_BINDING),
+            secrets=secrets,
         )
+        work.redactions = self._secrecy.forms
         return work, reason
 
     def _look_at_files(self, prepared: Prepared) -> None:
@@ -230,12 +252,14 @@ class Attempt:
         driver, spec, channel = self._driver, self._spec, self.channel
         assert channel is not None
         assert self._prepared is not None
+        value, hidden = secrecy.hidden_result(value, self._secrecy)
         most = results.INLINE_BYTES if self._number < driver.run.declared else results.ITEM_BYTES
         stored = await results.store(value, driver.services.adapters.results, most) if value is not None else None
         artifacts: tuple[Artifact, ...] = ()
         if spec.outputs:
             files = driver.survey.files
             artifacts = await self._in_thread(collect, files, self._prepared.outputs, self._before, self._began_ns)
+            secrecy.check_names([artifact.path for artifact in artifacts], self._secrecy)
         parts = self._parts
         if spec.cache:
             if isinstance(work.params, ReadParams) and work.wants_ctx:
@@ -249,21 +273,18 @@ class Attempt:
             outputs=artifacts,
             metrics=channel.metrics,
             parts=parts,
-            warnings=self._log_plan_warnings(value),
+            warnings=(*hidden, *await self._log_plan(work, value)),
             ending=channel.ending,
         )
 
-    def _log_plan_warnings(self, value: object) -> tuple[str, ...]:
+    async def _log_plan(self, work: Work, value: object) -> tuple[str, ...]:
         if not self._spec.logs:
             return ()
         assert self.channel is not None
-        known = self.channel.said | self.channel.metrics.keys()
-        if isinstance(value, dict):
-            known |= {key for key in value if isinstance(key, str)}
-        missing = [name for name in self._spec.logs if name not in known]
-        if not missing:
-            return ()
-        return (f"log_plan_missing: {', '.join(missing)} neither logged, nor a metric, nor in the result",)
+        missing = log_plan.not_told(self._spec.logs, self.channel.said | self.channel.metrics.keys(), value)
+        if missing:
+            missing = await self._in_thread(log_plan.not_printed, missing, work.log)
+        return log_plan.warning(missing)
 
     # --- when it ended otherwise -----------------------------------------------------------------
 
@@ -288,7 +309,8 @@ class Attempt:
         if isinstance(failure, MissingOutput | results.BadResult):
             error = Error(type=type(failure).__name__, message=str(failure))
         else:
-            error = driver.services.adapters.describe(failure, driver.program.folder)
+            error = driver.services.adapters.describe(failure, driver.program.folder, self._secrecy.hide)
+        error = secrecy.hidden_error(error, self._secrecy)
         task, now = driver.run.tasks[self._number], driver.now()
         again = None
         if spec.retry is not None:

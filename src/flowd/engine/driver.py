@@ -7,7 +7,7 @@ ends it at once: the run is then recovered from its journal, never patched in me
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Hashable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ import anyio.to_thread
 
 from flowd.core import events as e
 from flowd.core import states as s
+from flowd.core.claims import urgency
 from flowd.core.decide import begin, decide, start
 from flowd.core.fanout import base_name
 from flowd.core.items import owner
@@ -28,6 +29,7 @@ from flowd.engine.attempt import Attempt
 from flowd.engine.entering import Entry
 from flowd.engine.fanning import FanWork
 from flowd.engine.fans import Fans
+from flowd.engine.long_waits import LongWaits
 from flowd.engine.prepare import NO_BINDING, is_plain, referenced_results
 from flowd.engine.resolving import reconcile
 from flowd.engine.services import Services
@@ -55,7 +57,9 @@ class Driver:
         self._queued: list[Stimulus] | None = []  # until the run is entered, and during the survey: nothing is decided
         self._deadline: Timer | None = None
         self._going = False  # until what is fresh is known, nothing starts
-        self._offered: set[int] = set()
+        self._offered: dict[int, float] = {}  # since when each waits, in monotonic seconds
+        self._long_waits = LongWaits(self)
+        self._queues: dict[float, tuple[int, float]] = {}  # by priority: how many wait, and since when the first
         self._ranks: list[float] = []
         self.folder = services.adapters.run_folder(self.run.id)
         self._still = anyio.Event()
@@ -184,9 +188,9 @@ class Driver:
         self._bound_grace(within)
         self.tell(CancelAsked(reason=reason, by=by))
 
-    def pause(self) -> None:
+    def pause(self, by: str = "") -> None:
         """Start nothing more; what runs goes on to its end."""
-        self.tell(PauseAsked())
+        self.tell(PauseAsked(by=by))
 
     def resume(self) -> bool:
         """Go on after a pause; False where this driver has come to rest, and another has to."""
@@ -222,10 +226,10 @@ class Driver:
         Returns what has to be awaited outside of the scope before what the task uses is free.
         """
         left_running: Awaitable[object] | None = None
-        self._offered.discard(number)
-        self.fans.begun(number)
+        since = self._taken(number)
         if self.failure is None and self.run.may_start(number):
-            attempt = Attempt(self, number, scope) if not self.fans.is_fan(number) else FanWork(self, number, scope)
+            fanned = self.fans.is_fan(number)
+            attempt = (FanWork if fanned else Attempt)(self, number, scope, since)
             self.attempts[number] = attempt
             try:
                 left_running = await attempt.perform()
@@ -234,9 +238,23 @@ class Driver:
             finally:
                 if self.attempts.get(number) is attempt:
                     del self.attempts[number]
+                if attempt.hold is not None:
+                    left_running = self._leave(attempt.hold, left_running)
         if not self.attempts:
             self._go_on()
         return left_running
+
+    def _leave(self, hold: int, left_running: Awaitable[object] | None) -> Awaitable[object] | None:
+        """Free what an attempt held of what engines share; what goes on by itself keeps it until it has ended."""
+        if left_running is None:
+            self.services.sharing.leave(hold)
+            return None
+
+        async def until_ended() -> None:
+            await left_running  # where the engine ends meanwhile, it is held as long as this process lives
+            self.services.sharing.leave(hold)
+
+        return until_ended()
 
     def uses(self, number: int) -> Mapping[Any, float]:
         """What a task holds of the limits while it runs."""
@@ -283,17 +301,58 @@ class Driver:
         if run.state != s.RUN_RUNNING or not (self._offered or any(task.state == s.RETRYING for task in run.tasks)):
             self._still.set()
 
-    def _offer(self, number: int) -> None:
+    def _offer(self, number: int, since: float | None = None, closed: Hashable = None) -> None:
+        """Let a task compete for a start. Those of one priority grow older together: rank decides among them."""
         if number in self._offered:
             return
-        self._offered.add(number)
+        if since is None:
+            since = self.services.adapters.clock.monotonic()
+        self._offered[number] = since
         self.fans.offered(number)
+        priority = self.run.shape.specs[number].priority
+        if closed is not None or self.run.shape.specs[number].uses:
+            self._long_waits.may_come()
+        count, first = self._queues.get(priority, (0, since))
+        self._queues[priority] = count + 1, min(first, since)
         self.services.admission.offer(
             (self, number),
-            priority=self.run.shape.specs[number].priority,
+            priority=priority,
             rank=self._ranks[owner(self.run, number)],
-            uses=self.uses(number),
+            uses=self.uses(number) if closed is None else {**self.uses(number), closed: 1.0},
+            since=since,
+            waits_since=min(first, since),
         )
+
+    def _taken(self, number: int) -> float:
+        """A task waits no more; since when it did."""
+        since = self._offered.pop(number, None)
+        if since is None:
+            return self.services.adapters.clock.monotonic()
+        self.fans.begun(number)
+        priority = self.run.shape.specs[number].priority
+        count, first = self._queues.pop(priority)
+        if count > 1:
+            self._queues[priority] = count - 1, first
+        return since
+
+    def urgency(self, number: int) -> float:
+        """Where a waiting task stands among those of other engines."""
+        return urgency(self.run.shape.specs[number].priority, self.waits_since(number))
+
+    def is_waiting(self, number: int) -> bool:
+        """Whether a task is offered and could start, were there room."""
+        return number in self._offered and self.run.may_start(number)
+
+    def wait_for(self, number: int, closed: Hashable) -> None:
+        """An attempt that was about to begin has to wait; `closed` is what for, where it is none of its limits."""
+        if self.failure is None and self.run.may_start(number):
+            self._offer(number, self.attempts[number].since, closed)
+
+    def waits_since(self, number: int) -> datetime:
+        """When the task became ready that waits, or is about to begin."""
+        attempt, clock = self.attempts.get(number), self.services.adapters.clock
+        since = self._offered.get(number) or (attempt.since if attempt is not None else clock.monotonic())
+        return self.now() - timedelta(seconds=clock.monotonic() - since)
 
     def _wait_for_retry(self, number: int, retry_at: datetime) -> None:
         left = (retry_at - self.now()).total_seconds()

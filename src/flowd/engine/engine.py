@@ -17,13 +17,14 @@ from flowd.core import events as e
 from flowd.core import states as s
 from flowd.core.durations import parse_duration
 from flowd.core.errors import BadRequest, FlowdError, NoSuchRun, StateLocked
+from flowd.core.keyed import EACH
 from flowd.core.limits import Admission
 from flowd.core.shape import select
-from flowd.core.stimuli import CancelAsked, FoundFresh, RetryAsked
-from flowd.engine import admitting, checkpointing, redefining, resolving
-from flowd.engine.capacity import capacity_document
+from flowd.core.stimuli import CancelAsked, FoundFresh, PauseAsked, RetryAsked, Stimulus
+from flowd.engine import admitting, checkpointing, redefining, resolving, secrecy
+from flowd.engine.capacity import capacity_document, waiting_document
 from flowd.engine.driver import Driver
-from flowd.engine.entering import NeverBegan, adoption, beginning, check_same, has_ended, read
+from flowd.engine.entering import NeverBegan, adoption, beginning, check_same, has_ended, is_paused, read
 from flowd.engine.fleet import Fleet
 from flowd.engine.handle import Result, Run
 from flowd.engine.host import Host
@@ -32,6 +33,7 @@ from flowd.engine.inboxes import Inboxes
 from flowd.engine.program import Program, from_pipeline
 from flowd.engine.saying import warn
 from flowd.engine.services import Adapters, Services
+from flowd.engine.sharing import Sharing
 from flowd.engine.survey import Standing, foresee
 from flowd.engine.timers import Timers
 from flowd.engine.workers import Workers
@@ -99,17 +101,22 @@ class Engine:
             async with anyio.create_task_group() as group:
                 admission: Admission[Any] = Admission()
                 for name, capacity in self._limits.items():
-                    admission.resize(name, capacity)
+                    if not name.endswith(EACH):
+                        admission.resize(name, capacity)
                 workers = Workers(group, admission, self._most, adapters.clock.monotonic)
+                timers = Timers(adapters.clock)
+                sharing = Sharing(adapters.locks, admission, timers, adapters.clock, workers.wake, workers.has_room)
                 services = self._services = Services(
                     adapters=adapters,
-                    timers=Timers(adapters.clock),
+                    timers=timers,
                     admission=admission,
+                    sharing=sharing,
                     wake=workers.wake,
                     threads=anyio.CapacityLimiter(8),
                 )
                 fleet = self._fleet = Fleet(services, group, self._limits)
                 group.start_soon(services.timers.run, name="flowd timers")
+                group.start_soon(sharing.run, name="flowd sharing")
                 group.start_soon(Inboxes(adapters.inbox, fleet.drivers).run, name="flowd inboxes")
                 try:
                     yield
@@ -161,6 +168,7 @@ class Engine:
             owner=adapters.owner,
         )
         admitting.check_inputs(program, first, adapters.clock.now())
+        await secrecy.check(adapters, program, [task for task in program.spec.tasks if task.name in selected])
         if run_id is not None:
             return await self._begin_or_find(run_id, program, first, checkpoints, lent)
         while True:
@@ -223,10 +231,15 @@ class Engine:
 
         A finished run is returned as it is. StateLocked names a living owner elsewhere.
         """
-        asked = CancelAsked(reason=reason, by=by)
-        if run_id not in self._here and await has_ended(self._adapters(), run_id):
-            return self._here.handle(run_id)
-        return await self._here.tell(run_id, asked, adoption(self._adapters(), run_id, [asked], uncalled=True))
+        return await self._ask(run_id, CancelAsked(reason=reason, by=by))
+
+    async def pause(self, run_id: str, by: str = "") -> Run:
+        """Start nothing new in a run; what runs goes on to its end. `resume` goes on, whatever process asks for it.
+
+        One that nobody owns is adopted for it, and none of its code is needed; a finished run is
+        returned as it is. StateLocked names a living owner elsewhere.
+        """
+        return await self._ask(run_id, PauseAsked(by=by))
 
     async def resolve(
         self,
@@ -269,16 +282,18 @@ class Engine:
 
     def limits(self) -> dict[str, Any]:
         """Each limit by name: its capacity, its use, who holds it since when, and who waits in which order."""
-        self._adapters()
-        assert self._services is not None
-        return capacity_document(self._services.admission)
+        return capacity_document(self._shared.admission)
+
+    def waiting(self) -> list[dict[str, Any]]:
+        """Every task that could start and waits, the most urgent first: since when, for what, and who has it."""
+        return waiting_document(self._shared.admission, self._shared.sharing)
 
     def runs(self) -> list[Run]:
         """All runs of the state directory, newest first."""
         return [self._here.handle(run_id) for run_id in self._adapters().runs()]
 
     async def recover(self) -> list[Run]:
-        """Go on with every run that is unfinished and that nobody owns; those runs.
+        """Go on with every run that is unfinished and that nobody owns; those runs. One that is paused stays so.
 
         One that cannot be gone on with (a person has to answer, its functions cannot be imported,
         it is damaged) is left as it is and said in a warning.
@@ -288,7 +303,7 @@ class Engine:
             if run_id in self._here:
                 continue
             try:
-                if not await has_ended(self._adapters(), run_id):
+                if not (await has_ended(self._adapters(), run_id) or await is_paused(self._adapters(), run_id)):
                     adopted.append(await self._here.launch(run_id, adoption(self._adapters(), run_id)))
             except StateLocked:
                 continue  # it is going on elsewhere
@@ -320,10 +335,14 @@ class Engine:
 
     # --- within ------------------------------------------------------------------------------------------
 
-    def _adapters(self) -> Adapters:
+    @property
+    def _shared(self) -> Services:
         if self._services is None:
             raise BadRequest("the engine is not open; write `async with Engine() as engine:`")
-        return self._services.adapters
+        return self._services
+
+    def _adapters(self) -> Adapters:
+        return self._shared.adapters
 
     @property
     def _here(self) -> Fleet:
@@ -352,6 +371,12 @@ class Engine:
         if run_id in self._here or state.state in s.RUN_ENDED:
             return self._here.handle(run_id)
         return await self._here.launch(run_id, adoption(self._adapters(), run_id, given=program, params=params))
+
+    async def _ask(self, run_id: str, asked: Stimulus) -> Run:
+        """Tell an unfinished run something that none of its code is needed for."""
+        if run_id not in self._here and await has_ended(self._adapters(), run_id):
+            return self._here.handle(run_id)
+        return await self._here.tell(run_id, asked, adoption(self._adapters(), run_id, [asked], uncalled=True))
 
     async def _begin(
         self,

@@ -17,7 +17,8 @@ from flowd.core import states as s
 from flowd.core.errors import BadRequest
 from flowd.core.run import RunState
 from flowd.core.stimuli import Adopted, FoundFresh, Stimulus
-from flowd.engine import checkpointing, redefining
+from flowd.core.views import INTERRUPTED
+from flowd.engine import checkpointing, redefining, secrecy
 from flowd.engine.program import Program, from_definition, from_pipeline
 from flowd.engine.services import Adapters
 from flowd.ports.journal import Writer
@@ -114,6 +115,8 @@ def adoption(
         if anew is not None and given is not None:
             first += anew(state, program.definition, given, adapters.clock.now())
             program = given
+        if program.spec.secrets and not uncalled:
+            await secrecy.enter(adapters, program, state if go_on else None, run_id)
         checkpoints = {} if uncalled else await checkpointing.load(adapters, program)
         return Entry(
             program=program,
@@ -144,6 +147,14 @@ async def read(
     if uncalled:
         return state, last, Program(definition, {}, {}, {})
     return state, last, from_definition(definition) if given is None else given.within(definition)
+
+
+async def is_paused(adapters: Adapters, run_id: str) -> bool:
+    """Whether a run was paused, but not by a stop signal, and nobody has gone on with it since. Raises as `read`."""
+    last: e.AnyEvent | None = None
+    async for envelope in adapters.journal.select(run_id, ("run_paused", "run_adopted")):
+        last = envelope.event
+    return isinstance(last, e.RunPaused) and last.reason != INTERRUPTED
 
 
 async def has_ended(adapters: Adapters, run_id: str) -> bool:

@@ -47,8 +47,10 @@ class BadItems(FlowdError):
 class FanWork:
     """The expansion of a task, or the gathering of what its items left, while it lasts; as an attempt to the driver."""
 
-    def __init__(self, driver: Driver, number: int, scope: anyio.CancelScope) -> None:
+    def __init__(self, driver: Driver, number: int, scope: anyio.CancelScope, since: float) -> None:
+        self.since = since
         self.cause: str | None = None
+        self.hold: int | None = None  # it holds nothing of what engines share
         self._driver = driver
         self._number = number
         self._scope = scope

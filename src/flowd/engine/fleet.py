@@ -120,7 +120,8 @@ class Fleet:
 
     def _open_limits(self, changed: PipelineSpec) -> None:
         living = [driver.run.spec for driver in self.drivers.values()]
-        admitting.open_limits(self._services.admission, self._limits, living, changed)
+        services = self._services
+        admitting.open_limits(services.admission, services.sharing.rates, self._limits, living, changed)
 
     async def _drive(self, run_id: str, enter: Enter) -> None:
         """Own a run from here to its end; its failure is the run's, never the engine's."""

@@ -10,7 +10,7 @@ from flowd.core import states as s
 from flowd.core.again import refusal
 from flowd.core.errors import FlowdError, StateDamaged
 from flowd.core.stimuli import RetryAsked
-from flowd.engine.capacity import capacity_document
+from flowd.engine.capacity import capacity_document, waiting_document
 from flowd.engine.driver import Driver
 from flowd.engine.resolving import resolve
 from flowd.engine.saying import warn
@@ -52,7 +52,9 @@ class Inboxes:
         if driver is None:
             return Answer(error="the run has just ended")
         if request.kind == "limits":
-            return Answer(data=capacity_document(driver.services.admission))
+            services = driver.services
+            limits = capacity_document(services.admission)
+            return Answer(data={"limits": limits, "waiting": waiting_document(services.admission, services.sharing)})
         try:
             error = await _do(driver, request)
             await driver.recorded()
@@ -69,6 +71,13 @@ async def _do(driver: Driver, request: Request) -> str:
         return f"the run has no task {unknown[0]}"
     if request.kind == "cancel":
         driver.cancel(request.reason, request.by)
+    elif request.kind == "pause":
+        if driver.run.state == s.RUN_CANCELLING:
+            return "the run is being cancelled"
+        driver.pause(request.by)
+    elif request.kind == "resume":
+        if not driver.resume():
+            return "the run has just come to rest; ask again"
     elif request.kind == "retry":
         asked = RetryAsked(
             tasks=request.tasks, downstream=request.downstream, by=request.by, failed_items=request.failed_items

@@ -22,12 +22,14 @@ from flowd.core.run import RunState
 from flowd.core.spec import Call, Output, Param, TaskSpec
 from flowd.core.views import moment
 from flowd.engine.files import Files
+from flowd.engine.secrecy import Unread
 from flowd.ports.executor import Work
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _SHELLS = {"sh": ("sh", "-e", "-c"), "bash": ("bash", "-e", "-o", "pipefail", "-c")}
 
 _NO_PARAMS: dict[str, Any] = {}
+_NO_SECRETS: Mapping[str, str] = {}
 NO_BINDING = Binding(wants_ctx=False, result_parameters=())
 
 
@@ -77,7 +79,7 @@ class Resolver:
             return Prepared(inputs=(), outputs=(), with_={}, env={}, action=self._action(task, {}))
         if is_literal(task, self._run.spec.env):
             return self._as_written(task)
-        scope = self.scope(task, values)
+        scope = self.scope(task, values) | {"secrets": Unread()}
         inputs, outputs = self._paths(task, scope)
         scope["inputs"], scope["outputs"] = [str(path) for path in inputs], [str(path) for _, path in outputs]
         return Prepared(
@@ -129,6 +131,7 @@ class Resolver:
         run_folder: Path,
         function: Callable[..., Any] | None,
         binding: Binding = NO_BINDING,
+        secrets: Mapping[str, str] = _NO_SECRETS,
     ) -> Work:
         """The attempt's work, with absolute paths. ExpressionError where something does not resolve."""
         folder = self._files.folder
@@ -145,7 +148,7 @@ class Resolver:
             wants_ctx=binding.wants_ctx,
         )
         if not self._is_plain(task):
-            self._resolve(work, prepared, self._scope(task, values, self._absolute))
+            self._resolve(work, prepared, self._scope(task, values, self._absolute) | {"secrets": secrets})
         if isinstance(task.action, Call) and binding.result_parameters:
             taken = {name: values.get(name) for name in binding.result_parameters}
             work.arguments = {**taken, **work.arguments}
@@ -177,16 +180,17 @@ class Resolver:
         run_folder: Path,
         function: Callable[..., Any],
         binding: Binding,
+        secrets: Mapping[str, str] = _NO_SECRETS,
     ) -> Work:
         """The work of asking a task's `reconcile` about an attempt: as the attempt's, with another function."""
         prepared = self.written(task, values)
-        work = self.work(task, prepared, values, attempt=attempt, run_folder=run_folder, function=None)
+        work = self.work(task, prepared, values, attempt=attempt, run_folder=run_folder, function=None, secrets=secrets)
         from flowd.authoring.resolve import parameters_of
 
         taken = parameters_of(function)
         work.argv, work.function, work.wants_ctx = (), function, binding.wants_ctx
         work.params = ReadParams(self._params(self._absolute))
-        arguments = render_value(task.with_, self._scope(task, values, self._absolute))
+        arguments = render_value(task.with_, self._scope(task, values, self._absolute) | {"secrets": secrets})
         work.arguments = {name: value for name, value in arguments.items() if name in taken}
         work.arguments |= {name: values.get(name) for name in binding.result_parameters}
         own = self.own_scope(task)

@@ -19,7 +19,7 @@ from flowd.core.events import Artifact
 from flowd.core.expressions import ExpressionError
 from flowd.core.spec import TaskSpec
 from flowd.core.stimuli import Resolved
-from flowd.engine import results
+from flowd.engine import results, secrecy
 from flowd.engine.channel import AttemptChannel
 from flowd.engine.files import MissingOutput, collect
 
@@ -63,7 +63,7 @@ async def reconcile(driver: Driver) -> None:
         except StorageFailing:
             raise
         except Exception as error:  # noqa: BLE001  # whatever the user's code raises: it could not tell
-            channel = AttemptChannel(driver.stream, spec.name, task.attempt, driver.now)
+            channel = _channel(driver, spec.name, task.attempt)
             channel.log("warning", "reconcile could not tell what became of it", {"error": repr(error)})
 
 
@@ -77,12 +77,18 @@ async def _asked(driver: Driver, spec: TaskSpec, attempt: int, key: str) -> Any:
         run_folder=driver.folder,
         function=function,
         binding=driver.program.bindings[key],
+        secrets=await secrecy.values(driver.services.adapters, driver.program, spec),
     )
+    work.redactions = driver.services.adapters.secrecy.forms
     from flowd.authoring.resolve import is_async
 
     executor = driver.services.adapters.executors["async" if is_async(function) else "thread"]
     with anyio.fail_after((spec.timeout or PATIENCE).total_seconds()):
-        return await executor.run(work, AttemptChannel(driver.stream, spec.name, attempt, driver.now))
+        return await executor.run(work, _channel(driver, spec.name, attempt))
+
+
+def _channel(driver: Driver, task: str, attempt: int) -> AttemptChannel:
+    return AttemptChannel(driver.stream, task, attempt, driver.now, driver.services.adapters.secrecy)
 
 
 def _verdict(answer: Any) -> tuple[str | None, Any]:
@@ -111,6 +117,7 @@ async def _success(driver: Driver, task: str, value: Any, by: str) -> Resolved:
         raise BadRequest(
             f"task {task} cannot have succeeded: {error}; put it in place, or resolve it as failed or rerun"
         ) from error
+    value, _ = secrecy.hidden_result(value, driver.services.adapters.secrecy)
     return Resolved(
         task=task,
         verdict="succeeded",

@@ -10,12 +10,16 @@ import msgspec
 
 from flowd.core.events import Error
 from flowd.core.limits import Admission
+from flowd.core.secrecy import Secrecy
+from flowd.engine.sharing import Sharing
 from flowd.engine.timers import Timers
 from flowd.ports.clock import Clock
 from flowd.ports.executor import Executor
 from flowd.ports.follower import Follower
 from flowd.ports.inbox import Inbox
 from flowd.ports.journal import Journal
+from flowd.ports.lock_table import LockTable
+from flowd.ports.secrets import Secrets
 from flowd.ports.stores import Checkpoints, Results, Shelf
 
 FollowerFactory = Callable[[str, Path], Sequence[Follower]]
@@ -25,11 +29,11 @@ FollowerFactory = Callable[[str, Path], Sequence[Follower]]
 class Adapters(msgspec.Struct, kw_only=True, eq=False):
     """The outside world as one engine sees it; wiring fills it in.
 
-    `describe(failure, folder)` puts an exception of the user's code into words;
+    `describe(failure, folder, hide)` puts an exception of the user's code into words, each through `hide`;
     `key(name, folder)` names a pipeline among the checkpoints; `run_folder(run)` is where a
     run's logs go; `runs` names all runs, newest first; `end_leftovers` ends what processes
     earlier owners of these incarnations have left; `keeps_times(path)`: whether the kernel alone
-    sets the times of a file there.
+    sets the times of a file there. `secrecy` are the secrets that this engine has read.
     """
 
     clock: Clock
@@ -37,9 +41,11 @@ class Adapters(msgspec.Struct, kw_only=True, eq=False):
     checkpoints: Checkpoints
     results: Results
     shelf: Shelf
+    secrets: Secrets
     inbox: Inbox
+    locks: LockTable
     executors: Mapping[str, Executor]
-    describe: Callable[[BaseException, Path], Error]
+    describe: Callable[[BaseException, Path, Callable[[str], str]], Error]
     key: Callable[[str, Path], str]
     run_folder: Callable[[str], Path]
     followers: FollowerFactory
@@ -48,6 +54,7 @@ class Adapters(msgspec.Struct, kw_only=True, eq=False):
     keeps_times: Callable[[str], bool]
     state_dir: str
     owner: str
+    secrecy: Secrecy = msgspec.field(default_factory=Secrecy)
 
 
 class Services(msgspec.Struct, kw_only=True, eq=False):
@@ -59,5 +66,6 @@ class Services(msgspec.Struct, kw_only=True, eq=False):
     adapters: Adapters
     timers: Timers
     admission: Admission[Hashable]
+    sharing: Sharing
     wake: Callable[[int], None]
     threads: anyio.CapacityLimiter

@@ -209,11 +209,8 @@ class Survey:
         spec = self._run.shape.specs[number]
         if foreach is None or not isinstance(foreach.over, str):
             return set()
-        return (
-            compile_expression(foreach.over).tasks
-            - referenced_tasks(spec)
-            - {*self._binding(spec.name).result_parameters}
-        )
+        taken = referenced_tasks(spec).union(self._binding(spec.name).result_parameters)
+        return set(compile_expression(foreach.over).tasks) - taken
 
     def _binding(self, name: str) -> Binding:
         return self._bindings.get(base_name(name), NO_BINDING)

@@ -54,6 +54,10 @@ class Workers:
             number -= 1
             self._context.copy().run(self._spawn)
 
+    def has_room(self) -> bool:
+        """Whether one more attempt could begin at once."""
+        return bool(self._idle) or self._count < self._most
+
     def _spawn(self) -> None:
         self._group.start_soon(self._work, name="flowd attempt")
 
@@ -73,7 +77,7 @@ class Workers:
         while True:
             while self._turn_is_over():  # noqa: ASYNC110  # no poll: a turn for everyone else
                 await asyncio.sleep(0)
-            candidate = self._admission.take()
+            candidate = self._admission.take(self._monotonic())
             if candidate is None:
                 rest = anyio.Event()
                 self._idle.append(rest)

@@ -7,6 +7,7 @@ until nothing is left.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -27,7 +28,10 @@ Members = Callable[["Attempt"], set[int]]
 
 
 class Attempt:
-    """What the guardian knows of one attempt; `pid` is its main process, `tag` its mark."""
+    """What the guardian knows of one attempt; `pid` is its main process, `tag` its mark.
+
+    A `confidential` one knows secrets: its files may hold them.
+    """
 
     def __init__(
         self, ident: int, pid: int, tag: int, log: Log, streams: tuple[Stream, Stream], files: Sequence[bytes] = ()
@@ -37,6 +41,7 @@ class Attempt:
         self.tag = tag
         self.streams = streams
         self.leftovers = 0
+        self.confidential = False
         self.kill_at: float | None = None
         self._log = log
         self._files = files
@@ -138,6 +143,12 @@ class Attempt:
             "oom": self._oom,
             "written": [_size(path) > 0 for path in self._files],
         }
+
+    def forget(self) -> None:
+        """Remove its files where they may hold a secret and nobody is left to read them."""
+        for path in self._files if self.confidential else ():
+            with contextlib.suppress(OSError):
+                os.unlink(path)
 
     def _last_line(self) -> str:
         """The last line that is not empty: of stderr, else of stdout."""

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Protocol
 
 REPLACEMENT = b"***"
 _TELLING = 4  # so many first bytes of a secret, alone at the end of the output, are not shown
+
+
+_CODED = re.compile(rb"[A-Za-z0-9+/_=-]{8,}")
+_LINE_ENDS = b"\r\n"
+
+
+def source_of(secret: bytes) -> bytes:
+    """The regular expression of a secret; what may be base64 or hex is found across the ends of lines."""
+    if _CODED.fullmatch(secret) is None:
+        return re.escape(secret)
+    return rb"[\r\n]*".join(re.escape(secret[at : at + 1]) for at in range(len(secret)))
 
 
 class Redaction(Protocol):
@@ -40,11 +52,11 @@ class Redactor:
     """
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
-        import re
-
         self._secrets = sorted(secrets, key=len, reverse=True)
         self._longest = len(self._secrets[0])
-        self._pattern = re.compile(b"|".join(re.escape(secret) for secret in self._secrets))
+        self._first = frozenset(secret[0] for secret in self._secrets)
+        self._pattern = re.compile(b"|".join(map(source_of, self._secrets)))
+        self._coded = [secret for secret in self._secrets if _CODED.fullmatch(secret)]
         self._held = b""
 
     def feed(self, data: bytes) -> bytes:
@@ -71,9 +83,14 @@ class Redactor:
 
     def _open_end(self, data: bytes, at: int) -> int:
         """Where the longest end of `data` begins that a secret could begin with."""
-        for start in range(max(at, len(data) - self._longest + 1), len(data)):
+        for start in range(max(at, len(data) - 2 * self._longest), len(data)):  # twice: room for the ends of lines
+            if data[start] not in self._first:
+                continue
             rest = data[start:]
             if any(secret.startswith(rest) for secret in self._secrets if len(secret) > len(rest)):
+                return start
+            joined = rest.translate(None, _LINE_ENDS)
+            if len(joined) < len(rest) and any(secret.startswith(joined) for secret in self._coded if secret != joined):
                 return start
         return len(data)
 

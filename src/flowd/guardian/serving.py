@@ -107,6 +107,8 @@ class Guardian:
         for message in self._incoming.messages():
             if message[0] == "spawn":
                 self._spawn(*message[1:])
+            elif message[0] == "hold":
+                os.set_inheritable(self._incoming.descriptors.popleft(), False)  # open until this process ends
             else:
                 self._stop(*message[1:])
 
@@ -164,6 +166,7 @@ class Guardian:
             for name, (ours, _) in zip(("stdout", "stderr"), pipes, strict=True)
         )
         attempt = Attempt(ident, pid, tag, log, (streams[0], streams[1]), order["files"])
+        attempt.confidential = bool(order["redactions"])
         self._attempts[ident] = self._by_pid[pid] = self._by_tag[tag] = attempt
         for stream in streams:
             self._watch(stream.pipe, partial(self._read, stream))
@@ -258,6 +261,7 @@ class Guardian:
                 everyone = self._kill(everyone)
         for attempt in self._attempts.values():
             attempt.report(time.monotonic())
+            attempt.forget()
         if self._group is not None and os.getppid() != self._parent:  # a living engine does it without the wait
             self._group.leave()
             self._group.remove()

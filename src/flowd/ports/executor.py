@@ -23,7 +23,8 @@ class Work(msgspec.Struct, kw_only=True, eq=False):
     action (`arguments` holds neither `ctx`: the executor passes its context where
     `wants_ctx`). `env` is what flowd adds to the environment; paths are absolute. `run_folder`
     is where the run is kept. `grace` may become shorter while the attempt runs: it is read when
-    the attempt is stopped.
+    the attempt is stopped. What a command prints shows none of `redactions`; `closing` are called
+    when the attempt has ended.
     """
 
     run_id: str
@@ -41,6 +42,8 @@ class Work(msgspec.Struct, kw_only=True, eq=False):
     wants_ctx: bool = False
     arguments: Mapping[str, Any] = {}
     grace: timedelta = timedelta(seconds=10)
+    redactions: tuple[str, ...] = ()
+    closing: tuple[Callable[[], None], ...] = ()
 
     @property
     def log(self) -> Path:

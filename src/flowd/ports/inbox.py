@@ -11,9 +11,9 @@ import msgspec
 class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What someone asks of a run; `by` says who.
 
-    `kind` is `cancel` (with a `reason`), `retry` of `tasks` (or of their `failed_items`), or `resolve` of
-    the one task named, with a `verdict` and the JSON `result` of one that succeeded; `limits` asks for
-    the capacity of the whole engine.
+    `kind` is `cancel` (with a `reason`), `pause`, `resume`, `retry` of `tasks` (or of their `failed_items`),
+    or `resolve` of the one task named, with a `verdict` and the JSON `result` of one that succeeded; `limits`
+    asks for the capacity of the whole engine.
     """
 
     id: str

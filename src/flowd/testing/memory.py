@@ -15,7 +15,9 @@ from flowd.adapters.executors.failure import describe
 from flowd.adapters.executors.thread import ThreadExecutor
 from flowd.adapters.filesystem import keeps_times
 from flowd.adapters.journal.memory import MemoryJournal
+from flowd.adapters.lock_table import MemoryLockTable
 from flowd.adapters.results import MemoryResults
+from flowd.adapters.secrets import SecretReader
 from flowd.adapters.shelf import MemoryShelf
 from flowd.engine import engine
 from flowd.engine.services import Adapters, FollowerFactory
@@ -54,12 +56,14 @@ class MemoryEngine(engine.Engine):
         journal: MemoryJournal | None = None,
         checkpoints: MemoryCheckpoints | None = None,
         results: MemoryResults | None = None,
+        locks: MemoryLockTable | None = None,
         executors: Mapping[str, Executor] | None = None,
         followers: FollowerFactory = no_followers,
     ) -> None:
         self.journal = journal or MemoryJournal()
         self.checkpoints = checkpoints or MemoryCheckpoints()
         self.results = results or MemoryResults()
+        self._locks = locks or MemoryLockTable()
         self._clock = clock or SystemClock()
         self._more_executors = dict(executors or {})
         self._followers = followers
@@ -74,7 +78,9 @@ class MemoryEngine(engine.Engine):
                 checkpoints=self.checkpoints,
                 results=self.results,
                 shelf=MemoryShelf(),
+                secrets=SecretReader(),
                 inbox=NoInbox(),
+                locks=self._locks,
                 executors={"async": CoroutineExecutor(), "thread": ThreadExecutor(), **self._more_executors},
                 describe=describe,
                 key=lambda name, place: f"{name}:{place}",

@@ -23,7 +23,9 @@ from flowd.adapters.followers.attempt_log import AttemptLog
 from flowd.adapters.inbox import FileInbox
 from flowd.adapters.journal.file import FileJournal
 from flowd.adapters.journal.lock import new_incarnation
+from flowd.adapters.lock_table import FileLockTable
 from flowd.adapters.results import FileResults
+from flowd.adapters.secrets import SecretReader
 from flowd.adapters.shelf import FileShelf
 from flowd.authoring.pipeline import Pipeline
 from flowd.engine import engine
@@ -31,6 +33,7 @@ from flowd.engine.blocking import run_blocking
 from flowd.engine.handle import Result
 from flowd.engine.saying import say_damage, say_place, say_waiting
 from flowd.engine.services import Adapters, FollowerFactory
+from flowd.guardian import processes
 from flowd.ports.clock import Clock
 
 
@@ -47,22 +50,25 @@ async def file_adapters(
     incarnation = new_incarnation()
     if (doubt := network_warning(state_dir)) is not None:
         say_place(doubt)
-    async with (
-        FileJournal(state_dir, incarnation=incarnation, report=say_damage, waiting=say_waiting) as journal,
-        Guardian(incarnation) as guardian,
-    ):
+    guardian = Guardian(incarnation)
 
-        def all_followers(run: str, folder: Path) -> Sequence[Any]:
-            return (AttemptLog(folder), *followers(run, folder))
+    def all_followers(run: str, folder: Path) -> Sequence[Any]:
+        return (AttemptLog(folder), *followers(run, folder))
 
-        with closing(FileInbox(state_dir)) as inbox:
+    with closing(FileLockTable(state_dir, incarnation, guardian.hold)) as locks, closing(FileInbox(state_dir)) as inbox:
+        async with (
+            FileJournal(state_dir, incarnation=incarnation, report=say_damage, waiting=say_waiting) as journal,
+            guardian,
+        ):
             yield Adapters(
                 clock=clock or SystemClock(),
                 journal=journal,
                 checkpoints=FileCheckpoints(state_dir, journal, report=say_damage),
                 results=FileResults(state_dir),
                 shelf=FileShelf(state_dir),
+                secrets=SecretReader((processes.MARK, incarnation)),
                 inbox=inbox,
+                locks=locks,
                 executors={
                     "async": CoroutineExecutor(guardian),
                     "thread": ThreadExecutor(guardian),

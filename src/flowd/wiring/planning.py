@@ -12,7 +12,9 @@ from flowd.adapters.clock import SystemClock
 from flowd.adapters.executors.failure import describe
 from flowd.adapters.filesystem import keeps_times
 from flowd.adapters.inbox import FileInbox
+from flowd.adapters.lock_table import FileLockTable
 from flowd.adapters.results import FileResults
+from flowd.adapters.secrets import SecretReader
 from flowd.adapters.shelf import FileShelf
 from flowd.engine import engine
 from flowd.engine.saying import say_damage
@@ -38,7 +40,9 @@ async def _adapters(state_dir: Path) -> AsyncIterator[Adapters]:
             checkpoints=checkpoints,
             results=results,
             shelf=FileShelf(state_dir),
+            secrets=SecretReader(),
             inbox=FileInbox(state_dir),
+            locks=FileLockTable(state_dir, "plan"),
             executors={},
             describe=describe,
             key=lambda name, folder: pipeline_key(name, folder, state_dir),

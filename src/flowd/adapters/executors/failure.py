@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -17,27 +17,35 @@ if TYPE_CHECKING:
 
 MOST_MESSAGE = 4_000
 MOST_TRACEBACK = 20_000
+CHILDS_ROOM = 40
+"""What has yet to be searched for secrets is cut far from where it will be cut then: none is seen in half."""
+
 _OURS = str(Path(__file__).resolve().parents[2])
 _ATTRIBUTE = "__flowd_error__"
 _INSTALLED = ("site-packages", "dist-packages")
 
 
-def describe(failure: BaseException, folder: Path) -> Error:
+def describe(
+    failure: BaseException, folder: Path, hide: Callable[[str], str] = lambda text: text, *, room: int = 1
+) -> Error:
     """`failure` as data: type, message, traceback, and the innermost line of `folder` it came through.
 
-    Texts that are too long are cut and say so. What a command or a child process already
-    described stays as it is.
+    Texts go through `hide`; those that are too long are then cut, and say so, at `room` times the
+    usual length. What a command or a child process already described is only cut.
     """
-    if isinstance(failure, CommandFailed):
-        return failure.error
-    known = getattr(failure, _ATTRIBUTE, None)
-    if isinstance(known, Error):
-        return known
-    return Error(
-        type=type(failure).__name__,
-        message=cut(_message(failure), MOST_MESSAGE),
-        where=_where(failure, folder),
-        traceback=cut(_traceback(failure), MOST_TRACEBACK),
+    error = failure.error if isinstance(failure, CommandFailed) else getattr(failure, _ATTRIBUTE, None)
+    if not isinstance(error, Error):
+        error = Error(
+            type=type(failure).__name__,
+            message=_message(failure),
+            where=_where(failure, folder),
+            traceback=_traceback(failure),
+        )
+    trace = error.traceback
+    return msgspec.structs.replace(
+        error,
+        message=cut(hide(error.message), room * MOST_MESSAGE),
+        traceback=None if trace is None else cut(hide(trace), room * MOST_TRACEBACK),
     )
 
 
@@ -121,12 +129,12 @@ def of_user_code(failure: BaseException, folder: Path) -> Exception:
     """`failure` as an ordinary exception: a task's `sys.exit` ends nothing but its own attempt."""
     if isinstance(failure, Exception):
         return failure
-    error = describe(failure, folder)
+    error = describe(failure, folder, room=CHILDS_ROOM)
     if isinstance(failure, SystemExit):
         code = failure.code
         error = msgspec.structs.replace(
             error,
-            message=cut(f"the function called sys.exit({'' if code is None else repr(code)})", MOST_MESSAGE),
+            message=f"the function called sys.exit({'' if code is None else repr(code)})",
             exit_code=code if isinstance(code, int) else 0 if code is None else 1,
         )
     return CommandFailed(error)

@@ -159,6 +159,9 @@ class _Line:
             return
         self._tell(("spawn", watched.ident, order), handed_over)
 
+    def hold(self, descriptor: int) -> None:
+        self._tell(("hold",), [descriptor])
+
     def stop(self, watched: _Watched, grace: float) -> None:
         if watched.ident in self._watched:
             self._tell(("stop", watched.ident, grace))
@@ -259,6 +262,7 @@ class Guardian:
         self._mark = incarnation
         self._line: _Line | None = None
         self._gone: list[_Line] = []
+        self._held: list[int] = []
         self._count = 0
 
     async def __aenter__(self) -> Self:
@@ -274,6 +278,12 @@ class Guardian:
             if line is not None:
                 await line.close()
                 cgroup.remove(self._mark)
+
+    def hold(self, descriptor: int) -> None:
+        """Keep a lock's descriptor open as long as any guardian lives; it stays the caller's, open until the end."""
+        self._held.append(descriptor)
+        if self._line is not None and not self._line.lost:
+            self._line.hold(os.dup(descriptor))
 
     @property
     def pid(self) -> int | None:
@@ -337,6 +347,8 @@ class Guardian:
             self._line = None
         if self._line is None:
             self._line = _Line(self._mark)
+            for descriptor in self._held:
+                self._line.hold(os.dup(descriptor))
         return self._line
 
     def _order(self, command: Command) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     try:
-        return str(value)
+        return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes | bytearray) else str(value)
     except Exception as error:  # noqa: BLE001  # a log line must not fail the task that logs
         return f"(its text could not be made: {type(error).__name__})"
 
@@ -181,9 +181,9 @@ def _tell(failure: BaseException, folder: Path, speaker: Speaker) -> None:
     """Send the failure in words and, where it survives that, the exception itself."""
     import msgspec
 
-    from flowd.adapters.executors.failure import describe, of_user_code
+    from flowd.adapters.executors.failure import CHILDS_ROOM, describe, of_user_code
 
-    words = msgspec.json.encode(describe(of_user_code(failure, folder), folder))
+    words = msgspec.json.encode(describe(of_user_code(failure, folder), folder, room=CHILDS_ROOM))
     kinds = [kind.__name__ for kind in type(failure).__mro__]
     try:
         pickled = pickle.dumps(failure, pickle.HIGHEST_PROTOCOL)

@@ -91,6 +91,11 @@ class Reports:
             self._told[name] = value
             self._channel.metric(name, value)
 
+    def remove(self) -> None:
+        """Leave neither of the two behind."""
+        for path in self.files:
+            path.unlink(missing_ok=True)
+
     def result(self) -> Any:
         """The JSON that the command left, None where it left none; BadReport names the line."""
         if self._result is None:

@@ -50,6 +50,14 @@ class ShellExecutor:
         metrics or its result means nothing. Ends everything it began if cancelled.
         """
         reports = Reports(work, channel)
+        try:
+            return await self._run(work, channel, reports)
+        finally:
+            if work.redactions:  # the command wrote them itself, secrets and all
+                with anyio.CancelScope(shield=True):
+                    await self._in_thread(reports.remove)
+
+    async def _run(self, work: Work, channel: Channel, reports: Reports) -> object:
         command = command_of(work, work.argv, files=reports.files)
         report: ProcessReport | None = None
         try:
@@ -86,6 +94,7 @@ def command_of(
         env=work.env,
         grace=work.grace.total_seconds(),
         descriptors=descriptors,
+        redactions=work.redactions,
         files=files,
     )
 

@@ -139,6 +139,7 @@ class Spawner:
             log=work.log,
             env={**work.env, **own, **(env or {})},
             grace=work.grace.total_seconds(),
+            redactions=work.redactions,
         )
         return self._guardian, command
 

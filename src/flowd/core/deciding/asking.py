@@ -18,7 +18,7 @@ def cancel_asked(decision: Decision, asked: st.CancelAsked) -> None:
 def pause_asked(decision: Decision, asked: st.PauseAsked) -> None:
     """Start nothing more."""
     if decision.run.state == s.RUN_RUNNING:
-        decision.say(e.RunPaused(reason=asked.reason))
+        decision.say(e.RunPaused(reason=asked.reason, by=asked.by))
 
 
 def resume_asked(decision: Decision, asked: st.ResumeAsked) -> None:

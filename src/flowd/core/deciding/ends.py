@@ -93,8 +93,8 @@ def _stopped(run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptE
     if outcome.cause == "interrupted":
         reason = because("interrupted.task")
         return e.TaskInterrupted(task=spec.name, attempt=task.attempt, reason=reason, ending=outcome.ending)
-    reason: e.Reason | None = because("fail_fast") if outcome.cause == "fail_fast" else run.cancelling
-    return e.TaskCancelled(task=spec.name, attempt=task.attempt, reason=reason, ending=outcome.ending)
+    why = because("fail_fast.item") if outcome.cause == "fail_fast" else run.cancelling
+    return e.TaskCancelled(task=spec.name, attempt=task.attempt, reason=why, ending=outcome.ending)
 
 
 def _left_running(_run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptEnded) -> e.AnyEvent:

@@ -62,7 +62,7 @@ def settle_items(decision: Decision) -> None:
     for fan in list(run.fans.values()):
         if run.tasks[fan.parent].state != s.EXPANDED or not (cancelling or fan.halted):
             continue
-        reason = run.cancelling if cancelling else because("fail_fast")
+        reason = run.cancelling if cancelling else because("fail_fast.item")
         if fan.live:
             for number in fan.numbers():
                 if run.tasks[number].state == s.RETRYING:

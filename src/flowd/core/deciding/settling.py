@@ -41,7 +41,7 @@ def settle(decision: Decision) -> None:
 
 def _finish(run: RunState) -> e.RunFinished:
     if run.state == s.RUN_CANCELLING and run.cancelling is not None:
-        if run.cancelling.code == "deadline":
+        if run.cancelling.code in {"deadline", "fail_fast"}:
             return e.RunFinished(state=s.RUN_FAILED, reason=run.cancelling)
         return e.RunFinished(state=s.RUN_CANCELLED, reason=run.cancelling)
     if broken := named(run, s.BROKEN) or named(run, {s.UPSTREAM_FAILED}):

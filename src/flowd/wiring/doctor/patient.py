@@ -25,6 +25,7 @@ from flowd.adapters.results import FileResults
 from flowd.core import states as s
 from flowd.core.errors import IllegalTransition, NoSuchRun, StateDamaged, StorageFailing
 from flowd.core.events import Stored, TaskExpanded, TaskFresh, TaskPartial, TaskResolved, TaskSucceeded
+from flowd.core.keyed import declared
 from flowd.core.run import RunState
 from flowd.core.spec import Call, Definition
 from flowd.core.views import run_status
@@ -230,6 +231,5 @@ def _holds(state: RunState) -> Iterator[Hold]:
     for spec, task in zip(state.shape.specs, state.tasks, strict=True):
         if task.state in {s.RUNNING, s.ABANDONED}:
             for limit, weight in spec.uses.items():
-                if limit in capacities:
-                    capacity = capacities[limit]
+                if (capacity := declared(capacities, limit)) is not None:
                     yield Hold(limit=limit, task=spec.name, weight=min(weight, capacity), capacity=capacity)

@@ -1,0 +1,51 @@
+"""What failures make of the whole run: `fail_fast` ends it at the first, `stop_after_failures` pauses it after some."""
+
+from __future__ import annotations
+
+from flowd.core import events as e
+from flowd.core import states as s
+from flowd.core.deciding.decision import Decision
+from flowd.core.items import fan_of
+from flowd.core.run import RunState
+from flowd.core.task_state import INTERRUPTED
+
+FAIL_FAST = "fail_fast"
+TOO_MANY = "failures"
+
+_TRIED = (e.TaskFailed, e.TaskTimedOut, e.TaskRetryScheduled)
+
+
+def stop_at_failures(decision: Decision) -> bool:
+    """Stop the run where a failure of this decision is one too many; whether it is stopped."""
+    run = decision.run
+    if run.state not in {s.RUN_RUNNING, s.RUN_PAUSED}:
+        return False
+    if run.spec.fail_fast:
+        for event in decision.events:
+            if isinstance(event, e.TaskEvent) and run.task(event.task).state in s.BROKEN and not _is_borne(run, event):
+                decision.say(e.RunCancelRequested(reason=event.task, cause=FAIL_FAST))
+                return True
+    most = run.spec.stop_after_failures
+    if most is None or run.state != s.RUN_RUNNING or not any(isinstance(event, _TRIED) for event in decision.events):
+        return False
+    if failures(run) < most:
+        return False
+    decision.say(e.RunPaused(reason=TOO_MANY))
+    return True
+
+
+def _is_borne(run: RunState, event: e.TaskEvent) -> bool:
+    """Whether it is an item of a task that does without some of its items."""
+    fan = fan_of(run, run.shape.index[event.task])
+    return fan is not None and fan.template.foreach is not None and fan.template.foreach.min_success < 1
+
+
+def failures(run: RunState) -> int:
+    """How many attempts have failed since the run began, or since it was last gone on with; retried ones count."""
+    since = run.entered_at
+    return sum(
+        attempt.error is not None and attempt.error.type != INTERRUPTED
+        for task in run.tasks
+        for attempt in task.attempts or ()
+        if attempt.ended_at is not None and (since is None or attempt.ended_at >= since)
+    )
