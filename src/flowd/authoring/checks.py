@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from flowd.authoring import declarations
+from flowd.authoring import declarations, items
 from flowd.authoring.binding import item_names
 from flowd.authoring.build import Built, Draft, item_path
 from flowd.authoring.findings import Findings, KeyPath, listed, quoted
@@ -57,6 +57,8 @@ def check(built: Built, findings: Findings, folder: str) -> None:
         _check_needs(draft, built, findings)
         _check_paths(task, draft, findings, folder)
         _check_uses(task, draft, spec, findings)
+        if task.matrix and task.outputs:
+            items.check_cells(task, draft.path, findings, folder)
     needs = {task.name: task.needs for task in spec.tasks}
     cyclic = _check_cycles(built, needs, findings)
     if not cyclic:

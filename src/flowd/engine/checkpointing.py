@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowd.core import states as s
-from flowd.core.items import name_of
+from flowd.core.items import fan_of, name_of
 from flowd.core.run import RunState
 from flowd.core.spec import PipelineSpec
 from flowd.engine.program import Program
@@ -39,15 +39,15 @@ def newest(run: RunState) -> dict[str, Checkpoint]:
     """The checkpoints of the tasks that stand as succeeded in a run."""
     found = {}
     for number, (spec, task) in enumerate(zip(run.shape.specs, run.tasks, strict=True)):
-        if task.state != s.SUCCEEDED or task.ended_at is None:
+        if task.ended_at is None or (task.state != s.SUCCEEDED and not _has_moved(run, number)):
             continue
-        if not task.attempts and number not in run.fans:  # a person said so
+        if not task.attempts and number not in run.fans and task.state != s.FRESH:  # a person said so
             continue
         if number >= run.declared and not (spec.cache or spec.outputs):
             continue  # there may be very many, and nobody would look for them
         began = task.attempts[-1].started_at if task.attempts else task.tried_at or task.ended_at
         found[name_of(run, number)] = Checkpoint(
-            run=run.id,
+            run=task.source or run.id,
             at=task.ended_at,
             attempt=task.attempt,
             duration_s=(task.ended_at - began).total_seconds(),
@@ -57,3 +57,11 @@ def newest(run: RunState) -> dict[str, Checkpoint]:
             parts=task.parts,
         )
     return found
+
+
+def _has_moved(run: RunState, number: int) -> bool:
+    """Whether a fresh item may have stood in another place of its list: what is kept under its place is another's."""
+    fan, task = fan_of(run, number), run.tasks[number]
+    if fan is None or fan.keys or fan.template.matrix or task.state != s.FRESH:
+        return False
+    return fan.template.fresh_for is None  # else it would seem younger than it is

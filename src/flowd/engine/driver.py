@@ -277,7 +277,7 @@ class Driver:
             elif isinstance(event, e.RunDeadlinePassed):
                 self._stop_attempts("deadline")
             elif isinstance(event, e.TaskFailed | e.TaskTimedOut | e.TaskAbandoned):
-                self._stop_items(self.run.shape.index[event.task])
+                self.fans.stop_beside(self.run.shape.index[event.task], self.attempts)
 
     def _go_on(self, hands: int = 0) -> None:
         """Offer what has become startable; notice when nothing can go on by itself."""
@@ -378,12 +378,6 @@ class Driver:
     def _stop_attempts(self, cause: str) -> None:
         for attempt in list(self.attempts.values()):
             attempt.stop(cause)
-
-    def _stop_items(self, number: int) -> None:
-        """Stop the items that run beside one that has failed; what is not idempotent is let go on to its end."""
-        for other in self.fans.beside(number):
-            if other in self.attempts and self.run.shape.specs[other].idempotent:
-                self.attempts[other].stop("fail_fast")
 
     # --- what attempts ask -----------------------------------------------------------------------------
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from typing import Protocol
 
 from flowd.core import states as s
-from flowd.core.fanout import Fan, is_fanned
+from flowd.core.fanout import is_fanned
 from flowd.core.items import fan_of, take
 from flowd.core.limits import Admission
 from flowd.core.run import RunState
@@ -14,6 +15,14 @@ from flowd.core.run import RunState
 AHEAD = 64
 """So many items of one task wait for a start at once; the others are not looked at yet."""
 _NOTHING: Mapping[Hashable, float] = {}
+
+
+class Stoppable(Protocol):
+    """An attempt, as far as it is stopped from here."""
+
+    def stop(self, cause: str) -> None:
+        """End it."""
+        ...
 
 
 class Fans:
@@ -63,11 +72,13 @@ class Fans:
             self._admission.resize(limit, bound)
         return {limit: 1.0}
 
-    def beside(self, number: int) -> Iterator[int]:
-        """The items that run while one of a task that says `fail_fast` has failed."""
-        fan: Fan | None = fan_of(self._run, number)
+    def stop_beside(self, number: int, attempts: Mapping[int, Stoppable]) -> None:
+        """Where an item has failed and its task says `fail_fast`, stop those that run; but let go on what may not."""
+        fan = fan_of(self._run, number)
         if fan is not None and fan.halted:
-            yield from [other for other in self._run.live if other in fan.numbers()]
+            for other in sorted(self._run.live & attempts.keys()):
+                if other in fan.numbers() and self._run.shape.specs[other].idempotent:
+                    attempts[other].stop("fail_fast")
 
     def close(self) -> None:
         """Let go of the limits."""
