@@ -114,9 +114,11 @@ def _end_items(run: RunState, parent: int) -> None:
 
 
 def drop(run: RunState, parent: int) -> None:
-    """Forget the items of a task that is asked for as a whole again."""
+    """Forget the items of a task that is asked for as a whole again, but for the numbers of their attempts."""
     fan = run.fans.pop(parent, None)
     if fan is not None:
+        begun = {fan.key(number - fan.base): run.tasks[number] for number in fan.numbers() if run.tasks[number].attempt}
+        run.tried[parent] = {**run.tried.get(parent, {}), **begun}
         run.tasks[fan.base : fan.base + fan.count] = [_DROPPED] * fan.count
 
 
@@ -127,6 +129,10 @@ def _expanded(run: RunState, number: int, event: e.TaskExpanded, at: datetime) -
     task = run.tasks[number]
     task.tried_at, task.items = at, event.result
     fan = lay_out(run, number, event.count, event.keys)
+    for key, before in run.tried.pop(number, {}).items():
+        if (place := fan.place(key)) is not None:
+            again = run.tasks[fan.base + place]
+            again.attempt, again.attempts = before.attempt, before.attempts
     run.unended += event.count
     if fan.is_done:
         run.ready.append(number)

@@ -60,6 +60,7 @@ class RunState:
         self.declared = 0
         self.fans: dict[int, Fan] = {}
         self.owners: list[int] = []
+        self.tried: dict[int, dict[str, TaskState]] = {}  # items of lists that are made anew
 
     def apply(self, event: e.AnyEvent, at: datetime) -> None:
         """Change the state by one event that happened at `at`; IllegalTransition if it may not."""
@@ -212,7 +213,7 @@ class RunState:
     def _lay_out(self, tasks: Sequence[TaskSpec]) -> None:
         self.shape = Shape(tasks)
         self.shape.index.find = partial(items.find, self)
-        self.declared, self.fans, self.owners = len(tasks), {}, []
+        self.declared, self.fans, self.owners, self.tried = len(tasks), {}, [], {}
 
 
 # --- what the events of the run itself leave behind ---------------------------------------------------

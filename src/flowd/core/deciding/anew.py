@@ -33,7 +33,8 @@ def _reset(decision: Decision, again: Collection[int], asked: st.RetryAsked) -> 
     run = decision.run
     for number in (number for number in reversed(run.shape.order()) if number in again):
         name, items = run.shape.specs[number].name, items_asked_for(run, asked, number)
-        if items or lost_items(run, number):
+        above = run.shape.reach([number], down=False) - {number}
+        if items or (lost_items(run, number) and above.isdisjoint(again)):  # else its list may be another
             decision.say(e.TaskReopened(task=name, items=items, by=asked.by))
         else:
             decision.say(e.TaskReset(task=name, by=asked.by))
