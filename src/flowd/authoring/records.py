@@ -222,5 +222,6 @@ READERS: dict[str, Reader] = {
     **{name: _of("triggers", name) for name in ("trigger", "untemplated", "secret", "group", "template")},
     **{name: _of("triggers", name) for name in ("retention", "size")},
     **{name: _of("people", name) for name in ("gates", "approve", "form", "askers")},
+    **{name: _of("items", name) for name in ("foreach", "matrix", "list_or_expression", "expression", "share")},
     "owner": kinds.name,
 }

@@ -100,7 +100,7 @@ def compile_expression(text: str) -> Expression:
     if len(text) > MOST_TEXT:
         raise ExpressionError("bad_expression", f"an expression of {len(text)} characters", f"at most {MOST_TEXT} fit")
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
+        tree = syntax.expression(text.strip())
         expression = Expression(text.strip(), tree)
         _check_calls(expression)
     except ExpressionError:
