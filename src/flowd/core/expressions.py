@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from flowd.core import syntax
+
 MOST_TEXT = 4_096
 MOST_RENDERED = 1_048_576
 
