@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -132,19 +133,17 @@ def _nothing_silently_twice(world: World, spec: PipelineSpec, envelopes: list[e.
             continue
         if isinstance(event, e.TaskSucceeded):
             good.add(name)
-        if isinstance(event, e.TaskReopened | e.TaskReset):
-            again = {one for one in started if base_name(one) == name}
-            if isinstance(event, e.TaskReset):
-                good -= again
-            allowed.update(dict.fromkeys(again - good if isinstance(event, e.TaskReopened) else again, True))
+        elif isinstance(event, e.TaskReset):
+            good -= (again := _all_of(name, started))
+            allowed.update(dict.fromkeys(again, True))
+        elif isinstance(event, e.TaskReopened):
+            allowed.update(dict.fromkeys(_all_of(name, started) - good, True))
         elif isinstance(event, e.TaskStarted):
             if not allowed.get(name, True):
                 raise Broken(f"record {envelope.seq}: {name} is not idempotent and starts again by itself")
             started[name].add(event.attempt)
             allowed[name] = False
-        elif isinstance(event, e.TaskRetryScheduled) or (
-            isinstance(event, e.TaskResolved) and event.verdict == "rerun"
-        ):
+        elif _asks_again(event):
             allowed[name] = True
     began = Counter((did.task, did.attempt) for did in world.ledger if did.what == "began")
     for (name, attempt), times in began.items():
@@ -154,6 +153,16 @@ def _nothing_silently_twice(world: World, spec: PipelineSpec, envelopes: list[e.
             raise Broken(f"attempt {attempt} of {name} began {times} times, and it is not idempotent")
         if attempt not in started[name]:
             raise Broken(f"attempt {attempt} of {name} began before its start was durable, and it is not idempotent")
+
+
+def _all_of(task: str, names: Collection[str]) -> set[str]:
+    """A task, and its items among `names`."""
+    return {name for name in names if base_name(name) == task}
+
+
+def _asks_again(event: e.Event) -> bool:
+    """Whether this lets what is not idempotent begin again."""
+    return isinstance(event, e.TaskRetryScheduled) or (isinstance(event, e.TaskResolved) and event.verdict == "rerun")
 
 
 def _limits_held(world: World, spec: PipelineSpec) -> None:
