@@ -21,7 +21,7 @@ LOCK = ROOT / "scripts" / "requirements.lock"
 PROJECT = ROOT / "pyproject.toml"
 OLDEST = (3, 11)
 UV = "uv==0.13.9"
-EXTRAS = "dev,lint,build"
+EXTRAS = "dev,lint,build,examples"
 _STAMP = ".made-from"
 _ASK = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
 

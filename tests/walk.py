@@ -13,7 +13,7 @@ from flowd.core import states as s
 from flowd.core import stimuli as st
 from flowd.core.decide import begin, decide, start
 from flowd.core.run import RunState, fold
-from flowd.core.spec import Call, PipelineSpec, Retry, TaskSpec
+from flowd.core.spec import Approve, Ask, Call, PipelineSpec, Retry, TaskSpec
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ERROR = e.Error(type="ValueError", message="NaN in price")
@@ -24,7 +24,8 @@ VERDICTS = tuple(s.RESOLUTIONS)
 def task(name: str, *needs: str, **fields: object) -> TaskSpec:
     """A task that calls something."""
     fields.setdefault("executor", "async")
-    return TaskSpec(name=name, action=Call(module="steps", function=name), needs=needs, **fields)  # type: ignore[arg-type]
+    fields.setdefault("action", Call(module="steps", function=name))
+    return TaskSpec(name=name, needs=needs, **fields)  # type: ignore[arg-type]
 
 
 def pipeline(*tasks: TaskSpec) -> PipelineSpec:
@@ -39,7 +40,12 @@ def random_pipeline(masks: Sequence[int]) -> PipelineSpec:
         needs = [f"t{earlier}" for earlier in range(number) if mask >> earlier & 1]
         kind = mask >> 8
         retry = Retry(attempts=3) if kind & 2 else None
-        tasks.append(task(f"t{number}", *needs, idempotent=bool(kind & 1), retry=retry))
+        policies: dict[str, object] = {"idempotent": bool(kind & 1), "retry": retry}
+        if kind & 12 == 12:
+            policies["approve"] = Approve(timeout=timedelta(seconds=3), then=("fail", "skip", "approve")[number % 3])
+            if kind & 16:
+                policies = {"approve": policies["approve"], "action": Ask()}
+        tasks.append(task(f"t{number}", *needs, **policies))
     return pipeline(*tasks)
 
 
@@ -96,7 +102,7 @@ class Walk:
 
     def step(self, number: int) -> None:
         """Do the one thing that `number` stands for; nothing, where it is not possible now."""
-        what, number = number % 24, number // 24
+        what, number = number % 28, number // 28
         if what < 9:
             if ready := self.startable():
                 self.start(ready[number % len(ready)])
@@ -106,11 +112,13 @@ class Walk:
         elif self.run.tasks:
             self.tell(self._unusual(what, number))
 
-    def end(self, number: int, how: st.Outcome, *, again: bool = False) -> None:
+    def end(self, number: int, how: st.Outcome, *, again: bool = False, allowed: bool = False) -> None:
         """The current attempt of a task ends."""
         delay = timedelta(seconds=2)
         more = st.Again(delay) if again and self.run.shape.specs[number].retry else None
-        self.tell(st.AttemptEnded(self.run.shape.specs[number].name, self.run.tasks[number].attempt, how, more))
+        self.tell(
+            st.AttemptEnded(self.run.shape.specs[number].name, self.run.tasks[number].attempt, how, more, allowed)
+        )
 
     def _unusual(self, what: int, number: int) -> st.Stimulus:
         count = len(self.run.tasks)
@@ -128,13 +136,34 @@ class Walk:
             return st.RetryAsked(tasks=tasks, downstream=bool(rest & 4), by="me")
         if what == 22:
             return st.Resolved(task=name, verdict=VERDICTS[rest % 3], by="me")
+        if what == 24:
+            return st.ApprovalAsked(task=name, message="go on?", lapsed="a.csv" if rest & 1 else "")
+        if what == 25:
+            return st.Approved(task=name, by="me", answered_at=self.now)
+        if what == 26:
+            above = sorted(self.run.shape.reach([number % count], down=False) - {number % count})
+            back_to = self.run.shape.specs[above[rest % len(above)]].name if above and rest & 1 else ""
+            return st.Rejected(task=name, by="me", answered_at=self.now, back_to=back_to)
+        if what == 27:
+            yes = st.Approved(task=name, by="timeout", answered_at=self.now)
+            return st.ApprovalExpired(task=name, yes=yes)
         asked = (st.Adopted("other"), st.PauseAsked(), st.Adopted("other"), st.CancelAsked(), st.DeadlineReached())
         return asked[number % len(asked)]
+
+    def ask_people(self) -> None:
+        """Ask what is held and whose turn has come."""
+        run = self.run
+        for number, known in enumerate(run.tasks):
+            if known.state == s.PENDING and not run.missing[number] and run.is_held(number):
+                self.tell(st.ApprovalAsked(task=run.shape.specs[number].name, message="go on?"))
 
     def go_on(self) -> None:
         """Take the run over and bring it as far as it goes by itself, everything succeeding."""
         self.tell(st.Adopted("heir"))
-        while ready := self.startable():
+        while True:
+            self.ask_people()
+            if not (ready := self.startable()):
+                return
             for number in ready:
                 if self.run.may_start(number):
                     self.start(number)
@@ -157,8 +186,10 @@ def heirs(walk: Walk) -> Iterator[tuple[int, Walk]]:
 def facts(run: RunState) -> dict[str, object]:
     """The fields of a run that must be the same however it came about.
 
-    `unmet` and `ready` are what was not looked at yet: live they are drained, after a replay full.
+    `unmet`, `unruled` and `ready` are what was not looked at yet: live they are drained, after a replay full.
     """
-    fields = {name: value for name, value in vars(run).items() if name not in {"shape", "unmet", "ready", "spec"}}
+    fields = {
+        name: value for name, value in vars(run).items() if name not in {"shape", "unmet", "unruled", "ready", "spec"}
+    }
     fields["shape"] = (run.shape.specs, run.shape.needs, run.shape.successors)
     return fields

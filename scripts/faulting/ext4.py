@@ -98,12 +98,20 @@ class Image:
             raise Skipped(f"an ext4 image cannot be mounted here: {done.stderr.strip()}")
 
     def umount(self, place: Path) -> None:
-        """Unmount it, if it is mounted; whoever uses it still is waited for."""
+        """Unmount it, if it is mounted; whoever uses it still is waited for, and so is its loop device.
+
+        A kernel that is busy lets go of that a little later: who mounted the image meanwhile would get
+        the same device, and errors as soon as it is gone.
+        """
         patience = time.monotonic() + 5
         while os.path.ismount(place):
             done = subprocess.run(["umount", place], capture_output=True, text=True, check=False)
             if done.returncode and time.monotonic() > patience:
                 raise Broken(f"it cannot be unmounted: {done.stderr.strip()}")
+            time.sleep(0.01)
+        while subprocess.run(["losetup", "-j", self._file], capture_output=True, check=True).stdout:
+            if time.monotonic() > patience + 5:
+                raise Broken(f"{self._file} stays attached to a loop device")
             time.sleep(0.01)
 
     def pull(self, place: Path) -> None:

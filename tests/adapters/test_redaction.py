@@ -47,3 +47,20 @@ def test_the_beginning_of_one_is_not_shown_at_the_end() -> None:
     assert through(b"x " + CODE[:40].encode(), []) == b"x ***"
     assert through(f"x {CODE[:20]}\n{CODE[20:40]}".encode(), [9]) == b"x ***"
     assert through(b"x s3", []) == b"x s3"
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_any_secrets_in_any_pieces(seed: int) -> None:
+    """What is shown does not depend on where the stream is cut, and holds none of them."""
+    chance = random.Random(seed)
+    secrets = [bytes(chance.choices(b"ab\n", k=chance.randint(1, 12))).strip() or b"a" for _ in range(3)]
+    text = b"".join(chance.choices([*secrets, b"b", b"ab\nb", b"\n"], k=6))
+
+    def shown(cuts: list[int]) -> bytes:
+        stream, bounds = redaction(secrets), [0, *sorted(cuts), len(text)]
+        return b"".join(stream.feed(text[start:end]) for start, end in itertools.pairwise(bounds)) + stream.finish()
+
+    whole = shown([])
+    assert not [secret for secret in secrets if secret in whole]
+    for _ in range(5):
+        assert shown([chance.randrange(len(text) + 1) for _ in range(3)]) == whole

@@ -63,6 +63,16 @@ def test_each_is_refused(case, tmp_path, capsys, monkeypatch) -> None:  # type: 
     check_refused(case, tmp_path, capsys, monkeypatch)
 
 
+@pytest.mark.parametrize("policies", [{"when": "secrets.T"}, {"gate": ["secrets.T"]}, {"allow_failure": "secrets.T"}])
+def test_nothing_is_decided_by_one(policies) -> None:
+    """A bare expression, such as a condition, has no business with it; it is said once."""
+    pipeline = Pipeline("p", secrets={"T": {"env": "T"}})
+    pipeline.shell("a", "true", **policies)
+    with pytest.raises(BadPipeline) as refused:
+        pipeline.definition()
+    assert [problem.code for problem in refused.value.problems] == ["secret_misplaced"]
+
+
 def test_they_stand_in_the_specification() -> None:
     """As they are declared, from Python as from a file; in env, with and defaults."""
     sources = {

@@ -40,6 +40,11 @@ ALL = [
     e.TaskInterrupted(task="t", attempt=1, reason=WHY),
     e.TaskUncertain(task="t", attempt=1, reason=WHY),
     e.TaskResolved(task="t", verdict="rerun"),
+    e.TaskApprovalRequested(
+        task="t", message="go on?", show=(e.Artifact(path="a", size=1, digest="d"),), expires_at=AT, reason=WHY
+    ),
+    e.TaskApproved(task="t", by="ann", answered_at=AT, comment="yes", values={"n": [1, None]}),
+    e.TaskRejected(task="t", by="ann", answered_at=AT, comment="no", reason=WHY),
     e.TaskSkipped(task="t", reason=WHY),
     e.TaskUpstreamFailed(task="t", cause="u"),
     e.TaskCancelled(task="t"),

@@ -14,14 +14,14 @@ from flowd.core import stimuli as st
 from flowd.core.deciding.decision import Decision
 from flowd.core.deciding.settling import settle
 from flowd.core.run import fold
-from flowd.core.spec import PipelineSpec
+from flowd.core.spec import Ask, PipelineSpec
 from walk import NOON, VERDICTS, Walk, facts, heirs, random_pipeline
 
 
 def _walk(tasks: int, steps: int, seed: int) -> tuple[PipelineSpec, list[int], int]:
     chance = Random(seed)  # drawing each number by itself would be slow, and most walks short
     spec = random_pipeline(
-        [chance.getrandbits(8) & chance.getrandbits(8) | chance.getrandbits(2) << 8 for _ in range(8)][:tasks]
+        [chance.getrandbits(8) & chance.getrandbits(8) | chance.getrandbits(5) << 8 for _ in range(8)][:tasks]
     )
     chosen = chance.getrandbits(8) if chance.random() < 0.3 else 0
     return spec, [chance.getrandbits(20) for _ in range(60)][:steps], chosen
@@ -50,6 +50,8 @@ class Audit:
         self.state = dict.fromkeys(self.specs, "waiting")
         self.attempts = Counter[str]()
         self.may_start = dict.fromkeys(self.specs, True)  # a non-idempotent task: once, until a person asks again
+        self.approved = dict.fromkeys(self.specs, False)
+        self.asked = dict.fromkeys(self.specs, False)
         self.finished = False
         for envelope in walk.journal:
             self.look(envelope.event)
@@ -57,15 +59,23 @@ class Audit:
     def look(self, event: e.AnyEvent) -> None:
         assert not self.finished or isinstance(event, e.RunReopened), f"{event} after the end"
         if isinstance(event, e.RunFinished):
-            assert set(self.state.values()) <= {"ended", "well"}
+            assert set(self.state.values()) <= {"ended", "well", "skipped"}
             assert event.state != "succeeded" or "ended" not in self.state.values()
             self.finished = True
         elif isinstance(event, e.RunReopened):
             self.finished = False
         elif isinstance(event, e.TaskStarted):
             self.start(event)
+        elif isinstance(event, e.TaskApprovalRequested):
+            assert self.specs[event.task].approve is not None
+            assert self.state[event.task] == "waiting"
+            self.asked[event.task], self.approved[event.task] = True, False
+        elif isinstance(event, e.TaskApproved):
+            assert self.asked[event.task]
+            self.asked[event.task], self.approved[event.task] = False, True
         elif isinstance(event, e.TaskReset):
-            assert self.state[event.task] in {"ended", "well"}
+            assert self.state[event.task] in {"ended", "well", "skipped"} or self.asked[event.task]
+            self.asked[event.task] = self.approved[event.task] = False
             self.state[event.task], self.may_start[event.task] = "waiting", True
         elif isinstance(event, e.TaskResolved):
             assert self.state[event.task] == "uncertain"
@@ -81,12 +91,19 @@ class Audit:
             self.may_start[event.task] = may
         elif isinstance(event, e.TaskEvent):
             assert self.state[event.task] in {"waiting", "running"}, f"{event.task} ended twice"
-            self.state[event.task] = "well" if isinstance(event, e.TaskSucceeded | e.TaskFresh) else "ended"
+            assert self.asked[event.task] or not isinstance(event, e.TaskRejected)
+            if isinstance(event, e.TaskSucceeded) and not event.attempt:
+                assert self.approved[event.task]
+            self.asked[event.task] = False
+            well, skipped = isinstance(event, e.TaskSucceeded | e.TaskFresh), isinstance(event, e.TaskSkipped)
+            self.state[event.task] = "well" if well else "skipped" if skipped else "ended"
 
     def start(self, event: e.TaskStarted) -> None:
         name = event.task
         assert self.state[name] == "waiting"
         assert all(self.state[need] == "well" for need in self.needs[name]), f"{name} started before its needs"
+        assert self.approved[name] or self.specs[name].approve is None, f"{name} started, and nobody had said yes"
+        assert not isinstance(self.specs[name].action, Ask)
         assert self.may_start[name], f"{name} is not idempotent and started again by itself"
         self.attempts[name] += 1
         assert event.attempt == self.attempts[name]
@@ -147,7 +164,8 @@ def test_what_is_kept_beside_the_states_agrees_with_them(drawn) -> None:
         assert run.unended == sum(state not in s.ENDED for state in states)
         handed = set(walk.startable())
         if run.state == s.RUN_RUNNING:
-            assert handed == {n for n, state in enumerate(states) if state in s.STARTABLE and not run.missing[n]}
+            able = {n for n, state in enumerate(states) if state in s.STARTABLE and not run.missing[n]}
+            assert handed == {n for n in able if not run.is_held(n)}
         else:
             assert not handed
 
@@ -161,7 +179,7 @@ def test_every_prefix_of_the_journal_recovers_to_a_legal_end(drawn) -> None:
     for length, heir in heirs(walk):
         heir.go_on()
         states = [task.state for task in heir.run.tasks]
-        waits = {n for n, state in enumerate(states) if state == s.UNCERTAIN}
+        waits = {n for n, state in enumerate(states) if state in {s.UNCERTAIN, s.WAITING}}
         below = heir.run.shape.reach(waits, down=True)
         assert {n for n, state in enumerate(states) if state not in s.ENDED} <= below, f"after {length} records"
         assert (heir.run.state in s.RUN_ENDED) is (not waits)
@@ -173,13 +191,18 @@ def test_every_prefix_of_the_journal_recovers_to_a_legal_end(drawn) -> None:
 @settings(max_examples=200, deadline=None)
 @given(WALKS)
 def test_a_person_brings_every_run_to_an_end(drawn) -> None:
-    """Once what is uncertain is resolved, nothing keeps a run from ending."""
+    """Once what is uncertain is resolved and what is asked is answered, nothing keeps a run from ending."""
     spec, steps, chosen = drawn
     walk = walked(spec, steps, chosen)
     walk.go_on()
-    while uncertain := [n for n, task in enumerate(walk.run.tasks) if task.state == s.UNCERTAIN]:
-        for number in uncertain:
+    while open_ := [n for n, task in enumerate(walk.run.tasks) if task.state in {s.UNCERTAIN, s.WAITING}]:
+        for number in open_:
             name = walk.run.shape.specs[number].name
+            if walk.run.task(name).state == s.WAITING:
+                answer = st.Rejected if number % 3 else st.Approved
+                walk.tell(answer(task=name, by="me", answered_at=walk.now))
+                assert walk.run.task(name).state != s.WAITING
+                continue
             walk.tell(st.Resolved(task=name, verdict=VERDICTS[number % 3]))
             assert walk.run.task(name).state != s.UNCERTAIN
         walk.go_on()

@@ -98,6 +98,13 @@ def test_a_file_that_no_task_declares_is_compared(tmp_path: Path, capsys: pytest
     assert found["varies"] == ["second.txt", "stamp.txt"]
 
 
+def test_the_lines_of_the_log_are_not_compared(tmp_path: Path, crashtest):  # noqa: F811
+    """The pipeline's log file is flowd's own, and tells of the kills; what tasks write beside it counts."""
+    log = '{file: "./logs/{{ task }}.log"}'
+    (tmp_path / "p.yaml").write_text(f"name: p\nlog: {log}\ntasks: {{t: {{run: echo 1 > made.txt}}}}\n")
+    assert crashtest(tmp_path / "p.yaml").ok
+
+
 def test_what_interpreters_cache_is_not_compared(tmp_path: Path, crashtest):  # noqa: F811
     """A module that a first attempt has compiled is no difference, nor is a file written anew."""
     folder = tmp_path / "users"

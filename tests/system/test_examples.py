@@ -1,44 +1,31 @@
-"""The two pipelines that come with flowd, from their first run to what a person does with them next."""
+"""The two smallest pipelines that come with flowd, from their first run to what a person does with them next."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from flowd_process import Ended, Place, place, states
+from examples import copied, ran
+from flowd_process import Place, states
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-PRODUCED = shutil.ignore_patterns(
-    ".flowd", "__pycache__", "logs", "reports", "prices_raw.json", "prices_clean.json", "model.json", "report.txt"
-)
 STEPS = ["ingest", "clean", "train_or_score", "report"]
-
-
-def copied(name: str, folder: Path) -> Iterator[Place]:
-    shutil.copytree(CONFIGS / name, folder / name, ignore=PRODUCED)
-    with place(folder / name) as opened:
-        yield opened
 
 
 @pytest.fixture
 def prices(tmp_path: Path) -> Iterator[Place]:
     """The prices pipeline, never run."""
-    yield from copied("prices", tmp_path)
+    with copied("prices", tmp_path) as opened:
+        yield opened
 
 
 @pytest.fixture
 def quickstart(tmp_path: Path) -> Iterator[Place]:
     """The quickstart, never run."""
-    yield from copied("quickstart", tmp_path)
-
-
-def ran(ended: Ended) -> set[str]:
-    """The tasks whose attempts began, by their event lines."""
-    return {event["task"] for event in ended.events if event["event"] == "task_started"}
+    with copied("quickstart", tmp_path) as opened:
+        yield opened
 
 
 def test_prices_runs_and_is_fresh_the_second_time(prices: Place) -> None:

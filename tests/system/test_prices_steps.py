@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-PRICES = Path(__file__).resolve().parents[2] / "configs" / "prices"
+import examples
+from examples import CONFIGS
+
+PRICES = CONFIGS / "prices"
 STEPS = ("ingest", "clean", "train_or_score", "report")
-
-
-def step(name: str, source: Path, target: Path, *more: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run one step to its end."""
-    command = [
-        sys.executable,
-        str(PRICES / "steps" / f"{name}.py"),
-        "--input",
-        str(source),
-        "--output",
-        str(target),
-        *more,
-    ]
-    own = {name: value for name, value in os.environ.items() if not name.startswith("FLOWD_")}
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env={**own, **env})
+step = partial(examples.step, "prices")
 
 
 def written(folder: Path, lines: Sequence[str]) -> Path:

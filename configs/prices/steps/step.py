@@ -23,23 +23,29 @@ class BadInput(Exception):
 
 @dataclass(frozen=True)
 class Done:
-    """What happened: a line for people, metrics (finite numbers) and a result (plain data)."""
+    """What happened: a line for people, metrics (finite numbers) and a result (plain data).
+
+    `ok` is False where the step did its work and what it found is a failure: exit code 1.
+    """
 
     said: str
     metrics: Mapping[str, float] = field(default_factory=dict)
     result: Any = None
+    ok: bool = True
 
 
-def arguments(description: str, reads: str, writes: str) -> argparse.ArgumentParser:
-    """The command line that all steps have: --input and --output."""
+def arguments(
+    description: str, reads: str, writes: str, *, source: Callable[[str], Any] = Path
+) -> argparse.ArgumentParser:
+    """The command line that all steps have: --input, read by `source`, and --output."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--input", type=Path, required=True, metavar="FILE", help=reads)
+    parser.add_argument("--input", type=source, required=True, metavar="FILE", help=reads)
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=writes)
     return parser
 
 
 def main(parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], Done]) -> int:
-    """Run a step and return its exit code: 0, or 2 where its input is at fault."""
+    """Run a step and return its exit code: 0, 1 where it found a failure, 2 where its input is at fault."""
     options = parser.parse_args()
     try:
         done = work(options)
@@ -49,22 +55,28 @@ def main(parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], D
     _append(os.environ.get("FLOWD_METRICS"), "".join(f"{name}={value}\n" for name, value in done.metrics.items()))
     if done.result is not None:
         _append(os.environ.get("FLOWD_RESULT"), json.dumps(done.result))
-    print(done.said)
-    return 0
+    print(done.said, file=sys.stdout if done.ok else sys.stderr)
+    return 0 if done.ok else 1
+
+
+def read_bytes(path: Path) -> bytes:
+    """What is in `path`; BadInput where that cannot be read."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise BadInput(f"there is no file {path}; write it with the step before, or name another by --input") from None
+    except IsADirectoryError:
+        raise BadInput(f"{path} is a folder, not a file") from None
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}") from None
 
 
 def read_text(path: Path) -> str:
     """The text of `path`; BadInput where there is none."""
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise BadInput(f"there is no file {path}; write it with the step before, or name another by --input") from None
-    except IsADirectoryError:
-        raise BadInput(f"{path} is a folder, not a file") from None
+        return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadInput(f"{path} is not UTF-8 text (byte {error.start})") from None
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror}") from None
 
 
 def read_json(path: Path, *keys: str) -> dict[str, Any]:
@@ -79,12 +91,17 @@ def read_json(path: Path, *keys: str) -> dict[str, Any]:
     return dict(found)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_bytes(path: Path, content: bytes) -> None:
     """Write `path` in one move, so that nobody ever reads half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_bytes(content)
     partial.replace(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """The same for a text."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -3,10 +3,10 @@
     pipelines/<key>/checkpoints.json     a header with checksums, then the checkpoints, one line each
     pipelines/<key>/open/<run id>        this run may hold checkpoints that the file lacks
 
-The file is a summary of journals: where it is damaged it is set aside, said, and made anew from
-them. What was forgotten must not come back from an old journal: the moment stands in the header,
-which has a checksum of its own. A task that is reset and run again in its run keeps its older
-checkpoint until it succeeds again: whether that still holds is judged by content.
+The file is a summary of journals: where it is damaged it is set aside, said, and made anew from them.
+What was forgotten must not come back from an old journal: its moment is in the header, which has a
+checksum of its own. A task that is reset and run again in its run keeps its older checkpoint until
+it succeeds again, or its gate fails: whether that still holds is judged by content.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ import msgspec
 
 from flowd.adapters import disk
 from flowd.core.errors import NoSuchRun, StateDamaged
-from flowd.core.events import Envelope, TaskResolved, TaskStarted, TaskSucceeded
+from flowd.core.events import Envelope, TaskExpanded, TaskFailed, TaskResolved, TaskStarted, TaskSucceeded
+from flowd.core.fanout import base_name
 from flowd.core.spec import Definition
 from flowd.ports.stores import Checkpoint
 
 CHECKPOINTS_FORMAT = 1
+_READ = ("task_started", "task_succeeded", "task_resolved", "task_failed", "task_expanded")
 _ALL = ""  # in the place of a task's name, which is never empty
 
 
@@ -57,16 +59,14 @@ class Summary(msgspec.Struct, kw_only=True):
 
     def take(self, found: Mapping[str, Checkpoint]) -> bool:
         """Take in what is as new as the present and was not forgotten; whether anything changed."""
-        changed = False
-        everything = self.forgotten.get(_ALL)
+        changed, everything = False, self.forgotten.get(_ALL)
         for task, checkpoint in found.items():
             known = self.checkpoints.get(task)
             bounds = (everything, self.forgotten.get(task))
             if any(bound is not None and checkpoint.at <= bound for bound in bounds):
                 continue
             if known is None or (checkpoint.at >= known.at and checkpoint != known):
-                self.checkpoints[task] = checkpoint
-                changed = True
+                self.checkpoints[task], changed = checkpoint, True
         return changed
 
     def forget(self, tasks: Sequence[str], now: datetime) -> tuple[str, ...]:
@@ -89,8 +89,8 @@ class Corrupt(Exception):
     """A checkpoints file is not what was written; `forgotten` is what its header still tells."""
 
     def __init__(self, reason: str, forgotten: dict[str, datetime] | None = None) -> None:
-        self.forgotten = forgotten
         super().__init__(reason)
+        self.forgotten = forgotten
 
 
 _decode_body = msgspec.json.Decoder(dict[str, Checkpoint]).decode
@@ -109,14 +109,22 @@ def pipeline_key(name: str, folder: Path, state_dir: Path) -> str:
 async def successes(journal: Runs, run: str) -> tuple[dict[str, Checkpoint], str | None]:
     """The newest checkpoint of each task that one run's journal tells of, and what is damaged in it."""
     started: dict[str, tuple[datetime, TaskStarted]] = {}
+    expanded = set[str]()
     found: dict[str, Checkpoint] = {}
     try:
-        async for envelope in journal.select(run, ("task_started", "task_succeeded", "task_resolved")):
+        async for envelope in journal.select(run, _READ):
             event = envelope.event
             if isinstance(event, TaskStarted):
                 started[event.task] = (envelope.at, event)
             elif isinstance(event, TaskSucceeded) or (isinstance(event, TaskResolved) and event.verdict == "succeeded"):
-                found[event.task] = _checkpoint(run, envelope.at, event, *started.get(event.task, (envelope.at, None)))
+                if event.task in started or base_name(event.task) in expanded:  # else a person's answer was all of it
+                    found[event.task] = _checkpoint(
+                        run, envelope.at, event, *started.get(event.task, (envelope.at, None))
+                    )
+            elif isinstance(event, TaskExpanded):
+                expanded.add(event.task)
+            elif isinstance(event, TaskFailed) and event.reason is not None and event.reason.code == "gate_failed":
+                found[event.task] = Checkpoint(run=run, at=envelope.at, attempt=event.attempt, refused=True)
     except NoSuchRun:
         return {}, None  # announced and never made, or pruned
     except StateDamaged as damage:
@@ -282,9 +290,8 @@ class FileCheckpoints:
 
     def summary(self, key: str) -> Summary:
         """What the file holds, unmerged runs left out. Corrupt, StateDamaged where it is a newer flowd's."""
-        path = self.path(key)
         try:
-            data = disk.read_regular(path)
+            data = disk.read_regular(path := self.path(key))
         except FileNotFoundError:
             return Summary(checkpoints={}, forgotten={})
         except StateDamaged as damage:
@@ -292,8 +299,7 @@ class FileCheckpoints:
         return _decode(data, path)
 
     def _write(self, key: str, summary: Summary) -> None:
-        path = self.path(key)
-        with disk.failing(path, "write"):
+        with disk.failing(path := self.path(key), "write"):
             disk.make_folders(path.parent)
             disk.write_atomic(path, _encode(summary))
 

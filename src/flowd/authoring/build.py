@@ -20,16 +20,23 @@ from flowd.authoring.format import PIPELINE, POLICIES, TASK, Key
 from flowd.authoring.kinds import NONE, WRONG
 from flowd.authoring.params import check_param
 from flowd.authoring.resolve import Binding, CallError, bind, bind_reconcile, is_async, mismatches, reconcile_key
-from flowd.authoring.scalars import Surprise
+from flowd.core.expressions import ExpressionError, references_of
 from flowd.core.graph import case_clashes, implied_needs, normal_path
-from flowd.core.spec import Call, LogSpec, Param, PipelineSpec, Retry, Run, TaskSpec
+from flowd.core.spec import Action, Ask, Call, LogSpec, Param, PipelineSpec, Retry, Run, TaskSpec
 
 Function = Callable[..., Any]
 Resolve = Callable[[str, Call], Function]
 """The function of a task's call; raises CallError."""
 
 ACTIONS = ("call", "run")
-LATER_ACTIONS = frozenset({"service", "pipeline", "wait", "approve"})
+LATER_ACTIONS = frozenset({"service", "pipeline", "wait"})
+ALONE = "approve"
+"""Beside an action it holds that action's start; without one it is all of the task."""
+_OF_ACTIONS = frozenset(
+    {"inputs", "outputs", "idempotent", "cache", "fresh_for", "code", "retry", "timeout", "grace", "uses", "executor"}
+    | {"env", "logs", "reconcile", "gate"}
+)
+"""Keys that have no meaning where nothing is carried out."""
 _MERGED = "env"
 
 
@@ -48,16 +55,23 @@ class Draft(msgspec.Struct, eq=False):
         return ("tasks", self.name)
 
     @property
-    def action(self) -> Call | Run | None:
+    def action(self) -> Action | None:
         """What it does."""
-        return self.values.get("call") or self.values.get("run")
+        return self.values.get("call") or self.values.get("run") or (Ask() if self.is_alone else None)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether a person's answer is all of it."""
+        return ALONE in self.raw and not LATER_ACTIONS.union(ACTIONS).intersection(self.raw)
 
     @property
     def kind(self) -> str:
-        """call, text, argv, or nothing where the action was refused."""
+        """call, text, argv, approve, or nothing where the action was refused."""
         action = self.action
         if isinstance(action, Call):
             return "call"
+        if isinstance(action, Ask):
+            return ALONE
         return "" if action is None else "text" if action.text is not None else "argv"
 
 
@@ -119,6 +133,9 @@ def build(raw: Mapping[str, Any], findings: Findings, *, folder: str, resolve: R
         stop_after_failures=top.get("stop_after_failures"),
         env=top.get("env", {}),
         log=top.get("log", LogSpec()),
+        targets={
+            name: tuple(dict.fromkeys(task for _, task in group)) for name, group in top.get("targets", {}).items()
+        },
         **declarations.fields(top, top.get("name", "")),
     )
     functions = {name: draft.function for name, draft in drafts.items() if draft.function is not None}
@@ -180,7 +197,7 @@ def _params(raw: Mapping[str, Any], findings: Findings) -> dict[str, Param]:
     found = {}
     written = kinds.pairs(findings, ("params",), raw["params"], "{name: {type: str, default: …}}")
     for path, name, value in written:
-        if not kinds.check_name(findings, path, name, at_key=True) or _surprises(findings, path, value):
+        if not kinds.check_name(findings, path, name, at_key=True) or kinds.surprises(findings, path, value):
             continue
         param = check_param(name, value, findings, path)
         if param is not None:
@@ -192,21 +209,6 @@ def _params(raw: Mapping[str, Any], findings: Findings) -> dict[str, Param]:
 
 def _case(first: str, second: str) -> str:
     return f"{quoted(second)} and {quoted(first)} differ only in case"
-
-
-def _surprises(findings: Findings, path: KeyPath, value: Any) -> bool:
-    """Report what YAML's readers disagree about, anywhere in a value."""
-    if isinstance(value, Surprise):
-        findings.add("yaml_surprise", path, value.message, value.hint)
-        return True
-    items: list[tuple[KeyPath, Any]]
-    if isinstance(value, Mapping):
-        items = [((*path, str(key)), item) for key, item in value.items()]
-    elif isinstance(value, list | tuple):
-        items = [((*path, number), item) for number, item in enumerate(value)]
-    else:
-        return False
-    return sum(_surprises(findings, place, item) for place, item in items) > 0  # all of them, not up to the first
 
 
 # --- tasks -------------------------------------------------------------------------------------------
@@ -239,8 +241,8 @@ def _draft(name: str, raw: Mapping[str, Any], findings: Findings) -> Draft:
     path = ("tasks", name)
     values = records.record(findings, path, raw, TASK, "a task")
     actions = [key for key in ACTIONS if key in raw]
-    if not actions and not LATER_ACTIONS.intersection(raw):
-        hint = "write `run: command` or `call: module:function`"
+    if not actions and ALONE not in raw and not LATER_ACTIONS.intersection(raw):
+        hint = "write `run: command`, `call: module:function`, or `approve:` for a person's answer"
         findings.add("no_action", path, f"task {quoted(name)} does nothing", hint, at_key=True)
     elif len(actions) > 1:
         findings.add(
@@ -256,18 +258,27 @@ def _draft(name: str, raw: Mapping[str, Any], findings: Findings) -> Draft:
         findings.add("unfit_key", (*path, "matrix"), "a task has `foreach` or `matrix`, not both", hint, at_key=True)
     for given in values:
         key = TASK[given]
-        if key.fits and draft.kind and draft.kind not in key.fits:
+        misfit = draft.kind not in key.fits if key.fits else draft.kind == ALONE and given in _OF_ACTIONS
+        if draft.kind and misfit:
             _unfit(findings, draft, key)
     return draft
 
 
-_BESIDE = {"call": "`call`", "text": "`run`", "argv": "`run` with a list, which no shell sees"}
+_BESIDE = {
+    "approve": "`approve` alone",
+    "call": "`call`",
+    "text": "`run`",
+    "argv": "`run` with a list, which no shell sees",
+}
 _INSTEAD = {"with": "write the value into the command as `{{ … }}`, or pass it by `env`"}
 
 
 def _unfit(findings: Findings, draft: Draft, key: Key) -> None:
     message = f"{quoted(key.name)} has no meaning beside {_BESIDE[draft.kind]}"
-    findings.add("unfit_key", (*draft.path, key.name), message, _INSTEAD.get(key.name, "remove it"), at_key=True)
+    hint = "remove it, or add an action" if draft.kind == ALONE else _INSTEAD.get(key.name, "remove it")
+    if draft.kind == ALONE and key.name == "timeout":
+        hint = "write it within `approve`"
+    findings.add("unfit_key", (*draft.path, key.name), message, hint, at_key=True)
 
 
 _ALIKE = (Retry, Call, timedelta)
@@ -284,7 +295,7 @@ def _task(
     if "matrix" in fields:
         fields["matrix"], fields["axes"] = fields["matrix"]
     outputs = fields.get("outputs", ())
-    fields.setdefault("cache", bool(outputs))
+    fields.setdefault("cache", bool(outputs) and not reads_answer(draft.raw))
     fields = {"uses": _NOTHING, "env": _NOTHING, **fields}
     fields |= {name: shared.setdefault(value, value) for name, value in fields.items() if isinstance(value, _ALIKE)}
     action = draft.action or Run(text="true")
@@ -307,6 +318,8 @@ def _merged(draft: Draft, top: Mapping[str, Any], defaults: Mapping[str, Any]) -
         if value is None or name in values:
             continue
         fits = TASK[name].fits
+        if draft.kind == ALONE and name in _OF_ACTIONS:
+            continue
         if (fits and draft.kind not in fits) or (name == "retry" and not idempotent):
             continue
         if name == "executor" and misfit(draft, value):
@@ -320,7 +333,7 @@ def _merged(draft: Draft, top: Mapping[str, Any], defaults: Mapping[str, Any]) -
 def misfit(draft: Draft, executor: str) -> str:
     """Why an action cannot run there; empty where it can."""
     action, function = draft.action, draft.function
-    if action is None:
+    if action is None or isinstance(action, Ask):
         return ""
     if not isinstance(action, Call):
         return "" if executor == "shell" else f"a command runs on `shell`, not on {quoted(executor)}"
@@ -345,9 +358,21 @@ def _executor(draft: Draft, wanted: str | None, findings: Findings) -> str:
             return wanted
         hint = "move it into a module" if "lives only" in reason else "leave `executor` out"
         findings.add("bad_executor", (*draft.path, "executor"), reason, hint)
+    if isinstance(draft.action, Ask):
+        return "none"
     if not isinstance(draft.action, Call):
         return "shell"
     return "async" if draft.function is not None and is_async(draft.function) else "thread"
+
+
+def reads_answer(raw: Mapping[str, Any]) -> bool:
+    """Whether what a task is given depends on the answer that its own start waits for."""
+    try:
+        return raw.get("approve") is not None and any(
+            access[0] == "approval" for access in references_of([raw.get(key) for key in ("with", "env", "run")])
+        )
+    except ExpressionError:
+        return False  # reported where it stands
 
 
 def _with_needs(task: TaskSpec, implied: tuple[tuple[str, str], ...]) -> TaskSpec:

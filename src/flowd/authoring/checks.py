@@ -6,11 +6,11 @@ not there, limits that are not declared.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import pairwise
 from typing import Any
 
-from flowd.authoring import declarations, items
+from flowd.authoring import conditions, declarations, items, people
 from flowd.authoring.binding import item_names
 from flowd.authoring.build import Built, Draft, item_path
 from flowd.authoring.findings import Findings, KeyPath, listed, quoted
@@ -35,14 +35,14 @@ from flowd.core.graph import (
     writer_problems,
 )
 from flowd.core.keyed import declared
-from flowd.core.spec import Call, PipelineSpec, TaskSpec
+from flowd.core.spec import PipelineSpec, Run, TaskSpec
 
 _PATH_ROOTS = frozenset({"params", "run", "tasks"})
 _TASK_ROOTS = frozenset({"params", "run", "tasks", "inputs", "outputs", "env"})
 _LIST_ROOTS = frozenset({"params", "run", "tasks", "env"})
+_GATE_ROOTS = _TASK_ROOTS | {"metrics", "result"}
 _PIPELINE_ROOTS = frozenset({"params", "run", "env"})
 _IN_LOG_FILE = frozenset({"task", "run.id"})
-_LATER_ROOTS = frozenset({"approval"})
 _ENOUGH = 200  # problems, after which expressions are not looked at any more
 
 
@@ -59,6 +59,9 @@ def check(built: Built, findings: Findings, folder: str) -> None:
         _check_uses(task, draft, spec, findings)
         if task.matrix and task.outputs:
             items.check_cells(task, draft.path, findings, folder)
+        if task.trigger_rule in {"any_succeeded", "any_failed"} and not task.needs:
+            message = f"`trigger_rule: {task.trigger_rule}` has no meaning for a task that needs none"
+            findings.add("unfit_key", (*draft.path, "trigger_rule"), message, "name its `needs`, or remove it")
     needs = {task.name: task.needs for task in spec.tasks}
     cyclic = _check_cycles(built, needs, findings)
     if not cyclic:
@@ -196,25 +199,62 @@ class _Expressions:
     def _task(self, task: TaskSpec, draft: Draft) -> None:
         base = draft.path
         self._list(task, base)
+        self._approve(task, base)
+        own = _TASK_ROOTS | {"rejection"} | ({"approval"} if people.may_read_answer(task) else set())
         for path, text in _texts((*base, "with"), task.with_):
-            self._template(task, path, text, _TASK_ROOTS, "with")
+            self._template(task, path, text, own, "with")
+        for key, text, roots in conditions.of_task(task):
+            path = (*base, key) if key in draft.values else ("defaults", key)
+            self._expression(task, path, compile_expression(text), roots, f"`{key}`")
         own_env = draft.values.get("env", {})
         for name, text in task.env.items():
             place: KeyPath = (*base, "env", name) if name in own_env else ("defaults", "env", name)
-            self._template(task, place, text, _TASK_ROOTS, "env")
+            self._template(task, place, text, own, "env")
         paths = {"inputs": [ref.path for ref in task.inputs], "outputs": [ref.path for ref in task.outputs]}
         for place, text in _texts(base, paths):
             self._template(task, place, text, _PATH_ROOTS, "a path")
+        for number, gate in enumerate(task.gate):
+            written = draft.raw["gate"][number]
+            place = (*base, "gate", number, "check") if isinstance(written, Mapping) else (*base, "gate", number)
+            self._bare(task, place, gate.check, _GATE_ROOTS, "a gate")
         action = task.action
-        if isinstance(action, Call):
+        if not isinstance(action, Run):
             return
         if action.text is not None and "{{" in action.text:
             try:
-                self._references(task, (*base, "run"), parse_command(action.text).references, _TASK_ROOTS)
+                self._references(task, (*base, "run"), parse_command(action.text).references, own)
             except ExpressionError as error:
                 self._report((*base, "run"), error)
         for number, word in enumerate(action.argv or ()):
-            self._template(task, (*base, "run", number), word, _TASK_ROOTS, "run")
+            self._template(task, (*base, "run", number), word, own, "run")
+
+    def _approve(self, task: TaskSpec, base: KeyPath) -> None:
+        asked = task.approve
+        if asked is None:
+            return
+        self._template(task, (*base, "approve", "message"), asked.message, _TASK_ROOTS, "a message")
+        for place, text in _texts((*base, "approve"), {"show": list(asked.show)}):
+            self._template(task, place, text, _PATH_ROOTS, "a path")
+        people.check(task, asked, self._spec, self._findings)
+
+    def _bare(self, task: TaskSpec, path: KeyPath, text: str, roots: frozenset[str], place: str) -> None:
+        """An expression that stands by itself."""
+        if "{{" in text:
+            message = "an expression stands here by itself, without `{{ }}`"
+            self._findings.add("bad_expression", path, message, "write it bare, such as `metrics.r2 >= params.min_r2`")
+            return
+        try:
+            expression = compile_expression(text)
+        except ExpressionError as error:
+            self._report(path, error)
+            return
+        self._expression(task, path, expression, roots, place)
+
+    def _expression(
+        self, task: TaskSpec, path: KeyPath, expression: Expression, roots: frozenset[str], place: str
+    ) -> None:
+        self._secrets(path, [expression], place)
+        self._references(task, path, {access for access in expression.references if access[0] != "secrets"}, roots)
 
     def _template(
         self,
@@ -222,7 +262,7 @@ class _Expressions:
         path: KeyPath,
         text: str,
         roots: frozenset[str],
-        place: str,
+        place: str = "a text",
         *,
         own: bool = True,
     ) -> None:
@@ -235,7 +275,8 @@ class _Expressions:
             self._report(path, error)
             return
         self._secrets(path, template.expressions, place)
-        self._references(task, path, template.references, roots, own=own)
+        found = {access for access in template.references if access[0] != "secrets"}
+        self._references(task, path, found, roots, own=own)
 
     def _secrets(self, path: KeyPath, expressions: Sequence[Expression], place: str) -> None:
         for expression in expressions:
@@ -246,7 +287,7 @@ class _Expressions:
         self,
         task: TaskSpec | None,
         path: KeyPath,
-        references: frozenset[Access],
+        references: Set[Access],
         roots: frozenset[str],
         *,
         own: bool = True,
@@ -255,11 +296,10 @@ class _Expressions:
             roots |= {*item_names(task)}
             if task.matrix:
                 self._axes(task, path, references)
-        later = {access[0] for access in references} & _LATER_ROOTS
-        for root in sorted(later):
-            self._findings.add("not_yet", path, f"{quoted(root)} in expressions is not supported yet")
+        for error in people.misnamed(task, references):
+            self._report(path, error)
         errors = check_references(
-            [access for access in references if access[0] not in later and access[0] != "secrets"],
+            references,
             roots=roots,
             params=self._spec.params,
             upstream=self._above(task, references),
@@ -268,13 +308,13 @@ class _Expressions:
         for error in errors:
             self._report(path, error)
 
-    def _axes(self, task: TaskSpec, path: KeyPath, references: frozenset[Access]) -> None:
+    def _axes(self, task: TaskSpec, path: KeyPath, references: Set[Access]) -> None:
         known = {name for cell in task.matrix for name in cell}
         for access in sorted(references):
             if access[0] == "matrix" and len(access) > 1 and access[1] not in known:
                 self._report(path, unknown(access[1], known, "`matrix`: "))
 
-    def _above(self, task: TaskSpec | None, references: frozenset[Access]) -> Sequence[str]:
+    def _above(self, task: TaskSpec | None, references: Set[Access]) -> Sequence[str]:
         named = {access[1] for access in references if access[0] == "tasks" and len(access) > 1}
         if task is None or self._upstream is None:
             return list(named)

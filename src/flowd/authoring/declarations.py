@@ -6,7 +6,7 @@ inactive is acted on by nothing yet.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from flowd.authoring.findings import Findings, KeyPath, listed, quoted
@@ -85,10 +85,19 @@ def check(built: Built, findings: Findings) -> None:
         if trigger.after is not None and trigger.after == spec.name:
             message = "it would start itself again and again"
             findings.add("bad_trigger", ("trigger", number, "after"), message, "name another pipeline")
+    for group in built.top.get("targets", {}).values():
+        _check_tasks(group, list(built.drafts), findings)
     for number, read in enumerate(built.top.get("schedule", ())):
         if read is not None:
             several = isinstance(built.raw.get("schedule"), list | tuple)
             _check_schedule(read, ("schedule", number) if several else ("schedule",), built, findings)
+
+
+def _check_tasks(group: Iterable[tuple[KeyPath, str]], known: Sequence[str], findings: Findings) -> None:
+    for place, name in group:
+        if name not in known:
+            hint = findings.suggest(name, known, f"the tasks are {listed(known)}")
+            findings.add("unknown_task", place, f"there is no task {quoted(name)}", hint)
 
 
 def _addressees(top: Mapping[str, Any], raw: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
@@ -123,10 +132,7 @@ def _unknown_owner(name: str, path: KeyPath, spec: PipelineSpec, findings: Findi
 
 
 def _check_schedule(read: Mapping[str, Any], path: KeyPath, built: Built, findings: Findings) -> None:
-    for place, name in read.get("tasks", ()):
-        if name not in built.drafts:
-            hint = findings.suggest(name, built.drafts, f"the tasks are {listed(built.drafts)}")
-            findings.add("unknown_task", place, f"there is no task {quoted(name)}", hint)
+    _check_tasks(read.get("tasks", ()), [*built.drafts, *built.spec.targets], findings)
     given = read.get("params", {})
     for name, value in given.items():
         if "{{" in str(value):

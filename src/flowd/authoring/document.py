@@ -25,6 +25,10 @@ class Document:
         self.root: Node | None = None
         self.value: dict[str, Any] = {}
 
+    def file(self, path: KeyPath) -> str:  # noqa: ARG002  # the Protocol's
+        """There is no other."""
+        return self.name
+
     def place(self, path: KeyPath, *, key: bool) -> tuple[int, int] | None:
         """Line and column of a value or its key; of the nearest thing around it where it is absent."""
         node = self.root

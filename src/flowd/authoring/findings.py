@@ -23,6 +23,10 @@ class Source(Protocol):
 
     name: str
 
+    def file(self, path: KeyPath) -> str:
+        """The file in which a value stands."""
+        ...
+
     def place(self, path: KeyPath, *, key: bool) -> tuple[int, int] | None:
         """Line and column, from 1, of a value or of its key; None where there is no text."""
         ...
@@ -37,6 +41,10 @@ class NoText:
 
     def __init__(self, name: str) -> None:
         self.name = name
+
+    def file(self, path: KeyPath) -> str:  # noqa: ARG002  # the Protocol's
+        """There is no other."""
+        return self.name
 
     def place(self, path: KeyPath, *, key: bool) -> tuple[int, int] | None:  # noqa: ARG002  # the Protocol's
         """Never known."""
@@ -68,7 +76,7 @@ class Findings:
         line, column = self.source.place(path, key=at_key) or (None, None)
         self.problems.append(
             Problem(
-                file=self.source.name,
+                file=self.source.file(path),
                 line=line,
                 column=column,
                 key=dotted(path),

@@ -11,6 +11,8 @@ import re
 
 import msgspec
 
+from flowd.core.rules import RULES
+
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}")
 NAME_RULE = "letters, digits, `_`, `.` and `-`, beginning with a letter or `_`, at most 100"
 
@@ -89,13 +91,30 @@ PIPELINE = _table(
     Key("retention", "retention", "What is kept of runs: {runs, age, size}.", "for ever", inactive=True),
     Key("result", "template", "A sub-pipeline's result: `{{ }}`.", "none", inactive=True),
     Key("tasks", "tasks", "The tasks by name.", required=True),
-    later="finally targets include",
+    Key("targets", "targets", "Tasks that are run together, by a name: NAME: [tasks].", "none"),
+    Key("include", "includes", "Files whose keys are shared with this one, which wins: [FILE].", "none"),
+    later="finally",
 )
 
 TASK = _table(
     Key("call", "call", "A function to call: `module:function`, from a module beside the file."),
     Key("run", "command", "A command: a text for the shell, or [program, argument, …] without one."),
     Key("needs", "needs", "The tasks that come before: a list, or one name.", "none"),
+    Key(
+        "trigger_rule",
+        "choice",
+        "How its needs have to end for it to run.",
+        "all_succeeded",
+        choices=RULES,
+    ),
+    Key("when", "condition", "An expression: where it is false, the task is skipped.", "true"),
+    Key(
+        "allow_failure",
+        "allowed",
+        "Whether it may fail: true, an expression, or [exit codes].",
+        "false",
+        policy=True,
+    ),
     Key("with", "values", "The function's parameters by name.", "none", fits=("call",)),
     Key("inputs", "inputs", "Paths that are read, relative to the file's folder.", "none"),
     Key("outputs", "outputs", "Paths or globs that are written: PATH, or {path, checkpoint, optional}.", "none"),
@@ -130,11 +149,12 @@ TASK = _table(
     Key("foreach", "foreach", "Carry it out for each item of a list: an expression, or {over, key, …}.", "none"),
     Key("matrix", "matrix", "Carry it out for each combination: {AXIS: [value, …], include, exclude}.", "none"),
     Key("logs", "texts", "What the task says it will log.", "none", policy=True),
+    Key("gate", "gates", "What has to hold of its metrics and result: [EXPR or {check, severity, name}].", "none"),
+    Key("approve", "approve", "A person's answer that its start waits for; alone, all of the task.", "none"),
     Key("reconcile", "call", "A function that is asked what became of an attempt whose end is unknown."),
     Key("owner", "owner", "Who answers for it: a name of `owners`.", "none", policy=True, inactive=True),
     Key("description", "text", "What it is for, in a sentence."),
-    later="service pipeline wait approve trigger_rule when allow_failure repeat gate port ready restart keep lifetime "
-    "stop",
+    later="service pipeline wait repeat port ready restart keep lifetime stop",
 )
 
 RETRY = _table(
@@ -164,6 +184,21 @@ OUTPUT = _table(
     Key("optional", "bool", "Whether it may be missing after success.", "false"),
     Key("retention", "positive", "How long kept copies and records of it stay.", "for ever", inactive=True),
     Key("delete", "bool", "Whether the file itself goes with them.", "false", inactive=True),
+)
+
+GATE = _table(
+    Key("check", "text", "The expression that has to hold.", required=True),
+    Key("severity", "choice", "Whether the task fails, or is warned of.", "error", choices=("error", "warn")),
+    Key("name", "text", "What it is called where it fails.", "its expression"),
+)
+
+APPROVE = _table(
+    Key("message", "text", "What is asked; may hold `{{ }}`.", "Go on with TASK?"),
+    Key("by", "askers", "Who is meant to answer.", "anybody"),
+    Key("form", "form", "Fields to fill in: FIELD: a bare default, or {type, default, required, choices, …}.", "none"),
+    Key("show", "paths", "Files that the answer stands for: it lapses if they change.", "none"),
+    Key("timeout", "span", "How long it waits for an answer.", "for ever"),
+    Key("then", "choice", "What becomes of it after that.", "fail", choices=("fail", "skip", "approve")),
 )
 
 PARAM = _table(

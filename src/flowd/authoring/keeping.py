@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from flowd.authoring.binding import Checked, item_names, reconcile_key
-from flowd.authoring.findings import Findings, KeyPath
+from flowd.authoring.findings import Findings, KeyPath, NoText
+from flowd.authoring.nodes import Broken
 from flowd.authoring.pipeline import Pipeline
+from flowd.authoring.source_file import read_bytes
 from flowd.core.spec import Call, PipelineSpec
 
 if TYPE_CHECKING:
@@ -33,11 +35,15 @@ _PARSER = "yaml"
 
 
 class _Kept(msgspec.Struct, frozen=True, array_like=True):
-    """`seen` is a digest of what stands in the file and around it, `calls` of what is called by it."""
+    """`seen` is a digest of what stands in the file and around it, `calls` of what is called by it.
+
+    `included` are digests of the files that it includes, by the names that it gives them.
+    """
 
     seen: str
     spec: PipelineSpec
     calls: dict[str, str]
+    included: dict[str, str] = {}
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -47,22 +53,30 @@ _decode = msgspec.msgpack.Decoder(_Kept).decode
 class Unread:
     """The places in a file that is not parsed before one is asked for; a `Source`."""
 
-    def __init__(self, name: str, data: bytes) -> None:
+    def __init__(self, name: str, data: bytes, folder: Path) -> None:
         self.name = name
         self._data = data
+        self._folder = folder
 
     def read(self) -> Any:
         """The file as a document."""
         from flowd.authoring.document import Document, parse
+        from flowd.authoring.including import join
 
         document = Document(self.name)
-        parse(self._data, Findings(document), document)
-        return document
+        findings = Findings(document)
+        parse(self._data, findings, document)
+        return join(document, self._folder, findings)
 
     def value(self) -> dict[str, Any]:
         """What the file says, as plain data."""
         value: dict[str, Any] = self.read().value
         return value
+
+    def file(self, path: KeyPath) -> str:
+        """The file in which a value stands."""
+        name: str = self.read().file(path)
+        return name
 
     def place(self, path: KeyPath, *, key: bool) -> tuple[int, int] | None:
         """Line and column, from 1, of a value or of its key."""
@@ -78,9 +92,9 @@ class Unread:
 def taken(shelf: Shelf, path: Path, named: str, data: bytes) -> Pipeline | None:
     """The pipeline of a file with these bytes, if it is kept as it would be read."""
     kept = _opened(shelf.get(_name(path)))
-    if kept is None or kept.seen != _seen(path, data):
+    if kept is None or kept.seen != _seen(path, data) or kept.included != _included(path.parent, kept.included):
         return None
-    source = Unread(named, data)
+    source = Unread(named, data, path.parent)
     pipeline = Pipeline.of_document({"name": kept.spec.name, "tasks": {}}, source, path.parent, str(path))
     if _calls(pipeline, kept.spec) != kept.calls:
         return None
@@ -93,7 +107,8 @@ def keep(shelf: Shelf, path: Path, data: bytes, pipeline: Pipeline) -> None:
     calls = _calls(pipeline, pipeline.spec)
     if calls is None:
         return
-    body = _encode(_Kept(_seen(path, data), pipeline.spec, calls))
+    included = _included(path.parent, pipeline.includes)
+    body = _encode(_Kept(_seen(path, data), pipeline.spec, calls, included))
     if _decode(body).spec == pipeline.spec:
         shelf.put(_name(path), body)
 
@@ -114,6 +129,17 @@ def _seen(path: Path, data: bytes) -> str:
     known = hashlib.sha256(data)
     known.update(repr((str(path), sys.version, msgspec.__version__, _code())).encode())
     return known.hexdigest()
+
+
+def _included(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """A digest of each included file; of one that is not there, of nothing."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = hashlib.sha256(read_bytes(folder / name, Findings(NoText(name)))).hexdigest()
+        except Broken:
+            found[name] = ""
+    return found
 
 
 def _code() -> str:

@@ -188,6 +188,21 @@ def path_text(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
     return found
 
 
+def surprises(findings: Findings, path: KeyPath, value: Any) -> bool:
+    """Report what YAML's readers disagree about, anywhere in a value."""
+    if isinstance(value, Surprise):
+        findings.add("yaml_surprise", path, value.message, value.hint)
+        return True
+    items: list[tuple[KeyPath, Any]]
+    if isinstance(value, Mapping):
+        items = [((*path, str(key)), item) for key, item in value.items()]
+    elif isinstance(value, list | tuple):
+        items = [((*path, number), item) for number, item in enumerate(value)]
+    else:
+        return False
+    return sum(surprises(findings, place, item) for place, item in items) > 0  # all of them, not up to the first
+
+
 # --- lists and mappings ------------------------------------------------------------------------------
 
 

@@ -67,10 +67,12 @@ def _from_file(path: Path, named: str, shelf_of: ShelfOf | None) -> Pipeline:
 
 def _from_yaml(path: Path, named: str, data: bytes) -> Pipeline:
     from flowd.authoring.document import Document, parse
+    from flowd.authoring.including import join
 
     document = Document(named)
     findings = Findings(document)
     readable = parse(data, findings, document)
+    document = join(document, path.parent, findings)
     pipeline = Pipeline.of_document(document.value, document, path.parent, str(path))
     problems = findings.sorted()
     if readable:  # what is wrong with the text does not hide what is wrong with what it says

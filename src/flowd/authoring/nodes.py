@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flowd.authoring.findings import Findings, KeyPath
+from flowd.authoring.findings import Findings, KeyPath, NoText
 
 
 class Node:
@@ -71,13 +71,10 @@ def at(findings: Findings, code: str, message: str, hint: str, line: int, column
         findings.source = whole
 
 
-class _Spot:
+class _Spot(NoText):
     def __init__(self, name: str, line: int, column: int) -> None:
-        self.name = name
+        super().__init__(name)
         self._place = (line, column)
 
     def place(self, path: KeyPath, *, key: bool) -> tuple[int, int] | None:  # noqa: ARG002  # the Protocol's
         return self._place
-
-    def written(self, path: KeyPath) -> str | None:  # noqa: ARG002  # the Protocol's
-        return None

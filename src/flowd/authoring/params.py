@@ -296,23 +296,26 @@ def _converted(findings: Findings, path: KeyPath, kind: str, value: Any) -> Any:
 # --- a run's values --------------------------------------------------------------------------------
 
 
-def resolve_params(params: Mapping[str, Param], given: Mapping[str, Any], *, text: bool) -> dict[str, Any]:
+def resolve_params(
+    params: Mapping[str, Param], given: Mapping[str, Any], *, text: bool, what: str = "parameter", option: str = "-p"
+) -> dict[str, Any]:
     """Every parameter's value in a run: what is given, checked, else its default.
 
-    With `text` the values come from a command line and are read by type. Raises BadParameters
-    with every problem at once.
+    With `text` the values come from a command line and are read by type. `what` they are called,
+    and the `option` that gives one. Raises BadParameters with every problem at once.
     """
+    place = "params" if what == "parameter" else f"{what}s"
     findings = Findings(NoText(""))
     values: dict[str, Any] = {}
     for name in given:
         if name not in params:
             hint = findings.suggest(name, params, f"there is {listed(params, 20)}" if params else "there are none")
-            findings.add("unknown_param", ("params", name), f"there is no parameter {quoted(name)}", hint)
+            findings.add("unknown_param", (place, name), f"there is no {what} {quoted(name)}", hint)
     for name, param in params.items():
         if name in given:
-            values[name] = _given(findings, name, param, given[name], text=text)
+            values[name] = _given(findings, (place, name), param, given[name], option=option if text else "")
         elif param.required:
-            findings.add("missing_param", ("params", name), "it is required", f"give it: -p {name}=VALUE")
+            findings.add("missing_param", (place, name), "it is required", f"give it: {option} {name}=VALUE")
         else:
             values[name] = param.default
     if findings.problems:
@@ -320,14 +323,14 @@ def resolve_params(params: Mapping[str, Param], given: Mapping[str, Any], *, tex
     return values
 
 
-def _given(findings: Findings, name: str, param: Param, value: Any, *, text: bool) -> Any:
-    path = ("params", name)
+def _given(findings: Findings, path: KeyPath, param: Param, value: Any, *, option: str) -> Any:
+    """A value as its type has it; `option` gave it as a text, where it is not empty."""
     if value is None and param.default is None and not param.required:
         return None
     try:
-        found = _CONVERTERS[param.type](value, text=text)
+        found = _CONVERTERS[param.type](value, text=bool(option))
     except _Wrong as wrong:
-        hint = f"give it: -p {name}={_SUCH[param.type]}" if text else f"give {_SUCH[param.type]}"
+        hint = f"give it: {option} {path[-1]}={_SUCH[param.type]}" if option else f"give {_SUCH[param.type]}"
         findings.add("bad_param", path, f"{wrong}, and {quoted(value)} was given (type {param.type})", hint)
         return None
     if trouble := _refused(param, found):

@@ -50,6 +50,8 @@ class Pipeline:
     ) -> None:
         if "tasks" in more:
             raise TypeError("Pipeline() takes no tasks: add them with `task` and `shell`")
+        if "include" in more:
+            raise TypeError("Pipeline() includes no files: share values as Python does, from a module")
         made_in = _file_of(sys._getframe(1).f_globals)  # noqa: SLF001  # whoever makes the pipeline
         self.name = name
         self._folder = Path(folder if folder is not None else made_in.parent if made_in else Path.cwd()).absolute()
@@ -143,6 +145,27 @@ class Pipeline:
         """Add a command: a text for the shell, or an argument vector without one."""
         raw = {"run": command, **_written(policies)}
         self._add(name, raw, [*_names(needs), *_listed(raw.get("foreach"))], replace=replace)
+        return Task(name, _not_callable)
+
+    def approve(
+        self,
+        name: str,
+        message: str | None = None,
+        *,
+        by: Sequence[str] = (),
+        form: Mapping[str, Any] | None = None,
+        show: Sequence[str | Path] = (),
+        timeout: Any = None,
+        then: str | None = None,
+        needs: Needs = (),
+        replace: bool = False,
+        **policies: Any,
+    ) -> Task[[], None]:
+        """Add a person's answer as a task of its own; its result has `comment`, `by`, `at` and the fields of `form`."""
+        asked = {"message": message, "form": form, "timeout": timeout, "then": then}
+        asked |= {"by": list(by) or None, "show": [str(path) for path in show] or None}
+        raw = {"approve": _written(asked), **_written(policies)}
+        self._add(name, raw, needs, replace=replace)
         return Task(name, _not_callable)
 
     def _add(
@@ -273,6 +296,11 @@ class Pipeline:
         made = cls(str(raw.get("name", "")), folder=folder)
         made._raw, made._source, made._named = raw, source, named
         return made
+
+    @property
+    def includes(self) -> tuple[str, ...]:
+        """The files that the pipeline's file includes, as it names them."""
+        return tuple(self._raw.get("include", ()))
 
     def settle(self, checked: Checked, again: Callable[[], dict[str, Any]]) -> None:
         """Take what is known to be sound as this pipeline's meaning; `again` reads it, should more be added."""

@@ -103,6 +103,19 @@ def rate(findings: Findings, path: KeyPath, value: Any, _key: Key) -> Any:
     return Rate(count=count, per=per)
 
 
+def targets(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
+    """Tasks by the name of their group, each with its path."""
+    found = {}
+    for place, given, item in pairs(findings, path, value, "{nightly: [report, export]}"):
+        if check_name(findings, place, given, at_key=True):
+            group = kinds.needs(findings, place, item, key)
+            if group is not WRONG and not group:
+                wrong(findings, place, "one task at least", item, "write [task, task], or remove it")
+            elif group is not WRONG:
+                found[given] = group
+    return found
+
+
 def inputs(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
     """Paths or globs that are read."""
     found = []
@@ -194,6 +207,10 @@ READERS: dict[str, Reader] = {
     "failures": kinds.failures,
     "log": log,
     "rate": rate,
+    "targets": targets,
+    "includes": kinds.each(kinds.text, "[shared.yaml]"),
+    "condition": _of("conditions", "condition"),
+    "allowed": _of("conditions", "allowed"),
     "data": kinds.data,
     "datas": kinds.each(kinds.data, "[small, large]"),
     "secrets": _of("secrets", "secrets"),
@@ -205,5 +222,6 @@ READERS: dict[str, Reader] = {
     **{name: _of("triggers", name) for name in ("trigger", "untemplated", "secret", "group", "template")},
     **{name: _of("triggers", name) for name in ("retention", "size")},
     **{name: _of("items", name) for name in ("foreach", "matrix", "list_or_expression", "expression", "share")},
+    **{name: _of("people", name) for name in ("gates", "approve", "form", "askers")},
     "owner": kinds.name,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,12 @@ import click
 
 from flowd.adapters.inbox import ask, new_request_id
 from flowd.cli.finding import Found, looked_up, place_of, unfinished
-from flowd.cli.options import JSON, RUN, STATE_DIR
+from flowd.cli.options import JSON, NO_INPUT, RUN, STATE_DIR
 from flowd.cli.streams import say, say_document, tell
 from flowd.core import states as s
+from flowd.core.again import asked_for
 from flowd.core.errors import BadRequest, FlowdError, StateLocked
+from flowd.core.stimuli import RetryAsked
 from flowd.ports.inbox import Request
 
 if TYPE_CHECKING:
@@ -30,6 +33,10 @@ NO_RUN = click.option("--no-run", is_flag=True, help="Record it, and do not go o
 LOG_FORMAT = click.option("--log-format", type=click.Choice(["console", "json"]), help="How log lines look.")
 
 
+PATIENCE_S = 10.0
+"""How long an owner that lets go of a run may take for it."""
+
+
 @click.command()
 @RUN
 @click.option("--all", "everything", is_flag=True, help="Every run that is unfinished and that nobody owns.")
@@ -38,6 +45,7 @@ LOG_FORMAT = click.option("--log-format", type=click.Choice(["console", "json"])
 @JSON
 @EVENTS
 @LOG_FORMAT
+@NO_INPUT
 def resume(run: str | None, state_dir: str | None, *, everything: bool, anew: bool, **wishes: Any) -> int:
     """Go on with a run after a crash, an interruption or a pause (RUN: the newest, where left out).
 
@@ -112,6 +120,7 @@ def _resume_there(found: Found, wishes: dict[str, Any]) -> int:
 @JSON
 @EVENTS
 @LOG_FORMAT
+@NO_INPUT
 def retry(
     run: str | None,
     tasks: tuple[str, ...],
@@ -152,7 +161,7 @@ def retry(
 
     left = {} if anew else _not_ended(found, request, no_run=no_run)
     what = f"{', '.join(name for name in tasks if name not in left) or 'what failed'} to run again"
-    if not tasks and not any(task.state in s.BAD | {s.SKIPPED, s.PARTIAL} for _, task in found.state.own()):
+    if not tasks and not asked_for(found.state, RetryAsked()):
         what = "nothing has failed, so there is nothing to run again"
         tell(f"run {found.id}: {what}; name a task to run it in any case")
     return answered(found, wishes, request, begin, what, no_run=no_run, given=given if anew else None)
@@ -211,9 +220,10 @@ def answered(
     """
     if found.owner is None and not no_run:
         return go_on(found, wishes, begin, given)
-    if found.owner is not None:
-        asked_of_owner(found, request)
-    else:
+    if found.owner is not None and not asked_of_owner(found, request):
+        again = let_go(found)
+        return answered(again, wishes, request, begin, what, no_run=no_run, given=given)
+    if found.owner is None:
         anyio.run(_recorded, found, begin)
     if wishes["as_json"]:
         say_document(looked_up(str(found.place), found.id).document())
@@ -250,8 +260,18 @@ def given_pipeline() -> Any:
     return click.get_current_context().find_root().obj
 
 
-def asked_of_owner(found: Found, request: Request) -> None:
-    """Ask the run's living owner and return once it is done and durable.
+def let_go(found: Found) -> Found:
+    """The run once its owner, which is about to, has let go of it; StateLocked where it does not."""
+    end = time.monotonic() + PATIENCE_S
+    while (now := looked_up(str(found.place), found.id)).owner == found.owner:
+        if time.monotonic() > end:
+            raise StateLocked(f"run {found.id} is held by {found.owner}, which does nothing more with it")
+        time.sleep(0.05)
+    return now
+
+
+def asked_of_owner(found: Found, request: Request) -> bool:
+    """Ask the run's living owner and return once it is done and durable; False where it lets go of the run.
 
     StateLocked where it does not answer, BadRequest where it refuses.
     """
@@ -260,8 +280,9 @@ def asked_of_owner(found: Found, request: Request) -> None:
         raise StateLocked(
             f"run {found.id} is held by {found.owner}, which did not answer in 10s; the request was withdrawn"
         )
-    if answer.error:
+    if answer.error and not answer.again:
         raise BadRequest(f"run {found.id}: {answer.error}")
+    return not answer.again
 
 
 def person() -> str:

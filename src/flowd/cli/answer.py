@@ -1,7 +1,8 @@
-"""`flowd resolve`: what a person says of a task whose end nobody knows."""
+"""`flowd resolve`, `approve`, `reject`: what a person answers, of a task whose end nobody knows or that asks."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from flowd.adapters.inbox import new_request_id
 from flowd.cli.again import EVENTS, LOG_FORMAT, NO_RUN, answered, given_pipeline, person
 from flowd.cli.check import refuse_unknown
 from flowd.cli.finding import looked_up
-from flowd.cli.options import JSON, STATE_DIR
+from flowd.cli.options import JSON, NO_INPUT, STATE_DIR, pairs_of
 from flowd.core import states as s
 from flowd.core.errors import BadRequest
+from flowd.core.spec import TaskSpec
 from flowd.ports.inbox import Request
 
 
@@ -34,6 +36,7 @@ from flowd.ports.inbox import Request
 @JSON
 @EVENTS
 @LOG_FORMAT
+@NO_INPUT
 def resolve(
     run: str, task: str, verdict: str, result: str | None, state_dir: str | None, *, no_run: bool, **wishes: Any
 ) -> int:
@@ -60,3 +63,78 @@ def _read(file: str, verdict: str) -> Any:
         raise BadRequest(f"--result {file} cannot be read: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"--result {file} is no JSON: {error}") from error
+
+
+@click.command()
+@click.argument("run")
+@click.argument("task")
+@click.option("--comment", default="", metavar="C", help="What to say with it; it is recorded, and in scope below.")
+@click.option("--set", "fields", multiple=True, metavar="K=V", help="Fill in a field of the form; may be given again.")
+@NO_RUN
+@STATE_DIR
+@JSON
+@EVENTS
+@LOG_FORMAT
+@NO_INPUT
+def approve(
+    run: str,
+    task: str,
+    comment: str,
+    fields: tuple[str, ...],
+    state_dir: str | None,
+    *,
+    no_run: bool,
+    **wishes: Any,
+) -> int:
+    """Say yes to a task that waits for an answer; the run then goes on."""
+    found = looked_up(state_dir, run)
+    refuse_unknown((task,), set(found.state.shape.index), f"run {found.id}")
+    values = typed_fields(found.state.shape.specs[found.state.shape.index[task]], fields)
+    request = Request(
+        id=new_request_id(), kind="approve", by=person(), tasks=(task,), comment=comment, values=dict(values)
+    )
+    given = given_pipeline()
+
+    def begin(engine: Any) -> Any:
+        more = {"by": request.by, "pipeline": given, "go_on": not no_run}
+        return engine.approve(found.id, task, comment=comment, values=values, **more)
+
+    return answered(found, wishes, request, begin, f"{task} is approved", no_run=no_run)
+
+
+@click.command()
+@click.argument("run")
+@click.argument("task")
+@click.option("--comment", default="", metavar="C", help="Why; it is recorded.")
+@click.option("--back-to", default="", metavar="TASK", help="Do it again from this task on, which sees the comment.")
+@NO_RUN
+@STATE_DIR
+@JSON
+@EVENTS
+@LOG_FORMAT
+@NO_INPUT
+def reject(
+    run: str, task: str, comment: str, back_to: str, state_dir: str | None, *, no_run: bool, **wishes: Any
+) -> int:
+    """Say no to a task that waits for an answer: it has failed, and is not tried again."""
+    found = looked_up(state_dir, run)
+    refuse_unknown((task,), set(found.state.shape.index), f"run {found.id}")
+    refuse_unknown((back_to,) if back_to else (), set(found.state.shape.index), f"run {found.id}")
+    request = Request(id=new_request_id(), kind="reject", by=person(), tasks=(task,), comment=comment, back_to=back_to)
+    given = given_pipeline()
+
+    def begin(engine: Any) -> Any:
+        more = {"by": request.by, "pipeline": given, "go_on": not no_run}
+        return engine.reject(found.id, task, comment=comment, back_to=back_to, **more)
+
+    what = f"{task} is sent back to {back_to}" if back_to else f"{task} is rejected"
+    return answered(found, wishes, request, begin, what, no_run=no_run)
+
+
+def typed_fields(task: TaskSpec, given: Sequence[str]) -> Mapping[str, Any]:
+    """`K=V` by the types of the task's form. BadRequest, BadParameters."""
+    from flowd.authoring.params import resolve_params
+
+    if task.approve is None:
+        raise BadRequest(f"task {task.name} asks nobody: it has no `approve`")
+    return resolve_params(task.approve.form, pairs_of(given, "--set"), text=True, what="field", option="--set")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 import click
 
-from flowd.cli.again import asked_of_owner, person
+from flowd.cli.again import asked_of_owner, let_go, person
 from flowd.cli.check import refuse_unknown
 from flowd.cli.finding import Found, looked_up
 from flowd.cli.options import JSON, PARAMS, RUN, STATE_DIR, given_params
@@ -46,8 +46,9 @@ def cancel(run: str | None, reason: str, state_dir: str | None, *, as_json: bool
     if found.owner is not None:
         from flowd.adapters.inbox import new_request_id
 
-        asked_of_owner(found, Request(id=new_request_id(), kind="cancel", by=person(), reason=reason))
-    elif found.state.state not in s.RUN_ENDED:
+        if not asked_of_owner(found, Request(id=new_request_id(), kind="cancel", by=person(), reason=reason)):
+            found = let_go(found)
+    if found.owner is None and found.state.state not in s.RUN_ENDED:
         anyio.run(_cancel, found, reason)
     from flowd.cli.foreground import flags_of
     from flowd.cli.summary import following

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
 
-from flowd.cli.options import FORCE, FORCE_TASK, JSON, PARAMS, STATE_DIR, given_params
+from flowd.cli.options import FORCE, FORCE_TASK, JSON, PARAMS, STATE_DIR, TARGET, given_params, in_targets
 from flowd.cli.sources import DEFAULT_FILE, FILE, load
 from flowd.cli.state_dir import find_state_dir
 from flowd.cli.streams import say, say_document, style_of, tell
@@ -88,12 +88,14 @@ def _document(problem: Problem) -> dict[str, object]:
 @PARAMS
 @FORCE
 @FORCE_TASK
+@TARGET
 @STATE_DIR
 @JSON
 def plan(
     file: str | None,
     tasks: tuple[str, ...],
     params: tuple[str, ...],
+    targets: tuple[str, ...],
     state_dir: str | None,
     *,
     force: bool,
@@ -101,7 +103,9 @@ def plan(
     as_json: bool,
 ) -> int:
     """Say what a run started now would do with each task, and why; nothing is written."""
-    definition, typed, standings = standings_of(file, tasks, state_dir, params, force=force, force_tasks=force_tasks)
+    definition, typed, standings = standings_of(
+        file, tasks, state_dir, params, targets, force=force, force_tasks=force_tasks
+    )
     place = find_state_dir(state_dir, Path(definition.folder), os.environ)
     if as_json:
         document = {
@@ -128,10 +132,11 @@ def standings_of(
     tasks: tuple[str, ...],
     state_dir: str | None,
     params: tuple[str, ...] = (),
+    targets: tuple[str, ...] = (),
     *,
     force: bool = False,
     force_tasks: tuple[str, ...] = (),
-) -> tuple[Definition, dict[str, Any], dict[str, Standing]]:
+) -> tuple[Definition, Mapping[str, Any], dict[str, Standing]]:
     """A pipeline as it is written, its parameters, and what a run of it started now would do with each task."""
     from flowd.adapters.shelf import FileShelf
     from flowd.wiring.planning import planning_engine
@@ -141,10 +146,11 @@ def standings_of(
     definition = pipeline.definition()
     typed = given_params(definition, params)
     place = find_state_dir(state_dir, Path(definition.folder), os.environ)
+    chosen = (*tasks, *in_targets(definition, targets))
 
     async def ask() -> dict[str, Standing]:
         async with planning_engine(place) as engine:
-            return await engine.plan(pipeline, *tasks, params=typed, force=force, force_tasks=force_tasks)
+            return await engine.plan(pipeline, *chosen, params=typed, force=force, force_tasks=force_tasks)
 
     return definition, typed, anyio.run(ask)
 

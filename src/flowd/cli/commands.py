@@ -25,6 +25,8 @@ TABLE = {
     "resume": Entry("again", "resume", "Go on with a run after a crash, an interruption or a pause."),
     "retry": Entry("again", "retry", "Run tasks of a run again: those that failed, or those named."),
     "resolve": Entry("answer", "resolve", "Say what became of a task whose end is unknown."),
+    "approve": Entry("answer", "approve", "Say yes to a task that waits for an answer; the run goes on."),
+    "reject": Entry("answer", "reject", "Say no to a task that waits for an answer."),
     "pause": Entry("pause", "pause", "Start nothing new in a run until it is resumed."),
     "cancel": Entry("change", "cancel", "Stop a run for good."),
     "runs": Entry("reads", "runs", "List runs, the newest first."),

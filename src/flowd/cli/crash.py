@@ -36,8 +36,8 @@ def crashtest(file: str | None, tasks: tuple[str, ...], params: tuple[str, ...],
     """Kill copies of a pipeline at every durable boundary, resume them, and compare the ends.
 
     Compared are how tasks end, their results, and every file of the copied folder, declared or not,
-    but for .flowd and what interpreters cache; what differs between runs without any kill is left
-    out and said. What tasks do outside of the folder is real, and is done again for each kill.
+    but for .flowd, log lines and what interpreters cache; what differs between runs without any kill
+    is left out and said. What tasks do outside of the folder is real, and is done again for each kill.
     """
     from flowd.cli.check import refuse_unknown
     from flowd.testing.crashtest import Case

@@ -21,11 +21,11 @@ from flowd.cli.outlets import Outlets, Wishes
 from flowd.cli.prints import kept_stdout, routed
 from flowd.cli.screen import Line
 from flowd.cli.state_dir import find_state_dir
-from flowd.cli.streams import tell
+from flowd.cli.streams import is_terminal, tell
 from flowd.cli.summary import summary
 from flowd.core.errors import FlowdError
 from flowd.core.spec import PipelineSpec
-from flowd.core.views import exit_code
+from flowd.core.views import WAITING, exit_code
 from flowd.engine.handle import Result, Run
 from flowd.wiring.build import Engine
 from flowd.wiring.reading import reading
@@ -40,7 +40,7 @@ class Foreground:
     """Carries one run to where it can go by itself, and tells how it went.
 
     `flags` is what the commands named at the end need besides the run; `began` is what it began
-    with, where that is not `spec`.
+    with, where that is not `spec`. On a terminal it asks what the run waits for.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class Foreground:
         self._state_dir = state_dir
         self._most = max_concurrency
         self._flags = flags
+        self._asks = not wishes.no_input and self.outlets.is_for_a_person and is_terminal(sys.stdin)
         self._run: Run | None = None
         self._stopping = False
 
@@ -79,14 +80,19 @@ class Foreground:
                 return self.outlets.followers(journal, run, folder)
 
             engine = Engine(
-                self._state_dir, max_concurrency=self._most, on_exit="detach", grace="10s", followers=followers
+                self._state_dir,
+                max_concurrency=self._most,
+                on_exit="detach",
+                grace="10s",
+                followers=followers,
+                patient=self._asks,
             )
             with self._signals():
                 async with engine:
                     self._run = run = await begin(engine)
                     if self._stopping:
                         run.interrupt()
-                    result = await self._wait(run)
+                    result = await self._wait(engine, run)
             watch = self.outlets.look(journal, run.id)
             await watch.catch_up()
             if self._wishes.as_json:
@@ -94,16 +100,23 @@ class Foreground:
             self._tell_end(result, time.monotonic() - began)
             if self.outlets.lost is not None:
                 raise self.outlets.lost
-            return exit_code(result.state)
+            return INTERRUPTED if self._stopping and result.state == WAITING else exit_code(result.state)
 
-    async def _wait(self, run: Run) -> Result:
-        """The result, with what runs drawn meanwhile where somebody looks."""
-        region = self.outlets.region
-        if region is None:
+    async def _wait(self, engine: Engine, run: Run) -> Result:
+        """The result, with what runs drawn, and what it waits for asked, where somebody looks."""
+        region, watch = self.outlets.region, self.outlets.watch
+        if region is None and not self._asks:
             return await run.wait()
         failure: FlowdError | None = None
         async with anyio.create_task_group() as group:
-            group.start_soon(region.draw, name="flowd terminal")
+            if region is not None:
+                group.start_soon(region.draw, name="flowd terminal")
+            if self._asks and watch is not None:
+                from flowd.cli.prompting import Prompter
+
+                terminal = (sys.stdin, self.outlets.transcript)
+                prompter = Prompter(engine, run, watch, terminal, self.outlets.pause)
+                group.start_soon(prompter.ask_all, name="flowd questions")
             try:
                 result = await run.wait()
             except FlowdError as error:  # let it pass whole, not as a group

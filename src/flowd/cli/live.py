@@ -35,6 +35,7 @@ class LiveRegion:
         self._unicode = unicode
         self._now = now
         self._run: RunState | None = None
+        self._paused = False
         self._progress: dict[str, tuple[float, float | None]] = {}
 
     def begin(self, run: RunState) -> None:
@@ -54,12 +55,21 @@ class LiveRegion:
         """Draw again and again, for ever; ended by cancellation, which clears what was drawn."""
         with self._live:
             while True:
-                self._live.update(Text("\n".join(self.rows(self._console.height))), refresh=True)
+                if not self._paused:
+                    self._live.update(Text("\n".join(self.rows(self._console.height))), refresh=True)
                 await anyio.sleep(PERIOD)
 
     def stop(self) -> None:
         """Leave the terminal as it was found."""
         self._live.stop()
+
+    def pause(self, *, paused: bool) -> None:
+        """Draw nothing for as long as a person is asked something."""
+        self._paused = paused
+        if paused:
+            self._live.stop()
+        else:
+            self._live.start()
 
     def rows(self, height: int) -> list[str]:
         """The running tasks, the longest first, and how many of all are done."""

@@ -36,6 +36,7 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     events: bool = False
     log_format: str | None = None
     log_file: str | None = None
+    no_input: bool = False
 
 
 class Outlets:
@@ -68,6 +69,21 @@ class Outlets:
             from flowd.cli.live import LiveRegion
 
             self.region = LiveRegion(self._transcript, unicode=self._style.unicode, now=_now)
+
+    @property
+    def transcript(self) -> TextIO:
+        """Where the transcript's lines go."""
+        return self._transcript
+
+    @property
+    def is_for_a_person(self) -> bool:
+        """Whether somebody reads the transcript on a terminal, and no program what is on stdout."""
+        return is_terminal(self._transcript) and not (self._wishes.as_json or self._wishes.events)
+
+    def pause(self, paused: bool) -> None:  # passed on as it is
+        """Draw nothing for as long as a person is asked something."""
+        if self.region is not None:
+            self.region.pause(paused=paused)
 
     @property
     def style(self) -> Style:

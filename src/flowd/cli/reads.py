@@ -175,9 +175,11 @@ def _item_lines(run: RunState, fan: Fan) -> list[str]:
 
 
 def _task_lines(name: str, task: TaskState) -> list[str]:
-    lines = [f"{name}  {shown_state(task).replace('_', ' ')}"]
+    allowed = ", which is allowed" if task.allowed else ""
+    lines = [f"{name}  {shown_state(task).replace('_', ' ')}{allowed}"]
     if task.reason is not None and task.state != s.SUCCEEDED:
         lines.append(f"  {task.reason.sentence} [{task.reason.code}]")
+    lines += approval_lines(task)
     for attempt in task.attempts or ():
         waited = f", after a wait of {duration_text(attempt.waited.total_seconds())}" if attempt.waited else ""
         end = attempt.ended_at
@@ -192,6 +194,23 @@ def _task_lines(name: str, task: TaskState) -> list[str]:
     if told:
         lines.append(f"  {told}")
     return [*lines, *(f"  warning: {warning}" for warning in task.warnings)]
+
+
+def approval_lines(task: TaskState) -> list[str]:
+    """What a person was asked, and the answer."""
+    asked = task.approval
+    if asked is None:
+        return []
+    lines = [f"  asked {asked.requested_at:%Y-%m-%d %H:%M:%S} UTC: {asked.message}"]
+    lines += [f"    showing {one.path}  {size_text(one.size)}  {one.digest[:12]}" for one in asked.show]
+    if asked.state == "waiting" and asked.expires_at is not None:
+        lines.append(f"    until {asked.expires_at:%Y-%m-%d %H:%M:%S} UTC")
+    if asked.answered_at is not None:
+        said = f": {asked.comment}" if asked.comment else ""
+        by = f" by {asked.by}" if asked.by else ""
+        lines.append(f"  {asked.state}{by} {asked.answered_at:%Y-%m-%d %H:%M:%S} UTC{said}")
+        lines += [f"    {name} = {value}" for name, value in asked.values.items()]
+    return lines
 
 
 def ending_text(ending: Ending) -> str:

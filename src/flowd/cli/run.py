@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flowd.cli.options import FORCE, FORCE_TASK, JSON, PARAMS, STATE_DIR, given_params
+from flowd.cli.options import FORCE, FORCE_TASK, JSON, NO_INPUT, PARAMS, STATE_DIR, TARGET, given_params, in_targets
 from flowd.cli.sources import FILE, load
 from flowd.cli.state_dir import find_state_dir
 from flowd.core.errors import BadRequest
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @FORCE_TASK
 @click.option("--only", multiple=True, metavar="T", help="Run this task alone; checkpoints stand in for its needs.")
 @click.option("--until", multiple=True, metavar="T", help="Run this task and what it needs.")
+@TARGET
 @click.option("--max-concurrency", type=click.IntRange(min=1), metavar="N", help="Bound on attempts at a time.")
 @STATE_DIR
 @click.option("--run-id", metavar="ID", help="The run's id; given again, it names the same run.")
@@ -33,23 +34,23 @@ if TYPE_CHECKING:
 @click.option("--events", is_flag=True, help="Print each event as a JSON line on stdout, once durable.")
 @click.option("--log-format", type=click.Choice(["console", "json"]), help="How log lines look.")
 @click.option("--log-file", metavar="P", help="Write the log lines to this file, too.")
-@click.option("--no-input", is_flag=True, help="Ask nothing, on a terminal either.")
+@NO_INPUT
 def run(
     file: str | None,
     tasks: tuple[str, ...],
     params: tuple[str, ...],
     only: tuple[str, ...],
     until: tuple[str, ...],
+    targets: tuple[str, ...],
     *,
     run_id: str | None,
     state_dir: str | None,
     max_concurrency: int | None,
-    no_input: bool,  # noqa: ARG001  # nothing asks yet: approvals come with their own commands
     **more: Any,
 ) -> int:
     """Run a pipeline: the named tasks and what they need, or all of them."""
-    if only and (tasks or until):
-        raise BadRequest("--only names tasks that run alone; leave the other tasks and --until out")
+    if only and (tasks or until or targets):
+        raise BadRequest("--only names tasks that run alone; leave the other tasks, --until and --target out")
     shelves: list[FileShelf] = []
     pipeline = load(file, partial(_shelf, shelves, state_dir))
     definition = pipeline.definition()
@@ -71,7 +72,7 @@ def run(
     code = foreground.carry_out(
         lambda engine: engine.start(
             pipeline,
-            *(only or (*tasks, *until)),
+            *(only or (*tasks, *until, *in_targets(definition, targets))),
             params=typed,
             run_id=run_id,
             force=force,

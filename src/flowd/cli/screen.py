@@ -151,25 +151,27 @@ class Transcript:
         task = self._run.task(event.task)
         if isinstance(event, e.TaskSucceeded):
             return self._success(event, task, at)
-        if isinstance(event, e.TaskPartial):
-            return [
-                self._line(
-                    "!", event.task, f"{self._took(task, at):<{DURATION_WIDTH}}   partial: {_sentence(task)}", "warn"
-                )
-            ]
         took = f"{self._took(task, at):<{DURATION_WIDTH}}   "
         if isinstance(event, e.TaskRetryScheduled):
             spec = self._run.shape.specs[self._run.shape.index[event.task]]
             allowed = f" of {spec.retry.attempts}" if spec.retry is not None and spec.retry.attempts else ""
             text = f"attempt {task.tries}{allowed} failed: {error_text(event.error)}, again in {wait_text(event.delay)}"
             return [self._line("↻", event.task, text, "warn")]
+        if isinstance(event, e.TaskPartial):
+            return [self._line("!", event.task, f"{took}partial: {_sentence(task)}", "warn")]
         if isinstance(event, e.TaskFailed | e.TaskTimedOut):
+            if task.allowed:
+                return [self._line("!", event.task, f"{took}{failure_text(task)}   allowed to fail", "warn")]
             return [self._line("✗", event.task, took + failure_text(task), "bad")]
         sentence = _sentence(task)
         if isinstance(event, e.TaskUpstreamFailed):
             return [self._line("-", event.task, f"did not run: {event.cause} did not end well", "warn")]
+        if isinstance(event, e.TaskApproved) and event.comment:
+            sentence = f"{sentence}: {event.comment}"
         if isinstance(event, e.TaskResolved):
             return [self._line("✓" if event.verdict == "succeeded" else "-", event.task, sentence, "warn")]
+        if (answer := _ANSWERS.get(type(event))) is not None:
+            return [self._line(answer[0], event.task, sentence, answer[1])]
         word = _WORDS.get(type(event))
         if word is None:
             return []
@@ -178,6 +180,8 @@ class Transcript:
 
     def _success(self, event: e.TaskSucceeded, task: TaskState, at: datetime) -> list[Line]:
         fan = self._run.fans.get(self._run.shape.index[event.task])
+        if not event.attempt and fan is None:
+            return []  # a person's answer was all of it, and has its line
         told = items_text(fan.count) if fan is not None else note(event.metrics, inline_result(event.result))
         names = ", ".join(PurePath(artifact.path).name for artifact in event.outputs[:3])
         names += f" and {len(event.outputs) - 3} more" if len(event.outputs) > 3 else ""
@@ -205,6 +209,14 @@ def _sentence(task: TaskState) -> str:
     return task.reason.sentence if task.reason is not None else ""
 
 
+_ANSWERS: Final[Mapping[type[e.Event], tuple[str, str]]] = {
+    e.TaskApprovalRequested: ("?", "warn"),
+    e.TaskApproved: ("✓", "good"),
+    e.TaskRejected: ("✗", "bad"),
+}
+"""What a person is asked, and answers."""
+
+
 def inline_result(stored: e.Stored | None) -> object:
     """A result that stands in the journal as JSON, decoded; None for any other."""
     if stored is None or not isinstance(stored.inline, msgspec.Raw):
@@ -219,12 +231,18 @@ def error_text(error: e.Error) -> str:
     return f"{error.type}: {first}" if first else error.type
 
 
+_SAYS_ALL: Final = frozenset({"gate_failed", "rejected", "approval_timed_out"})
+"""Reasons beside which the error says nothing more."""
+
+
 def failure_text(task: TaskState) -> str:
     """How a task failed, in one line: how often it was tried, the error, and where in the user's code."""
     error = task.error
     if error is None:
         return task.reason.sentence if task.reason is not None else task.state
     lead = ""
+    if task.reason is not None and task.reason.code in _SAYS_ALL:
+        return task.reason.sentence
     if task.reason is not None:
         lead, _, _ = task.reason.sentence.partition(": ")
     place = f" ({error.where})" if error.where else ""

@@ -8,16 +8,19 @@ from datetime import datetime
 from shlex import quote
 
 from flowd.cli.screen import Line, failure_text
-from flowd.cli.wording import age_text, duration_text, tasks_text
+from flowd.cli.wording import age_text, duration_text, size_text, tasks_text
 from flowd.core import states as s
 from flowd.core.items import name_of
 from flowd.core.run import RunState
-from flowd.core.views import INTERRUPTED, WAITING, shown_state
+from flowd.core.views import INTERRUPTED, WAITING, shown_state, warnings
 
 MOST_FAILURES = 10
 
 Ended = Callable[[str], datetime | None]
 """When another run ended, where that is known."""
+
+ALLOWED = "allowed"
+"""What is counted of a failure that its task's `allow_failure` allows."""
 
 _COUNTED = (
     (s.SUCCEEDED, "ran"),
@@ -26,10 +29,12 @@ _COUNTED = (
     (s.SKIPPED, "skipped"),
     (s.FAILED, "failed"),
     (s.TIMED_OUT, "timed out"),
+    (ALLOWED, "allowed to fail"),
     (s.ABANDONED, "abandoned"),
     (s.UPSTREAM_FAILED, "did not run"),
     (s.CANCELLED, "cancelled"),
     (s.UNCERTAIN, "uncertain"),
+    (s.WAITING, "waiting"),
     (s.PENDING, "to go"),
     (s.RETRYING, "to be tried again"),
 )
@@ -45,7 +50,7 @@ def summary(run: RunState, status: str, *, seconds: float, now: datetime, ended:
     """
     lines = _all_fresh(run, now, ended)
     lines = lines or [Line("")]
-    counts = Counter(shown_state(task) for _, task in run.own())
+    counts = Counter(ALLOWED if task.allowed else shown_state(task) for _, task in run.own())
     told = [f"{counts[state]} {word}" for state, word in _COUNTED if counts[state] or state == s.SUCCEEDED]
     lead = f"{status} {'in' if run.state in s.RUN_ENDED else 'after'} {duration_text(seconds)}   {', '.join(told)}"
     if status == s.RUN_SUCCEEDED and counts[s.FRESH] and not counts[s.SUCCEEDED]:
@@ -66,11 +71,18 @@ def following(run: RunState, status: str) -> list[str]:
     if status in {s.RUN_FAILED, s.RUN_CANCELLED}:
         return [f"flowd retry {run.id}"]
     uncertain = [f"flowd resolve {run.id} {quote(name)} --as {_VERDICT}" for name in _uncertain(run)]
-    if status == WAITING and uncertain:
-        return uncertain
+    if status == WAITING:
+        return uncertain + [approval_command(run, name) for name in _named(run, {s.WAITING})]
     if status in {INTERRUPTED, s.RUN_PAUSED}:
         return [f"flowd resume {run.id}"]
     return []
+
+
+def approval_command(run: RunState, task: str) -> str:
+    """What says yes to a task that waits for an answer, with the fields that have to be filled in."""
+    asked = run.shape.specs[run.shape.index[task]].approve
+    empty = [name for name, param in asked.form.items() if param.required] if asked is not None else []
+    return " ".join([f"flowd approve {run.id} {task}", *(f"--set {name}=VALUE" for name in empty)])
 
 
 def _all_fresh(run: RunState, now: datetime, ended: Ended) -> list[Line]:
@@ -93,13 +105,32 @@ def _uncertain(run: RunState) -> list[str]:
     return [name_of(run, number) for number, task in enumerate(run.tasks) if task.state == s.UNCERTAIN]
 
 
+def question_lines(run: RunState, task: str) -> list[str]:
+    """What a task asks, of whom, until when, and what it shows."""
+    asked, spec = run.task(task).approval, run.shape.specs[run.shape.index[task]].approve
+    reason = run.task(task).reason
+    if asked is None or spec is None or reason is None:
+        return []
+    lapsed = reason.code == "approval_lapsed"
+    lines = [reason.sentence, f"asks: {asked.message}"] if lapsed else [f"asks: {asked.message}"]
+    lines += [f"shows: {artifact.path} ({size_text(artifact.size)})" for artifact in asked.show]
+    if spec.by:
+        lines.append(f"is for: {', '.join(spec.by)}")
+    if asked.expires_at is not None:
+        lines.append(f"waits until {asked.expires_at:%Y-%m-%d %H:%M:%S} UTC, then: {spec.then}")
+    return lines
+
+
 def _why(run: RunState, status: str) -> list[Line]:
     lines = []
-    broken = _named(run, s.BROKEN)
+    broken = sorted(_named(run, s.BROKEN), key=lambda name: run.task(name).allowed)
     for name in broken[:MOST_FAILURES]:
-        lines.append(Line(f"  {name} {failure_text(run.task(name))}"))  # noqa: PERF401  # one line of a paragraph
+        task = run.task(name)
+        lines.append(Line(f"  {name} {failure_text(task)}{'   allowed to fail' if task.allowed else ''}"))
     if len(broken) > MOST_FAILURES:
         lines.append(Line(f"  and {len(broken) - MOST_FAILURES} more; flowd show {run.id} lists them"))
+    for name in _named(run, {s.WAITING}):
+        lines += [Line(f"  {name} {text}") for text in question_lines(run, name)]
     lines += [
         Line(f"  {name} is uncertain: {reason.sentence}")
         for name in _uncertain(run)
@@ -108,6 +139,10 @@ def _why(run: RunState, status: str) -> list[Line]:
     for name in _named(run, {s.PARTIAL}):
         if (partly := run.task(name).reason) is not None:
             lines.append(Line(f"  {name} is partial: {partly.sentence}"))
+    warned = warnings(run)
+    lines += [Line(f"  ! {warning}", "warn") for warning in warned[:MOST_FAILURES]]
+    if len(warned) > MOST_FAILURES:
+        lines.append(Line(f"  and {len(warned) - MOST_FAILURES} more warnings; flowd show {run.id} lists them"))
     if status in {s.RUN_CANCELLED, s.RUN_PAUSED} and run.reason is not None:
         lines.append(Line(f"  {run.reason.sentence}"))
     return lines

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import anyio
+
 from flowd.cli.screen import Line, Transcript
 from flowd.core.events import Envelope
 from flowd.core.run import RunState
@@ -38,6 +40,7 @@ class Watch:
         self._transcript = Transcript(self.state)
         self._write = write
         self._region = region
+        self._news = anyio.Event()
         if region is not None:
             region.begin(self.state)
 
@@ -51,6 +54,13 @@ class Watch:
         self.told += len(envelopes)
         if lines:
             self._write(lines)
+        news, self._news = self._news, anyio.Event()
+        news.set()
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Return once something holds of `state`."""
+        while not holds():
+            await self._news.wait()
 
     def signal(self, signal: Signal) -> None:
         """Pass progress on to where it is drawn."""

@@ -6,18 +6,23 @@ from flowd.core import states as s
 from flowd.core.items import owner
 from flowd.core.run import RunState
 from flowd.core.stimuli import RetryAsked
+from flowd.core.task_state import TaskState
 
 
 def asked_for(run: RunState, asked: RetryAsked) -> set[int]:
-    """The tasks that are meant: those named, else all that did not end well."""
+    """The tasks that are meant: those named, else all that did not end well.
+
+    A task that was skipped ended as it was to; it is judged anew where something above it is run again.
+    """
     if asked.tasks:
         chosen = {run.shape.index[name] for name in asked.tasks}
         return {number for number in chosen if not asked.failed_items or lost_items(run, number)}
-    bad = {number for number in range(run.declared) if run.tasks[number].state in _NOT_WELL}
+    bad = {number for number, (_, task) in enumerate(run.own()) if _ended_badly(task)}
     return {number for number in bad if not asked.failed_items or lost_items(run, number)}
 
 
-_NOT_WELL = s.BAD | {s.SKIPPED, s.PARTIAL}
+def _ended_badly(task: TaskState) -> bool:
+    return task.state == s.PARTIAL or (task.state in s.BAD and not task.allowed)
 
 
 def lost_items(run: RunState, number: int) -> bool:
@@ -38,22 +43,41 @@ def to_reset(run: RunState, asked: RetryAsked) -> set[int]:
     """The tasks that have ended and run again, with what has to run before or after those that are meant."""
     chosen = {owner(run, number) for number in asked_for(run, asked)}
     below = run.shape.reach(chosen, down=True)
-    above = run.shape.reach(chosen, down=False)
+    above = _kept_from(run, chosen)
     return {
         number
-        for number, task in enumerate(run.tasks[: run.declared])
-        if task.state in s.ENDED
-        and (
-            number in chosen
-            or (number in below and (asked.downstream or task.state not in s.OK))
-            or (number in above and task.state not in s.OK)
+        for number, (_, task) in enumerate(run.own())
+        if (task.state == s.WAITING and number in below - chosen)  # asked anew, once what it stands on is there again
+        or (
+            task.state in s.ENDED
+            and (
+                number in chosen
+                or (number in below and (asked.downstream or not task.ok))
+                or (number in above and not task.ok)
+            )
         )
     }
 
 
+def _kept_from(run: RunState, chosen: set[int]) -> set[int]:
+    """What lies above tasks that could not start as their needs stand now."""
+    found, queue = set[int](), list(chosen)
+    while queue:
+        number = queue.pop()
+        if run.missing[number]:
+            new = [need for need in run.shape.needs[number] if need not in found]
+            found.update(new)
+            queue += new
+    return found
+
+
 def not_ended(run: RunState, asked: RetryAsked) -> dict[str, str]:
     """Those named that cannot run again, since they have not ended, each with a sentence that says so."""
-    words = {s.RUNNING: "is running, and has not ended", s.RETRYING: "waits for its next attempt, and has not ended"}
+    words = {
+        s.RUNNING: "is running, and has not ended",
+        s.RETRYING: "waits for its next attempt, and has not ended",
+        s.WAITING: "waits for an answer, and has not ended",
+    }
     found = {name: run.task(name).state for name in asked.tasks}
     return {
         name: f"{name} {words.get(state, 'has not run yet')}"

@@ -15,9 +15,10 @@ from typing import Any
 from flowd.core import events as e
 from flowd.core import stimuli as st
 from flowd.core.deciding.anew import redefined, resolved, retry_asked
+from flowd.core.deciding.approvals import approval_asked, approval_expired, approved, rejected
 from flowd.core.deciding.asking import adopted_by, cancel_asked, deadline_reached, pause_asked, resume_asked
 from flowd.core.deciding.decision import Decision
-from flowd.core.deciding.ends import attempt_ended, could_not_begin, found_fresh
+from flowd.core.deciding.ends import attempt_ended, could_not_begin, found_fresh, when_false
 from flowd.core.deciding.failing import stop_at_failures
 from flowd.core.deciding.fanning import expanded, gathered
 from flowd.core.deciding.settling import settle
@@ -68,6 +69,7 @@ _HANDLERS: dict[type, Callable[[Decision, Any], None]] = {
     st.CouldNotBegin: could_not_begin,
     st.Expanded: expanded,
     st.Gathered: gathered,
+    st.WhenFalse: when_false,
     st.CancelAsked: cancel_asked,
     st.PauseAsked: pause_asked,
     st.ResumeAsked: resume_asked,
@@ -76,4 +78,8 @@ _HANDLERS: dict[type, Callable[[Decision, Any], None]] = {
     st.RetryAsked: retry_asked,
     st.Redefined: redefined,
     st.Resolved: resolved,
+    st.ApprovalAsked: approval_asked,
+    st.Approved: approved,
+    st.Rejected: rejected,
+    st.ApprovalExpired: approval_expired,
 }

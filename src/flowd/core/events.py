@@ -92,6 +92,15 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     tail: tuple[str, ...] = ()
 
 
+class SentBack(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Why a task runs again: a person rejected what `task` asked about, with a comment, and sent it back to here."""
+
+    task: str
+    by: str = ""
+    comment: str = ""
+    at: datetime
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="event", tag=_snake):
     """The base of all events."""
 
@@ -198,6 +207,8 @@ class TaskStarted(TaskEvent, frozen=True, kw_only=True):
 class TaskSucceeded(TaskEvent, frozen=True, kw_only=True):
     """The attempt did all it declared; this record is the task's checkpoint.
 
+    `attempt` is 0 where a person's answer is all of the task.
+
     `parts` is the fingerprint it was made with, part by part, so that a later run can say
     which part changed.
     """
@@ -219,6 +230,7 @@ class TaskFresh(TaskEvent, frozen=True, kw_only=True):
     outputs: tuple[Artifact, ...] = ()
     metrics: dict[str, float] = {}
     parts: dict[str, str] = {}
+    warnings: tuple[str, ...] = ()
     reason: Reason | None = None
 
 
@@ -236,7 +248,8 @@ class TaskRetryScheduled(TaskEvent, frozen=True, kw_only=True):
 class TaskFailed(TaskEvent, frozen=True, kw_only=True):
     """The attempt failed and no other follows; `attempt` 0: it could not be begun, or too few of its items ended well.
 
-    `outputs` then holds the list of those that failed.
+    Where its `allow_failure` says so it is `allowed`: ok for what needs it, and for the run. `outputs` is the
+    list of the items that failed.
     """
 
     attempt: int
@@ -245,16 +258,18 @@ class TaskFailed(TaskEvent, frozen=True, kw_only=True):
     metrics: dict[str, float] = {}
     ending: Ending | None = None
     outputs: tuple[Artifact, ...] = ()
+    allowed: bool = False
 
 
 class TaskTimedOut(TaskEvent, frozen=True, kw_only=True):
-    """The attempt was ended by its `timeout` or by the run's `deadline`."""
+    """The attempt was ended by its `timeout` or by the run's `deadline`; `allowed` as of a failure."""
 
     attempt: int
     error: Error
     reason: Reason | None = None
     metrics: dict[str, float] = {}
     ending: Ending | None = None
+    allowed: bool = False
 
 
 class TaskAbandoned(TaskEvent, frozen=True, kw_only=True):
@@ -262,6 +277,7 @@ class TaskAbandoned(TaskEvent, frozen=True, kw_only=True):
 
     attempt: int
     reason: Reason
+    allowed: bool = False
 
 
 class TaskInterrupted(TaskEvent, frozen=True, kw_only=True):
@@ -288,6 +304,39 @@ class TaskResolved(TaskEvent, frozen=True, kw_only=True):
     result: Stored | None = None
     outputs: tuple[Artifact, ...] = ()
     parts: dict[str, str] = {}
+    allowed: bool = False
+
+
+class TaskApprovalRequested(TaskEvent, frozen=True, kw_only=True):
+    """The task waits until `expires_at` for a person's answer to `message` about the files `show` as they are here."""
+
+    message: str
+    show: tuple[Artifact, ...] = ()
+    expires_at: datetime | None = None
+    reason: Reason | None = None
+
+
+class TaskApproved(TaskEvent, frozen=True, kw_only=True):
+    """A person said yes, and filled in `values`: its action may start, or `task_succeeded` with this `result` follows.
+
+    `by` is `timeout` where nobody answered in time and `then: approve` spoke.
+    """
+
+    by: str
+    answered_at: datetime
+    comment: str = ""
+    values: dict[str, Any] = {}
+    result: Stored | None = None
+
+
+class TaskRejected(TaskEvent, frozen=True, kw_only=True):
+    """A person said no: the task has failed; what lies between and `back_to`, if given, is reset by what follows."""
+
+    by: str
+    answered_at: datetime
+    comment: str = ""
+    back_to: str = ""
+    reason: Reason | None = None
 
 
 class TaskSkipped(TaskEvent, frozen=True, kw_only=True):
@@ -338,9 +387,10 @@ class TaskReopened(TaskEvent, frozen=True, kw_only=True):
 
 
 class TaskReset(TaskEvent, frozen=True, kw_only=True):
-    """A person asked for the task again: it is pending, with a new allowance of attempts."""
+    """A person asked for the task again, perhaps by rejecting one below: it is pending, its attempts count anew."""
 
     by: str = ""
+    sent_back: SentBack | None = None
 
 
 RUN_EVENTS = (
@@ -364,6 +414,9 @@ TASK_EVENTS = (
     | TaskInterrupted
     | TaskUncertain
     | TaskResolved
+    | TaskApprovalRequested
+    | TaskApproved
+    | TaskRejected
     | TaskSkipped
     | TaskUpstreamFailed
     | TaskCancelled

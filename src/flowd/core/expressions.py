@@ -63,22 +63,31 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 
 class Expression:
-    """A parsed expression: its text, what it refers to, and how to compute it."""
+    """A parsed expression: its text and tree, what it refers to, and how to compute it."""
 
-    __slots__ = ("_tree", "references", "tasks", "text")
+    __slots__ = ("references", "tasks", "text", "tree")
 
     def __init__(self, text: str, tree: ast.expr) -> None:
         self.text = text
-        self._tree = tree
+        self.tree = tree
         self.references = frozenset(_accesses(tree))
         self.tasks = frozenset(path[1] for path in self.references if path[0] == "tasks" and len(path) > 1)
+
+    @property
+    def required(self) -> frozenset[Access]:
+        """The references without which it has no value: not those that `default` or `defined` stand in for."""
+        return frozenset(_accesses(self.tree, required=True))
+
+    def part(self, tree: ast.expr) -> Expression:
+        """A part of it as an expression of its own; messages still quote the whole."""
+        return Expression(self.text, tree)
 
     def evaluate(self, scope: Mapping[str, Any]) -> Any:
         """Its value in `scope`; ExpressionError where it has none."""
         from flowd.core.evaluator import Evaluator
 
         try:
-            return Evaluator(scope, self.text).compute(self._tree)
+            return Evaluator(scope, self.text).compute(self.tree)
         except ExpressionError:
             raise
         except Exception as error:  # whatever the arithmetic raises is the expression's fault
@@ -106,7 +115,7 @@ def compile_expression(text: str) -> Expression:
 
 
 def _check_calls(expression: Expression) -> None:
-    for branch in ast.walk(expression._tree):  # noqa: SLF001  # the same room
+    for branch in ast.walk(expression.tree):
         if isinstance(branch, ast.Call):
             if not isinstance(branch.func, ast.Name) or branch.func.id not in FUNCTIONS:
                 called = ast.unparse(branch.func)
@@ -127,8 +136,11 @@ _ALLOWED = (
 )  # fmt: skip
 
 
-def _accesses(tree: ast.AST) -> Iterator[Access]:
-    """Each path of constant keys that starts at a name and is not itself part of a longer one."""
+def _accesses(tree: ast.AST, *, required: bool = False) -> Iterator[Access]:
+    """Each path of constant keys that starts at a name and is not itself part of a longer one.
+
+    `required` leaves out what `default` and `defined` are asked about.
+    """
     stack: list[ast.AST] = [tree]
     while stack:
         branch = stack.pop()
@@ -137,7 +149,8 @@ def _accesses(tree: ast.AST) -> Iterator[Access]:
             yield path
             stack.extend(rest)
         elif isinstance(branch, ast.Call):
-            stack.extend([*branch.args, *branch.keywords])
+            asks = required and isinstance(branch.func, ast.Name) and branch.func.id in {"default", "defined"}
+            stack.extend([*branch.args[1 if asks else 0 :], *branch.keywords])
         else:
             stack.extend(ast.iter_child_nodes(branch))
 
@@ -282,6 +295,15 @@ def references_of(value: Any) -> frozenset[Access]:
     if isinstance(value, list | tuple):
         return frozenset(access for item in value for access in references_of(item))
     return frozenset()
+
+
+def required_by(value: Any) -> frozenset[Access]:
+    """The same without what `default` and `defined` stand in for."""
+    if isinstance(value, str):
+        expressions = parse_template(value).expressions if "{{" in value else ()
+        return frozenset(access for expression in expressions for access in expression.required)
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return frozenset(access for item in items for access in required_by(item))
 
 
 def check_references(

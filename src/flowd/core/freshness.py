@@ -19,12 +19,13 @@ from flowd.core.spec import TaskSpec
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """What is recorded of a task's newest success, as far as judgement needs it."""
+    """What is recorded of a task's newest success, as far as judgement needs it; `refused`: its gate failed since."""
 
     run: str
     at: datetime
     parts: Mapping[str, str]
     touched: bool = False
+    refused: bool = False
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,10 +42,11 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """Whether the task is fresh, and why or why not."""
+    """Whether the task is fresh, and why or why not; `warnings` are of gates that only warn."""
 
     fresh: bool
     reason: Reason
+    warnings: tuple[str, ...] = ()
 
 
 def product(result: Stored | None, outputs: tuple[Artifact, ...]) -> str:
@@ -77,6 +79,8 @@ def judge(
         return _stale("not_cached.off" if task.outputs else "not_cached")
     if known is None:
         return _stale("no_checkpoint")
+    if known.refused:
+        return _stale("gate_failed.before", run=known.run)
     if evidence.missing:
         return _stale("output_missing", path=evidence.missing[0])
     if evidence.altered:

@@ -248,11 +248,11 @@ class _Patterns:
 def implied_needs(tasks: Sequence[TaskSpec], folder: str = "") -> dict[str, tuple[tuple[str, str], ...]]:
     """The needs that files imply, as (need, path as the reader writes it) for each task that has any.
 
-    An input that exactly one other task writes makes that task a need; so does one inside a folder
-    that it writes, a folder into which it writes, and a pattern that matches what it writes; the task
-    may write by a pattern, too. A task
-    that writes the path itself updates it in place: it does not need itself, and its order with
-    another writer of the same path has to be written down, so nothing is implied.
+    An input, or a file that a person is shown, that exactly one other task writes makes that task a
+    need; so does one inside a folder that it writes, a folder into which it writes, and a pattern that
+    matches what it writes; the task may write by a pattern, too. A task that writes the path itself
+    updates it in place: it does not need itself, and its order with another writer of the same path has
+    to be written down, so nothing is implied.
     """
     writers = writers_of(tasks, folder)
     patterns = _Patterns(writers)
@@ -263,13 +263,13 @@ def implied_needs(tasks: Sequence[TaskSpec], folder: str = "") -> dict[str, tupl
     implied: dict[str, tuple[tuple[str, str], ...]] = {}
     for task in tasks:
         found: dict[str, str] = {}
-        for ref in task.inputs:
-            path = normal_path(ref.path, folder)
+        for read in (*(ref.path for ref in task.inputs), *(task.approve.show if task.approve is not None else ())):
+            path = normal_path(read, folder)
             finding = patterns.finding(path) if path not in writers else ()  # else it is known who writes it
             for written in (path, *_known_folders(path), *below.get(path, ()), *_matched(path, writers), *finding):
                 who = writers.get(written, ())
                 if len(who) == 1 and who[0] != task.name:
-                    found.setdefault(who[0], ref.path)
+                    found.setdefault(who[0], read)
         if found:
             implied[task.name] = tuple(found.items())
     return implied

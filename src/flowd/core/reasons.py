@@ -24,13 +24,17 @@ class Why(NamedTuple):
 _AGAIN: Final = "flowd retry RUN"
 _GO_ON: Final = "flowd resume RUN"
 _ANSWER: Final = "flowd resolve RUN TASK --as VERDICT"
+_APPROVE: Final = "flowd approve RUN TASK"
 _LOGS: Final = "flowd logs RUN TASK"
 _RUN: Final = "flowd run FILE"
 _SHOW: Final = "flowd show RUN"
 
 OF_FRESHNESS: Final[Mapping[str, Why]] = {
+    "approval.plan": Why("a person is asked first"),
     "fresh": Why("nothing changed since {run}", "flowd run FILE --force-task TASK"),
     "only": Why("only {tasks} was asked for; this is from {run}", "flowd run FILE TASK"),
+    "gate_failed.recorded": Why("its gate does not hold any more: {gates}"),
+    "gate_failed.before": Why("its gate failed in {run}"),
     "forced": Why("a person asked for it"),
     "not_cached": Why("it always runs"),
     "not_cached.off": Why("its cache is off"),
@@ -50,12 +54,24 @@ OF_FRESHNESS: Final[Mapping[str, Why]] = {
     "changed": Why("its `{part}` {change}"),
     "upstream_may_change": Why("{need} comes first, and may change", _RUN),
     "items": Why("each of its items is looked at when its turn comes", _RUN),
+    "rule_open": Why("it runs as {needs} end (trigger_rule: {rule})", _RUN),
+    "upstream_open": Why("it runs unless {need} is skipped", _RUN),
+    "when_open": Why("it runs if `when: {expression}` holds then", _RUN),
     "large_result": Why("it depends on a large result, read when its turn comes", _RUN),
 }
 """Why a task runs or does not: `change` is `changed`, `is new` or `is gone`."""
 
 OF_TASKS: Final[Mapping[str, Why]] = {
     "failed": Why("failed {tries} of {allowed} attempts: {error}", _AGAIN),
+    "gate_failed": Why("{gates}", _AGAIN),
+    "approval": Why("it waits for an answer: {message}", _APPROVE),
+    "approval_lapsed": Why("what was shown has changed since ({path}), so it waits for an answer again", _APPROVE),
+    "approval_lapsed.message": Why("what was asked has changed since, so it waits for an answer again", _APPROVE),
+    "approved": Why("approved by {by}"),
+    "rejected": Why("rejected by {by}", _AGAIN),
+    "rejected.said": Why("rejected by {by}: {comment}", _AGAIN),
+    "rejected.back": Why("rejected by {by}, back to {back_to}: {comment}", _SHOW),
+    "approval_timed_out": Why("nobody answered within {timeout}", _AGAIN),
     "timed_out": Why("timed out in {tries} of {allowed} attempts: {error}", _AGAIN),
     "deadline.task": Why("it still ran when the run's deadline passed", _AGAIN),
     "could_not_begin": Why("it could not be begun: {error}", _AGAIN),
@@ -65,6 +81,8 @@ OF_TASKS: Final[Mapping[str, Why]] = {
     "cancelled.items": Why("its task ended before it began", "flowd retry RUN --failed-items"),
     "upstream_failed": Why("it needs {need}, which did not end well", _AGAIN),
     "upstream_skipped": Why("{need} was skipped", _SHOW),
+    "no_failure": Why("none of its needs failed, and its trigger_rule is any_failed", _SHOW),
+    "when_false": Why("`when: {expression}` is false{values}", _SHOW),
     "cancelled.upstream": Why("{need} was cancelled", _AGAIN),
     "abandoned": Why("it could not be stopped: {message}", _LOGS),
     "interrupted.task": Why("flowd stopped while it ran", _GO_ON),

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from flowd.guardian.redaction import source_of
+from flowd.guardian.redaction import Finder
 
 HIDDEN: Final = "***"
 SHORTEST: Final = 4
@@ -25,7 +25,7 @@ _PLAIN: Final = frozenset({bool, type(None)})
 def forms_of(value: str) -> frozenset[str]:
     """Every text that shows `value`: itself and its lines, quoted, escaped and encoded as programs do."""
     whole = value.strip("\r\n")
-    found = {form for text in (value, whole) for form in (*_texts(text), *_encoded(text.encode()))}
+    found = {form for text in (value, whole) for form in _encoded(text.encode())}.union(_texts(whole))
     for line in whole.splitlines():
         if any(letter.isalnum() for letter in line):
             found.update(_texts(line), _texts(line.strip()))
@@ -87,11 +87,11 @@ class Secrecy:
 
     def __init__(self) -> None:
         self._values: set[str] = set()
-        self._pattern: re.Pattern[str] | None = None
+        self._finder: Finder | None = None
         self.forms: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return self._pattern is not None
+        return self._finder is not None
 
     def learn(self, value: str) -> None:
         """Let `value` be hidden from now on."""
@@ -100,23 +100,27 @@ class Secrecy:
         self._values.add(value)
         forms = forms_of(value).union(self.forms)
         self.forms = tuple(sorted(forms, key=lambda form: (-len(form), form)))
-        self._pattern = re.compile("|".join(source_of(form.encode()).decode() for form in self.forms))
+        self._finder = Finder(form.encode() for form in self.forms)
 
     def hide(self, text: str) -> str:
         """`text` with `***` for every secret in it."""
-        return text if self._pattern is None else self._pattern.sub(HIDDEN, text)
+        if self._finder is None:
+            return text
+        data = text.encode("utf-8", "surrogatepass")
+        shown = self._finder.hide(data)
+        return text if shown is data else shown.decode("utf-8", "surrogatepass")
 
     def holds(self, text: str) -> bool:
         """Whether a secret stands in `text`."""
-        return self._pattern is not None and self._pattern.search(text) is not None
+        return self.holds_bytes(text.encode("utf-8", "surrogatepass"))
 
     def holds_bytes(self, data: bytes) -> bool:
         """Whether a secret stands in `data`, as UTF-8."""
-        return self.holds(data.decode("utf-8", "replace"))
+        return self._finder is not None and self._finder.find(data, 0, last=True) is not None
 
     def hide_in(self, value: Any) -> Any:
         """JSON-like data without secrets: in texts, numbers and keys, however deep."""
-        if self._pattern is None or type(value) in _PLAIN:
+        if self._finder is None or type(value) in _PLAIN:
             return value
         if isinstance(value, str):
             return self.hide(value)
@@ -130,7 +134,7 @@ class Secrecy:
 
     def hide_said(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
         """What a task says for people, of any type, as plain data without secrets."""
-        if self._pattern is None:
+        if self._finder is None:
             return fields
         plain: Mapping[str, Any] = self.hide_in({self.hide(str(name)): self._plain(fields[name]) for name in fields})
         return plain

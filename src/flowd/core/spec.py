@@ -34,7 +34,11 @@ class Run(Spec, frozen=True, kw_only=True, tag_field="kind", tag="run"):
     argv: tuple[str, ...] | None = None
 
 
-Action = Call | Run
+class Ask(Spec, frozen=True, kw_only=True, tag_field="kind", tag="approve"):
+    """Nothing is carried out: the task is a person's answer, as its `approve` says."""
+
+
+Action = Call | Run | Ask
 
 
 class Retry(Spec, frozen=True, kw_only=True):
@@ -92,38 +96,15 @@ class Foreach(Spec, frozen=True, kw_only=True):
     fail_fast: bool = False
 
 
-class TaskSpec(Spec, frozen=True, kw_only=True):
-    """One task of a pipeline: one action, its needs, files and policies.
+class Gate(Spec, frozen=True, kw_only=True):
+    """A condition on what a task gave: a bare expression that has to hold, or (`warn`) is only told where it does not.
 
-    `reconcile` is asked, before a person is, what became of an attempt whose end is unknown.
+    `name` is what it is called where it fails; empty: by its expression.
     """
 
-    name: str
-    action: Action
-    needs: tuple[str, ...] = ()
-    with_: dict[str, Any] = msgspec.field(name="with", default_factory=dict)
-    inputs: tuple[Input, ...] = ()
-    outputs: tuple[Output, ...] = ()
-    executor: str  # async, thread, process or shell: never left open
-    idempotent: bool = True
-    cache: bool = False
-    fresh_for: timedelta | None = None
-    code: tuple[str, ...] = ()
-    retry: Retry | None = None
-    timeout: timedelta | None = None
-    grace: timedelta = timedelta(seconds=10)
-    uses: dict[str, float] = {}
-    priority: float = 0.0
-    env: dict[str, str] = {}
-    cwd: str | None = None
-    shell: str = "sh"
-    logs: tuple[str, ...] = ()
-    foreach: Foreach | None = None
-    matrix: tuple[dict[str, Any], ...] = ()  # its cells, in order
-    axes: tuple[str, ...] = ()  # of the matrix: a cell is called by its values on these
-    reconcile: Call | None = None
-    owner: str | None = None
-    description: str = ""
+    check: str
+    severity: str = "error"
+    name: str = ""
 
 
 class Param(Spec, frozen=True, kw_only=True):
@@ -140,6 +121,62 @@ class Param(Spec, frozen=True, kw_only=True):
     min: float | str | None = None
     max: float | str | None = None
     pattern: str | None = None
+    description: str = ""
+
+
+class Approve(Spec, frozen=True, kw_only=True):
+    """A person's answer that a task waits for before its action starts, or that is all of the task.
+
+    `message` and `show` (paths whose content the answer stands for) may hold `{{ }}`; `by` names
+    who is meant; `form` are the fields to fill in. At `timeout` after it was asked, `then` says
+    what becomes of the task: fail, skip or approve.
+    """
+
+    message: str = ""
+    by: tuple[str, ...] = ()
+    form: dict[str, Param] = {}
+    show: tuple[str, ...] = ()
+    timeout: timedelta | None = None
+    then: str = "fail"
+
+
+class TaskSpec(Spec, frozen=True, kw_only=True):
+    """One task of a pipeline: one action, its needs, files and policies.
+
+    `when` and a text as `allow_failure` are expressions, without `{{ }}`; numbers there are exit codes.
+    `reconcile` is asked, before a person is, what became of an attempt whose end is unknown.
+    """
+
+    name: str
+    action: Action
+    needs: tuple[str, ...] = ()
+    trigger_rule: str = "all_succeeded"
+    when: str | None = None
+    allow_failure: bool | str | tuple[int, ...] = False
+    with_: dict[str, Any] = msgspec.field(name="with", default_factory=dict)
+    inputs: tuple[Input, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    executor: str  # async, thread, process, shell, or none where a person only answers: never left open
+    idempotent: bool = True
+    cache: bool = False
+    fresh_for: timedelta | None = None
+    code: tuple[str, ...] = ()
+    retry: Retry | None = None
+    timeout: timedelta | None = None
+    grace: timedelta = timedelta(seconds=10)
+    uses: dict[str, float] = {}
+    priority: float = 0.0
+    env: dict[str, str] = {}
+    cwd: str | None = None
+    shell: str = "sh"
+    logs: tuple[str, ...] = ()
+    foreach: Foreach | None = None
+    matrix: tuple[dict[str, Any], ...] = ()  # its cells, in order
+    axes: tuple[str, ...] = ()  # of the matrix: a cell is called by its values on these
+    gate: tuple[Gate, ...] = ()
+    approve: Approve | None = None
+    reconcile: Call | None = None
+    owner: str | None = None
     description: str = ""
 
 
@@ -278,6 +315,7 @@ class PipelineSpec(Spec, frozen=True, kw_only=True):
     expect: Expect | None = None
     retention: Retention | None = None
     result: str | None = None
+    targets: dict[str, tuple[str, ...]] = {}
     format: int = SPEC_FORMAT
 
 

@@ -19,6 +19,7 @@ PENDING: Final = "pending"
 RUNNING: Final = "running"
 EXPANDED: Final = "expanded"  # its items are on their way; it is shown as running
 RETRYING: Final = "retrying"
+WAITING: Final = "waiting"
 UNCERTAIN: Final = "uncertain"
 SUCCEEDED: Final = "succeeded"
 PARTIAL: Final = "partial"
@@ -35,6 +36,7 @@ TASK_STATES: Final = (
     RUNNING,
     EXPANDED,
     RETRYING,
+    WAITING,
     UNCERTAIN,
     SUCCEEDED,
     PARTIAL,
@@ -59,30 +61,36 @@ BROKEN: Final = frozenset({FAILED, TIMED_OUT, ABANDONED})
 ENDED: Final = OK | BAD | {SKIPPED}
 """States that only a person's request leaves."""
 
-_RESET = dict.fromkeys(sorted(ENDED), PENDING)
+_RESET = dict.fromkeys(sorted(ENDED), PENDING) | {WAITING: PENDING}
 
 TASK_TRANSITIONS: Final[Mapping[type[e.Event], Mapping[str, str]]] = {
     e.TaskStarted: {PENDING: RUNNING, RETRYING: RUNNING},
-    e.TaskSucceeded: {RUNNING: SUCCEEDED, EXPANDED: SUCCEEDED},
+    e.TaskSucceeded: {RUNNING: SUCCEEDED, EXPANDED: SUCCEEDED, PENDING: SUCCEEDED},  # the last: an answer is all of it
     e.TaskFresh: {PENDING: FRESH, EXPANDED: FRESH},
     e.TaskRetryScheduled: {RUNNING: RETRYING},
-    e.TaskFailed: {RUNNING: FAILED, PENDING: FAILED, RETRYING: FAILED, EXPANDED: FAILED},
+    e.TaskFailed: {RUNNING: FAILED, PENDING: FAILED, RETRYING: FAILED, WAITING: FAILED, EXPANDED: FAILED},
     e.TaskTimedOut: {RUNNING: TIMED_OUT, PENDING: TIMED_OUT, RETRYING: TIMED_OUT},
     e.TaskAbandoned: {RUNNING: ABANDONED},
     e.TaskInterrupted: {RUNNING: PENDING},
     e.TaskUncertain: {RUNNING: UNCERTAIN},
     e.TaskResolved: {UNCERTAIN: ""},  # to where the verdict says: RESOLUTIONS
-    e.TaskSkipped: {PENDING: SKIPPED, RETRYING: SKIPPED},
-    e.TaskUpstreamFailed: {PENDING: UPSTREAM_FAILED, RETRYING: UPSTREAM_FAILED},
-    e.TaskCancelled: {PENDING: CANCELLED, RUNNING: CANCELLED, RETRYING: CANCELLED, EXPANDED: CANCELLED},
     e.TaskExpanded: {PENDING: EXPANDED},
     e.TaskPartial: {EXPANDED: PARTIAL},
     e.TaskReopened: dict.fromkeys(sorted(ENDED), EXPANDED),
+    e.TaskApprovalRequested: {PENDING: WAITING, WAITING: WAITING},
+    e.TaskApproved: {WAITING: PENDING},
+    e.TaskRejected: {WAITING: FAILED},
+    e.TaskSkipped: {PENDING: SKIPPED, RETRYING: SKIPPED, WAITING: SKIPPED},
+    e.TaskUpstreamFailed: {PENDING: UPSTREAM_FAILED, RETRYING: UPSTREAM_FAILED, WAITING: UPSTREAM_FAILED},
+    e.TaskCancelled: dict.fromkeys((PENDING, RUNNING, RETRYING, WAITING, EXPANDED), CANCELLED),
     e.TaskReset: _RESET,
 }
 
 STARTABLE: Final = frozenset(TASK_TRANSITIONS[e.TaskStarted])
 """States in which a task waits for its next attempt."""
+
+IDLE: Final = STARTABLE | {WAITING}
+"""States of a task of which nothing goes on: it can be called off at once."""
 
 RESOLUTIONS: Final[Mapping[str, str]] = {"succeeded": SUCCEEDED, "failed": FAILED, "rerun": PENDING}
 """A person's verdict on an uncertain task, and the state it leads to."""

@@ -5,7 +5,7 @@ An outcome that is none of these cannot be said; unknown means an error, never s
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -28,11 +28,12 @@ class Succeeded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The action raised, ended badly, or broke its own declaration."""
+    """The action raised, ended badly, or broke its own declaration; a `reason` says it better than the error."""
 
     error: Error
     metrics: dict[str, float] = {}
     ending: Ending | None = None
+    reason: Reason | None = None
 
 
 class TimedOut(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -74,12 +75,16 @@ class Again(msgspec.Struct, frozen=True):
 
 
 class AttemptEnded(msgspec.Struct, frozen=True, gc=False):
-    """An attempt reports its end; `again` is None where no further attempt is allowed."""
+    """An attempt reports its end; `again` is None where no further attempt is allowed.
+
+    `allowed`: it is a failure, and the task's `allow_failure` says that this is well.
+    """
 
     task: str
     attempt: int
     outcome: Outcome
     again: Again | None = None
+    allowed: bool = False
 
 
 class FoundFresh(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +96,7 @@ class FoundFresh(msgspec.Struct, frozen=True, kw_only=True):
     outputs: tuple[Artifact, ...] = ()
     metrics: dict[str, float] = {}
     parts: dict[str, str] = {}
+    warnings: tuple[str, ...] = ()
     reason: Reason | None = None
 
 
@@ -99,6 +105,14 @@ class CouldNotBegin(msgspec.Struct, frozen=True):
 
     task: str
     error: Error
+    allowed: bool = False
+
+
+class WhenFalse(msgspec.Struct, frozen=True):
+    """A task that might start has a `when` that does not hold; `reason` is what it was judged by."""
+
+    task: str
+    reason: Reason
 
 
 class Expanded(msgspec.Struct, frozen=True):
@@ -182,12 +196,54 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     parts: dict[str, str] = {}
 
 
+class ApprovalAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """A person has to be asked `message`, and shown these files.
+
+    `lapsed` names what differs (a path, or `MESSAGE`) where an earlier question, or the answer to
+    it, stands no more.
+    """
+
+    task: str
+    message: str
+    show: tuple[Artifact, ...] = ()
+    lapsed: str = ""
+
+
+class Approved(msgspec.Struct, frozen=True, kw_only=True):
+    """A person says yes; `result` is what the answer gives where it is all of the task."""
+
+    task: str
+    by: str
+    answered_at: datetime
+    comment: str = ""
+    values: dict[str, Any] = {}
+    result: Stored | None = None
+
+
+class Rejected(msgspec.Struct, frozen=True, kw_only=True):
+    """A person says no; `back_to` names the task above from which on it is done again."""
+
+    task: str
+    by: str
+    answered_at: datetime
+    comment: str = ""
+    back_to: str = ""
+
+
+class ApprovalExpired(msgspec.Struct, frozen=True, kw_only=True):
+    """Nobody has answered in time; `yes` is the answer where the task says `then: approve`."""
+
+    task: str
+    yes: Approved | None = None
+
+
 Stimulus = (
     AttemptEnded
     | FoundFresh
     | CouldNotBegin
     | Expanded
     | Gathered
+    | WhenFalse
     | CancelAsked
     | PauseAsked
     | ResumeAsked
@@ -196,4 +252,8 @@ Stimulus = (
     | RetryAsked
     | Redefined
     | Resolved
+    | ApprovalAsked
+    | Approved
+    | Rejected
+    | ApprovalExpired
 )

@@ -24,6 +24,27 @@ class AttemptState(msgspec.Struct, gc=False):
     ending: e.Ending | None = None
 
 
+class ApprovalState(msgspec.Struct, gc=False):
+    """A question to a person, and what became of it.
+
+    `state` is waiting, approved, rejected, timed_out (nobody answered in time, and that was no yes),
+    or withdrawn where the task ended otherwise; `begun`: the action that it held has started.
+    """
+
+    requested_at: datetime
+    message: str
+    show: tuple[e.Artifact, ...] = ()
+    expires_at: datetime | None = None
+    state: str = "waiting"
+    by: str = ""
+    comment: str = ""
+    answered_at: datetime | None = None
+    values: dict[str, Any] = {}
+    result: e.Stored | None = None
+    begun: bool = False
+    back_to: str = ""
+
+
 INTERRUPTED = "Interrupted"
 """The type of error of an attempt that flowd itself cut short: no failure of the task."""
 
@@ -49,8 +70,16 @@ class TaskState(msgspec.Struct, gc=False):
     reason: e.Reason | None = None
     source: str | None = None  # the run whose checkpoint was found fresh
     warnings: tuple[str, ...] = ()
+    approval: ApprovalState | None = None
+    sent_back: e.SentBack | None = None  # why it runs again, where a person has sent a task below back to it
     attempts: list[AttemptState] | None = None
     items: e.Stored | None = None  # the list that it is carried out for
+    allowed: bool = False  # it failed, and its `allow_failure` says that this is well
+
+    @property
+    def ok(self) -> bool:
+        """Whether what needs it may count on it: it ended well, or failed where that is allowed."""
+        return self.allowed or self.state in s.OK
 
 
 def _started(task: TaskState, event: e.TaskStarted, at: datetime) -> None:
@@ -63,6 +92,8 @@ def _started(task: TaskState, event: e.TaskStarted, at: datetime) -> None:
     if task.attempts is None:
         task.attempts = []
     task.attempts.append(AttemptState(event.attempt, at, task.waited))
+    if task.approval is not None:
+        task.approval.begun = True
     task.waited = None
 
 
@@ -84,6 +115,7 @@ def _fresh(task: TaskState, event: e.TaskFresh, at: datetime) -> None:
     task.ended_at, task.error = at, None
     task.result, task.outputs, task.metrics = event.result, event.outputs, event.metrics or _EMPTY
     task.parts, task.reason, task.source = event.parts, event.reason, event.source
+    task.warnings = event.warnings
 
 
 def _retry_scheduled(task: TaskState, event: e.TaskRetryScheduled, at: datetime) -> None:
@@ -96,12 +128,20 @@ def _broken(task: TaskState, event: e.TaskFailed | e.TaskTimedOut, at: datetime)
     _end_attempt(task, event, at, event.error)
     task.ended_at, task.retry_at = at, None
     task.error, task.reason, task.metrics = event.error, event.reason, event.metrics or _EMPTY
+    _close_question(task)
+    task.allowed = event.allowed
+
+
+def _abandoned(task: TaskState, event: e.TaskAbandoned, at: datetime) -> None:
+    _ended(task, event, at)
+    task.allowed = event.allowed
 
 
 def _ended(task: TaskState, event: e.TaskAbandoned | e.TaskSkipped | e.TaskCancelled, at: datetime) -> None:
     _end_attempt(task, event, at)
     task.ended_at, task.retry_at = at, None
     task.reason = event.reason
+    _close_question(task)
 
 
 def _interrupted(task: TaskState, event: e.TaskInterrupted | e.TaskUncertain, at: datetime) -> None:
@@ -113,6 +153,40 @@ def _interrupted(task: TaskState, event: e.TaskInterrupted | e.TaskUncertain, at
 def _upstream_failed(task: TaskState, event: e.TaskUpstreamFailed, at: datetime) -> None:
     task.ended_at = at
     task.reason = because("upstream_failed", need=event.cause)
+    _close_question(task)
+
+
+def _close_question(task: TaskState) -> None:
+    """Nobody is asked any more."""
+    if task.approval is not None and task.approval.state == "waiting":
+        timed_out = task.reason is not None and task.reason.code == "approval_timed_out"
+        task.approval.state = "timed_out" if timed_out else "withdrawn"
+
+
+def _approval_requested(task: TaskState, event: e.TaskApprovalRequested, at: datetime) -> None:
+    task.approval = ApprovalState(at, event.message, event.show, event.expires_at)
+    task.reason = event.reason
+
+
+def _approved(task: TaskState, event: e.TaskApproved, _at: datetime) -> None:
+    _answer(task, event, "approved")
+    assert task.approval is not None
+    task.approval.values, task.approval.result = event.values, event.result
+    task.reason = because("approved", by=event.by or "a person")
+
+
+def _rejected(task: TaskState, event: e.TaskRejected, at: datetime) -> None:
+    _answer(task, event, "rejected")
+    if task.approval is not None:
+        task.approval.back_to = event.back_to
+    task.ended_at, task.reason = at, event.reason
+    task.error = e.Error(type="Rejected", message=event.reason.sentence if event.reason else "it was rejected")
+
+
+def _answer(task: TaskState, event: e.TaskApproved | e.TaskRejected, state: str) -> None:
+    asked = task.approval
+    assert asked is not None
+    asked.state, asked.by, asked.comment, asked.answered_at = state, event.by, event.comment, event.answered_at
 
 
 def _resolved(task: TaskState, event: e.TaskResolved, at: datetime) -> None:
@@ -123,6 +197,7 @@ def _resolved(task: TaskState, event: e.TaskResolved, at: datetime) -> None:
     task.ended_at = at
     task.error = None
     if event.verdict == "failed":
+        task.allowed = event.allowed
         task.error = e.Error(type="Resolved", message=f"{event.by or 'a person'} said that it failed")
     else:
         task.result, task.outputs, task.parts = event.result, event.outputs, event.parts
@@ -132,7 +207,8 @@ def reset(task: TaskState, event: e.TaskReset | e.TaskReopened) -> None:
     """A person asked for the task again: nothing of how it ended stands."""
     task.tries, task.tried_at, task.ended_at, task.error, task.source = 0, None, None, None, None
     task.result, task.outputs, task.metrics, task.parts, task.warnings = None, (), _EMPTY, _EMPTY, ()
-    task.waited = None
+    task.waited = task.approval = None
+    task.sent_back, task.allowed = event.sent_back if isinstance(event, e.TaskReset) else None, False
     task.reason = because("retried.by" if event.by else "retried", by=event.by)
 
 
@@ -152,10 +228,13 @@ EFFECTS: dict[type[e.Event], Callable[[TaskState, Any, datetime], None]] = {
     e.TaskRetryScheduled: _retry_scheduled,
     e.TaskFailed: _failed,
     e.TaskTimedOut: _broken,
-    e.TaskAbandoned: _ended,
+    e.TaskAbandoned: _abandoned,
     e.TaskInterrupted: _interrupted,
     e.TaskUncertain: _interrupted,
     e.TaskResolved: _resolved,
+    e.TaskApprovalRequested: _approval_requested,
+    e.TaskApproved: _approved,
+    e.TaskRejected: _rejected,
     e.TaskSkipped: _ended,
     e.TaskUpstreamFailed: _upstream_failed,
     e.TaskCancelled: _ended,

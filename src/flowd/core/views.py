@@ -13,12 +13,16 @@ from flowd.core.events import Artifact, Error, Reason
 from flowd.core.fanout import item_name
 from flowd.core.items import name_of
 from flowd.core.run import RunState
-from flowd.core.task_state import AttemptState, TaskState
+from flowd.core.spec import Approve, Param
+from flowd.core.task_state import ApprovalState, AttemptState, TaskState
 
 WAITING = "waiting"
 INTERRUPTED = "interrupted"
 
 EXIT_CODES = {"succeeded": 0, "failed": 1, "partial": 1, "cancelled": 1, WAITING: 3, "paused": 130, INTERRUPTED: 130}
+
+
+_FOR_PEOPLE = frozenset({s.UNCERTAIN, s.WAITING})
 
 
 def run_status(run: RunState, *, owned: bool) -> str:
@@ -27,7 +31,7 @@ def run_status(run: RunState, *, owned: bool) -> str:
         return run.state
     if run.state == s.RUN_PAUSED and run.reason is not None and run.reason.code == INTERRUPTED and not owned:
         return INTERRUPTED
-    if not run.live and any(task.state == s.UNCERTAIN for task in run.tasks) and not _could_go_on(run):
+    if not run.live and any(task.state in _FOR_PEOPLE for task in run.tasks) and not _could_go_on(run):
         return WAITING
     if run.state == s.RUN_PAUSED and run.reason is not None and run.reason.code != INTERRUPTED:
         return s.RUN_PAUSED
@@ -36,6 +40,37 @@ def run_status(run: RunState, *, owned: bool) -> str:
 
 def _could_go_on(run: RunState) -> bool:
     return any(map(run.could_start, range(len(run.tasks))))
+
+
+def answer_scope(approval: ApprovalState) -> dict[str, Any]:
+    """`approval.comment .by .at .FIELD` of expressions; the result where the answer is all of the task."""
+    at = moment(approval.answered_at)
+    return {"comment": approval.comment, "by": approval.by, "at": at, **approval.values}
+
+
+def approval_document(spec: Approve | None, approval: ApprovalState | None) -> dict[str, Any] | None:
+    """A question to a person, and the answer, as JSON; None where nobody was asked."""
+    if spec is None or approval is None:
+        return None
+    return {
+        "state": approval.state,
+        "message": approval.message,
+        "owners": list(spec.by),
+        "form": {name: _field(param) for name, param in spec.form.items()},
+        "show": [artifact_document(artifact) for artifact in approval.show],
+        "requested": moment(approval.requested_at),
+        "expires": moment(approval.expires_at),
+        "then": spec.then,
+        "by": approval.by or None,
+        "at": moment(approval.answered_at),
+        "comment": approval.comment or None,
+        "values": approval.values,
+    }
+
+
+def _field(param: Param) -> dict[str, Any]:
+    document: dict[str, Any] = msgspec.to_builtins(param)
+    return {"type": param.type, "default": param.default, **document}
 
 
 def exit_code(status: str) -> int:
@@ -59,7 +94,10 @@ def run_document(
     status = run_status(run, owned=owned)
     ended = run.ended_at
     duration = (ended - run.started_at).total_seconds() if ended and run.started_at else None
-    tasks = {spec.name: task_document(spec.name, task, log_of=log_of, load=load) for spec, task in run.own()}
+    tasks = {
+        spec.name: task_document(spec.name, task, asks=spec.approve, log_of=log_of, load=load)
+        for spec, task in run.own()
+    }
     for number, fan in run.fans.items():
         name = run.shape.specs[number].name
         tasks[name]["items"] = {
@@ -101,19 +139,32 @@ def shown_state(task: TaskState) -> str:
 
 def warnings(run: RunState) -> list[str]:
     """What was warned of, each under its task's name."""
-    return [f"{name_of(run, number)}: {warning}" for number, task in enumerate(run.tasks) for warning in task.warnings]
+    return [
+        f"{name_of(run, number)}: {warning}"
+        for number, task in enumerate(run.tasks)
+        for warning in (*task.warnings, *_allowed(task))
+    ]
+
+
+def _allowed(task: TaskState) -> tuple[str, ...]:
+    if not task.allowed:
+        return ()
+    what = f"{task.error.type}: {task.error.message}" if task.error else task.reason.sentence if task.reason else ""
+    return (f"{task.state.replace('_', ' ')}, as it may (allow_failure): {what}",)
 
 
 def first_error(run: RunState) -> dict[str, Any] | None:
     """The error of the first task, in written order, that broke; with that task's name."""
     for spec, task in run.own():
-        if task.state in s.BROKEN and task.error is not None:
+        if task.state in s.BROKEN and not task.allowed and task.error is not None:
             return {"task": spec.name, **error_document(task.error)}
     return None
 
 
-def task_document(name: str, task: TaskState, *, log_of: Any = None, load: Any = None) -> dict[str, Any]:
-    """One task as it stands in the document of its run."""
+def task_document(
+    name: str, task: TaskState, *, asks: Approve | None = None, log_of: Any = None, load: Any = None
+) -> dict[str, Any]:
+    """One task as it stands in the document of its run; `asks` is what it asks a person."""
     attempts = task.attempts or []
     return {
         "state": shown_state(task),
@@ -125,8 +176,8 @@ def task_document(name: str, task: TaskState, *, log_of: Any = None, load: Any =
         "metrics": task.metrics,
         "outputs": [artifact_document(artifact) for artifact in task.outputs],
         "error": None if task.error is None else error_document(task.error),
-        "allowed": False,
-        "approval": None,
+        "allowed": task.allowed,
+        "approval": approval_document(asks, task.approval),
         "url": None,
         "source": task.source,
         "log": log_of(name, task.attempt) if log_of and task.attempt else None,

@@ -88,7 +88,7 @@ def lent(tasks: Collection[str], selected: Collection[str], checkpoints: Mapping
         if name in tasks:
             continue
         checkpoint = checkpoints.get(name)
-        if checkpoint is None:
+        if checkpoint is None or checkpoint.refused:
             raise BadRequest(f"{name} has no checkpoint to stand in for it; run it first, or leave --only out")
         found.append(
             FoundFresh(

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
+from flowd.core import gates
 from flowd.core.errors import FlowdError, StorageFailing, cause, is_of_storage
-from flowd.core.events import Artifact, Ending, Error, Reason
+from flowd.core.events import Artifact, Ending, Error, Reason, Stored
 from flowd.core.expressions import ExpressionError
 from flowd.core.fanout import base_name
+from flowd.core.reasons import because
 from flowd.core.secrecy import Secrecy
 from flowd.core.stimuli import (
     Again,
@@ -35,6 +37,7 @@ from flowd.core.stimuli import (
     TimedOut,
 )
 from flowd.engine import log_plan, results, retrying, secrecy
+from flowd.engine.approving import found_fresh
 from flowd.engine.channel import AttemptChannel
 from flowd.engine.files import Declared, MissingOutput, collect, prepare_places
 from flowd.engine.looks import Look
@@ -55,6 +58,10 @@ class SelfCancelled(Exception):
         super().__init__("it raised CancelledError, or awaited something cancelled, though nobody had cancelled it")
 
 
+class GateFailed(Exception):
+    """What a task gave does not pass a gate of its own."""
+
+
 class Attempt:
     """One try of one task of one run, held by the driver while it lasts."""
 
@@ -68,6 +75,7 @@ class Attempt:
         "_scope",
         "_spec",
         "_stopped_at",
+        "_values",
         "_work",
         "cause",
         "channel",
@@ -85,6 +93,7 @@ class Attempt:
         self._began_ns = 0
         self._prepared: Prepared | None = None
         self._work: Work | None = None
+        self._values: Mapping[str, Any] = {}
         self._stopped_at = 0.0
         self.cause: str | None = None
         self.channel: AttemptChannel | None = None
@@ -138,7 +147,24 @@ class Attempt:
 
     def _report(self, outcome: Outcome, again: Again | None = None) -> AttemptEnded:
         assert self._work is not None
-        return AttemptEnded(self._spec.name, self._work.attempt, outcome, again)
+        allowed = False
+        if again is None and self._spec.allow_failure is not False:
+            if isinstance(outcome, Failed | TimedOut):
+                allowed = self._allowed(outcome.error)
+            elif isinstance(outcome, LeftRunning):
+                allowed = self._allowed(Error(type="Abandoned", message=outcome.message))
+        return AttemptEnded(self._spec.name, self._work.attempt, outcome, again, allowed)
+
+    def _allowed(self, error: Error) -> bool:
+        """Whether the task may fail so; one whose `allow_failure` cannot tell may not, and it is said."""
+        if self._spec.allow_failure is False:
+            return False
+        try:
+            return self._driver.survey.resolver.is_allowed(self._spec, error, self._values)
+        except ExpressionError as wrong:
+            if self.channel is not None:
+                self.channel.log("error", f"`allow_failure` cannot be judged: {wrong}", {})
+            return False
 
     # --- before it starts ----------------------------------------------------------------------
 
@@ -153,7 +179,7 @@ class Attempt:
             if isinstance(error, OSError) and is_of_storage(error):
                 raise StorageFailing(f"{error.filename}: {cause(error)}") from error
             why = secrecy.hidden_error(Error(type=type(error).__name__, message=str(error)), self._secrecy)
-            driver.tell(CouldNotBegin(self._spec.name, why))
+            driver.tell(CouldNotBegin(self._spec.name, why, allowed=self._allowed(why)))
             return None
         if work is None or not driver.run.may_start(self._number):  # much may have happened while it was prepared
             return None
@@ -161,7 +187,7 @@ class Attempt:
         if driver.failure is not None:
             return None  # its start is in no journal
         self._work = work
-        if not self._spec.idempotent:
+        if not self._spec.idempotent or driver.answered_at > driver.stream.durable_seq:
             await driver.stream.durable()
         return work
 
@@ -169,15 +195,17 @@ class Attempt:
         """The work to do and why, or None where the task turned out fresh or has to wait for others."""
         driver, spec, number = self._driver, self._spec, self._number
         values = await driver.values(spec)
+        if spec.when is not None and (verdict := driver.survey.condition(number, values)) is not None:
+            driver.tell(verdict)
+            return None, None
+        self._values = values
+        if await found_fresh(driver, number, values):
+            return None, None
+        asked = driver.run.tasks[number].approval
+        if spec.approve is not None and (asked is None or (not asked.begun and await self._has_lapsed(values))):
+            return None, None
         standing = driver.standings.get(number)
         reason = standing.reason if standing is not None else None
-        undecided = standing.action == "if_needed" if standing is not None else number >= driver.run.declared
-        if undecided and spec.cache and driver.run.tasks[number].attempt == 0:
-            verdict = await self._in_thread(driver.survey.judge_one, number, values, driver.now())
-            if verdict.fresh:
-                driver.tell(driver.survey.found(number, verdict.reason))
-                return None, None
-            reason = verdict.reason
         resolver = driver.survey.resolver
         self._prepared = prepared = resolver.written(spec, values)
         if spec.uses or spec.inputs or spec.outputs:
@@ -203,6 +231,10 @@ class Attempt:
         )
         work.redactions = self._secrecy.forms
         return work, reason
+
+    async def _has_lapsed(self, values: Mapping[str, Any]) -> bool:
+        """Whether a person has to answer once more: what the answer stood for is not as it was."""
+        return bool(await self._driver.approvals.stands(self._number, values))
 
     def _look_at_files(self, prepared: Prepared) -> None:
         survey, files = self._driver.survey, self._driver.survey.files
@@ -273,9 +305,27 @@ class Attempt:
             outputs=artifacts,
             metrics=channel.metrics,
             parts=parts,
-            warnings=(*hidden, *await self._log_plan(work, value)),
+            warnings=(*hidden, *await self._log_plan(work, value), *await self._pass_gates(stored)),
             ending=channel.ending,
         )
+
+    async def _pass_gates(self, stored: Stored | None) -> tuple[str, ...]:
+        """What its gates warn of. GateFailed where one that has to hold does not."""
+        driver, spec, channel = self._driver, self._spec, self.channel
+        if not spec.gate:
+            return ()
+        assert channel is not None
+        assert self._prepared is not None
+        values = await driver.values(spec)
+        read = gates.reads_result(spec.gate)
+        result = await results.load(stored, driver.services.adapters.results) if read else None
+        scope = driver.survey.resolver.gate_scope(spec, self._prepared, values, channel.metrics, result)
+        if broken := gates.failed(spec.gate, "error", scope):
+            raise GateFailed(self._secrecy.hide("; ".join(broken)))
+        warned = [self._secrecy.hide(said) for said in gates.failed(spec.gate, "warn", scope)]
+        for said in warned:
+            channel.log("warning", "gate_warning", {"gate": said})
+        return tuple(f"gate_warning: {said}" for said in warned)
 
     async def _log_plan(self, work: Work, value: object) -> tuple[str, ...]:
         if not self._spec.logs:
@@ -306,14 +356,15 @@ class Attempt:
     def _failed(self, failure: Exception, *, timed_out: bool) -> tuple[Outcome, Again | None]:
         driver, spec = self._driver, self._spec
         assert self.channel is not None
-        if isinstance(failure, MissingOutput | results.BadResult):
+        reason = because("gate_failed", gates=str(failure)) if isinstance(failure, GateFailed) else None
+        if isinstance(failure, GateFailed | MissingOutput | results.BadResult):
             error = Error(type=type(failure).__name__, message=str(failure))
         else:
             error = driver.services.adapters.describe(failure, driver.program.folder, self._secrecy.hide)
         error = secrecy.hidden_error(error, self._secrecy)
         task, now = driver.run.tasks[self._number], driver.now()
         again = None
-        if spec.retry is not None:
+        if spec.retry is not None and (reason is None or gates.GATE_FAILED in spec.retry.on):
             again = retrying.answer(
                 spec.retry,
                 driver.program.strategies.get(base_name(spec.name)),
@@ -323,8 +374,10 @@ class Attempt:
                 error=error,
                 timed_out=timed_out,
             )
-        kind = TimedOut if timed_out else Failed
-        return kind(error=error, metrics=self.channel.metrics, ending=self._ending()), again
+        metrics, ending = self.channel.metrics, self._ending()
+        if timed_out:
+            return TimedOut(error=error, metrics=metrics, ending=ending), again
+        return Failed(error=error, metrics=metrics, ending=ending, reason=reason), again
 
     async def _in_thread(self, call: Any, *arguments: Any) -> Any:
         return await anyio.to_thread.run_sync(call, *arguments, limiter=self._driver.services.threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flowd.core import states as s
+from flowd.core.events import Reason
 from flowd.core.items import fan_of, name_of
 from flowd.core.run import RunState
 from flowd.core.spec import PipelineSpec
@@ -36,9 +37,12 @@ async def merge(adapters: Adapters, program: Program, run: RunState) -> None:
 
 
 def newest(run: RunState) -> dict[str, Checkpoint]:
-    """The checkpoints of the tasks that stand as succeeded in a run."""
+    """The checkpoints of the tasks that stand as succeeded in a run; refused ones where a gate has failed."""
     found = {}
     for number, (spec, task) in enumerate(zip(run.shape.specs, run.tasks, strict=True)):
+        if task.state == s.FAILED and task.ended_at is not None and _gate_failed(task.reason):
+            refused = Checkpoint(run=run.id, at=task.ended_at, attempt=task.attempt, refused=True)
+            found[name_of(run, number)] = refused
         if task.ended_at is None or (task.state != s.SUCCEEDED and not _has_moved(run, number)):
             continue
         if not task.attempts and number not in run.fans and task.state != s.FRESH:  # a person said so
@@ -65,3 +69,7 @@ def _has_moved(run: RunState, number: int) -> bool:
     if fan is None or fan.keys or fan.template.matrix or task.state != s.FRESH:
         return False
     return fan.template.fresh_for is None  # else it would seem younger than it is
+
+
+def _gate_failed(reason: Reason | None) -> bool:
+    return reason is not None and reason.code == "gate_failed"

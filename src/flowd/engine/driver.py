@@ -25,12 +25,13 @@ from flowd.core.rank import critical_path, learned
 from flowd.core.spec import TaskSpec
 from flowd.core.stimuli import AttemptEnded, CancelAsked, DeadlineReached, PauseAsked, ResumeAsked, Stimulus
 from flowd.engine import checkpointing, fanning, results
+from flowd.engine.approving import Approvals
 from flowd.engine.attempt import Attempt
 from flowd.engine.entering import Entry
 from flowd.engine.fanning import FanWork
 from flowd.engine.fans import Fans
 from flowd.engine.long_waits import LongWaits
-from flowd.engine.prepare import NO_BINDING, is_plain, referenced_results
+from flowd.engine.prepare import NO_BINDING, has_conditions, is_plain, referenced_results
 from flowd.engine.resolving import reconcile
 from flowd.engine.services import Services
 from flowd.engine.stream import Stream
@@ -52,6 +53,8 @@ class Driver:
         self.standings: dict[int, Standing] = {}
         self.failure: Exception | None = None
         self.attempts: dict[int, Attempt | FanWork] = {}
+        self.approvals = Approvals(self)
+        self.answered_at = 0  # the last record of a person's yes: what it lets start begins once that is durable
         self._entry = entry
         self._checkpoints = entry.checkpoints
         self._queued: list[Stimulus] | None = []  # until the run is entered, and during the survey: nothing is decided
@@ -73,6 +76,7 @@ class Driver:
             self._checkpoints,
             function_file=self.program.function_file,
             bindings=self.program.bindings,
+            hide=services.adapters.secrecy.hide,
         )
 
     # --- the loop ----------------------------------------------------------------------------------
@@ -102,8 +106,9 @@ class Driver:
             self._rank()
             self._set_deadline()
             self._going = True
-            self._go_on()
+            self.go_on()
             await self._still.wait()
+        self.approvals.close()
         for timer in (self._deadline, *self._waits.values()):
             if timer is not None:
                 timer.cancel()
@@ -142,6 +147,7 @@ class Driver:
         if bound is not None:
             self.services.admission.resize((self.run.id, RUN_LIMIT), bound)
         self._wait_for_retries()
+        self.approvals.resume()
 
     def _wait_for_retries(self) -> None:
         for number, task in enumerate(self.run.tasks):
@@ -171,7 +177,7 @@ class Driver:
         if self.failure is None:
             now = self.now()
             self._emit(decide(self.run, stimulus, now), now)
-        self._go_on(hands)
+        self.go_on(hands)
 
     def started(self, number: int, reason: e.Reason | None, parts: Mapping[str, str]) -> None:
         """An attempt is about to begin; `parts` is its fingerprint."""
@@ -192,9 +198,14 @@ class Driver:
         """Start nothing more; what runs goes on to its end."""
         self.tell(PauseAsked(by=by))
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing that it is told comes of anything any more: it is about to let go of the run."""
+        return self._still.is_set()
+
     def resume(self) -> bool:
         """Go on after a pause; False where this driver has come to rest, and another has to."""
-        if self._still.is_set():
+        if self.at_rest:
             return False
         self.tell(ResumeAsked(owner=self.services.adapters.owner))
         if self._going:
@@ -204,9 +215,13 @@ class Driver:
     def interrupt(self, *, within: timedelta | None = None) -> None:
         """Stop what runs and start nothing more; the run can be resumed. `within` bounds the grace of each task."""
         self._bound_grace(within)
+        self.approvals.patient = False
+        if self._going and not (self.attempts or self._offered) and self.approvals.are_all:
+            self.go_on()  # there is nothing to stop: it goes on waiting, without us
+            return
         self.tell(PauseAsked(reason="interrupted"))
         self._stop_attempts("interrupted")
-        self._go_on()
+        self.go_on()
 
     def fail(self, error: Exception) -> None:
         """Give the run up: its journal can no longer be written, or flowd itself is at fault.
@@ -216,7 +231,7 @@ class Driver:
         if self.failure is None:
             self.failure = error
             self._stop_attempts("interrupted")
-            self._go_on()
+            self.go_on()
 
     # --- acting --------------------------------------------------------------------------------------
 
@@ -241,7 +256,7 @@ class Driver:
                 if attempt.hold is not None:
                     left_running = self._leave(attempt.hold, left_running)
         if not self.attempts:
-            self._go_on()
+            self.go_on()
         return left_running
 
     def _leave(self, hold: int, left_running: Awaitable[object] | None) -> Awaitable[object] | None:
@@ -272,6 +287,8 @@ class Driver:
         for event in events:
             if isinstance(event, e.TaskRetryScheduled):
                 self._wait_for_retry(self.run.shape.index[event.task], event.retry_at)
+            elif isinstance(event, e.TaskApproved):
+                self.answered_at = self.stream.applied
             elif isinstance(event, e.RunCancelRequested):
                 self._stop_attempts("cancelled")
             elif isinstance(event, e.RunDeadlinePassed):
@@ -279,27 +296,47 @@ class Driver:
             elif isinstance(event, e.TaskFailed | e.TaskTimedOut | e.TaskAbandoned):
                 self.fans.stop_beside(self.run.shape.index[event.task], self.attempts)
 
-    def _go_on(self, hands: int = 0) -> None:
+    def go_on(self, hands: int = 0) -> None:
         """Offer what has become startable; notice when nothing can go on by itself."""
         run = self.run
-        if self.failure is not None and not self.attempts:
+        if self.failure is not None and not (self.attempts or self.approvals.busy):
             self._still.set()
         if not self._going:
             return
         if run.state == s.RUN_RUNNING and self.failure is None:
-            ready = run.take_ready()
+            ready = run.take_ready() if not run.shape.conditional else self._take_ready()
             for number in ready:
-                if (retry_at := run.tasks[number].retry_at) is None:
+                if run.is_held(number):
+                    self.approvals.ask(number)
+                elif (retry_at := run.tasks[number].retry_at) is None:
                     self._offer(number)
                 else:
                     self._wait_for_retry(number, retry_at)
             more = len(ready) + (self.fans.hand_out(self._offer) if run.fans else 0)
             if more > hands:
                 self.services.wake(more - hands)
-        if self.attempts:
+        if self.attempts or self.approvals.busy:
             return
-        if run.state != s.RUN_RUNNING or not (self._offered or any(task.state == s.RETRYING for task in run.tasks)):
+        if run.state != s.RUN_RUNNING or not (self._offered or self._waits_by_itself()):
             self._still.set()
+
+    def _waits_by_itself(self) -> bool:
+        """Whether a task goes on after a while; with a patient engine one that waits for a person does."""
+        waits = {s.RETRYING, s.WAITING} if self.approvals.patient else {s.RETRYING}
+        return any(task.state in waits for task in self.run.tasks)
+
+    def _take_ready(self) -> list[int]:
+        """What has become startable; what its `when` skips is no more, and may make others so."""
+        found = []
+        while self.run.state == s.RUN_RUNNING and (ready := self.run.take_ready()):
+            for number in ready:
+                verdict = self.survey.condition(number, None)
+                if verdict is None:
+                    found.append(number)
+                else:
+                    now = self.now()
+                    self._emit(decide(self.run, verdict, now), now)
+        return found
 
     def _offer(self, number: int, since: float | None = None, closed: Hashable = None) -> None:
         """Let a task compete for a start. Those of one priority grow older together: rank decides among them."""
@@ -390,7 +427,10 @@ class Driver:
         taken = self.program.bindings.get(base_name(spec.name), NO_BINDING).result_parameters
         if "[" in spec.name:
             await fanning.load_list(self, base_name(spec.name))
-        if not taken and is_plain(spec):
+        if not taken and is_plain(spec) and not has_conditions(spec) and not spec.gate and spec.approve is None:
             return _NO_VALUES
         names = sorted(referenced_results(spec).union(taken) & self.run.shape.index.keys())
-        return {name: await results.load(self.run.task(name).result, self.services.adapters.results) for name in names}
+        stored = {name: self.run.task(name).result for name in names}
+        if (own := self.survey.recorded_result(spec)) is not None:
+            stored[spec.name] = own
+        return {name: await results.load(one, self.services.adapters.results) for name, one in stored.items()}

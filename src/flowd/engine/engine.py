@@ -21,9 +21,9 @@ from flowd.core.keyed import EACH
 from flowd.core.limits import Admission
 from flowd.core.shape import select
 from flowd.core.stimuli import CancelAsked, FoundFresh, PauseAsked, RetryAsked, Stimulus
-from flowd.engine import admitting, checkpointing, redefining, resolving, secrecy
+from flowd.engine import admitting, checkpointing, redefining, secrecy
+from flowd.engine.answering import Answers
 from flowd.engine.capacity import capacity_document, waiting_document
-from flowd.engine.driver import Driver
 from flowd.engine.entering import NeverBegan, adoption, beginning, check_same, has_ended, is_paused, read
 from flowd.engine.fleet import Fleet
 from flowd.engine.handle import Result, Run
@@ -42,7 +42,7 @@ DEFAULT_CONCURRENCY = 32
 EXITS = ("cancel", "drain", "detach")
 
 
-class Engine:
+class Engine(Answers):
     """Runs pipelines concurrently, in the event loop that it is opened in.
 
     `open_adapters` gives an async context manager of the outside world (wiring has two: the
@@ -59,6 +59,7 @@ class Engine:
         limits: Mapping[str, float] | None = None,
         on_exit: str = "cancel",
         grace: str | timedelta = "10s",
+        patient: bool = False,
     ) -> None:
         if on_exit not in EXITS:
             raise BadRequest(f"on_exit is {on_exit!r}; write one of {', '.join(EXITS)}")
@@ -68,6 +69,7 @@ class Engine:
         self._most = max_concurrency or DEFAULT_CONCURRENCY
         self._limits = dict(limits or {})
         self._on_exit = on_exit
+        self._patient = patient
         self._grace = parse_duration(grace) if isinstance(grace, str) else grace
         self._host = Host(self._live)
         self._services: Services | None = None
@@ -113,6 +115,7 @@ class Engine:
                     sharing=sharing,
                     wake=workers.wake,
                     threads=anyio.CapacityLimiter(8),
+                    patient=self._patient,
                 )
                 fleet = self._fleet = Fleet(services, group, self._limits)
                 group.start_soon(services.timers.run, name="flowd timers")
@@ -240,37 +243,6 @@ class Engine:
         returned as it is. StateLocked names a living owner elsewhere.
         """
         return await self._ask(run_id, PauseAsked(by=by))
-
-    async def resolve(
-        self,
-        run_id: str,
-        task: str,
-        verdict: str,
-        *,
-        result: Any = None,
-        by: str = "",
-        pipeline: Pipeline | None = None,
-        go_on: bool = True,
-    ) -> Run:
-        """Say what became of an uncertain task, `succeeded` (with its `result`), `failed` or `rerun`.
-
-        A run that nobody owns is adopted and goes on, unless `go_on` is false. Raises BadRequest
-        where the task is not uncertain, or did not leave what it declares.
-        """
-
-        async def ask(driver: Driver) -> None:
-            await resolving.resolve(driver, task, verdict, by=by, value=result)
-
-        if run_id not in self._here:
-            enter = adoption(self._adapters(), run_id, pipeline=pipeline, ask=ask, go_on=go_on)
-            return await self._here.launch(run_id, enter)
-        driver = await self._here.living(run_id)
-        if driver is None:
-            raise BadRequest(f"run {run_id} has just ended")
-        handle = self._here.handle(run_id)
-        await ask(driver)
-        await driver.recorded()
-        return handle
 
     # --- reading -----------------------------------------------------------------------------------------
 

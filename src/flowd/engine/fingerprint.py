@@ -16,7 +16,7 @@ import msgspec
 
 from flowd.core.commands import words_of
 from flowd.core.patterns import named as named_by
-from flowd.core.spec import Call, TaskSpec
+from flowd.core.spec import Call, Run, TaskSpec
 from flowd.engine.files import ABSENT, Declared, Files
 
 _encoder = msgspec.json.Encoder(order="sorted")
@@ -56,7 +56,7 @@ class Codes:
         if isinstance(task.action, Call):
             if function_file is not None:
                 yield str(function_file)
-        else:
+        elif isinstance(task.action, Run):
             words = words_of(task.action.text) if task.action.text is not None else task.action.argv or ()
             cwd = task.cwd if task.cwd and "{{" not in task.cwd else ""
             declared: Declared | None = None

@@ -56,14 +56,22 @@ class Fleet:
 
     async def tell(self, run_id: str, asked: Stimulus, otherwise: Enter) -> Run:
         """Tell a run something: here where it goes on here, else by entering it so that it is told."""
-        if run_id not in self:
+        driver = await self.awake(run_id)
+        if driver is None:
             return await self.launch(run_id, otherwise)
-        driver = await self.living(run_id)
         handle = self.handle(run_id)
-        if driver is not None:
-            driver.tell(asked)
-            await driver.recorded()
+        driver.tell(asked)
+        await driver.recorded()
         return handle
+
+    async def awake(self, run_id: str) -> Driver | None:
+        """The driver of a run that goes on here; None where none does, and one that came to rest has let go of it."""
+        ended = self._ended.get(run_id)
+        driver = await self.living(run_id)
+        if driver is not None and driver.at_rest and ended is not None:
+            await ended.wait()
+            return None
+        return driver
 
     async def go_on(self, run_id: str, program: Program | None = None) -> Run:
         """Go on with a run that stands still, here or anywhere; one that goes on or has ended is left as it is.
@@ -100,7 +108,7 @@ class Fleet:
         await owned.wait()
         failure = self._failures.get(run_id)
         if failure is not None and run_id not in self.drivers:
-            raise failure
+            raise self._failures.pop(run_id)  # it kept whoever asked from the run, and is no end of it
         return self.handle(run_id)
 
     async def end(self, on_exit: str, grace: timedelta) -> None:
@@ -140,6 +148,7 @@ class Fleet:
                             adapters, entry.program, entry.state
                         )  # of tasks that may be gone then
                     await checkpointing.announce(adapters, entry.program, run_id)
+                driver.approvals.group = group
                 group.start_soon(_publish, driver, name="flowd publish")
                 await driver.enter()
                 self._open_limits(entry.program.spec)

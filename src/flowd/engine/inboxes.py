@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import anyio
 
@@ -10,6 +10,7 @@ from flowd.core import states as s
 from flowd.core.again import refusal
 from flowd.core.errors import FlowdError, StateDamaged
 from flowd.core.stimuli import RetryAsked
+from flowd.engine.approving import approve, reject
 from flowd.engine.capacity import capacity_document, waiting_document
 from flowd.engine.driver import Driver
 from flowd.engine.resolving import resolve
@@ -49,15 +50,16 @@ class Inboxes:
     async def _carry_out(self, run: str, request: Request) -> Answer:
         """Do what is asked and return once it is durable; or what refuses it, in words."""
         driver = self._drivers.get(run)
-        if driver is None:
-            return Answer(error="the run has just ended")
+        if driver is None or driver.at_rest:
+            return Answer(error="its owner has just let go of it", again=True)
         if request.kind == "limits":
             services = driver.services
             limits = capacity_document(services.admission)
             return Answer(data={"limits": limits, "waiting": waiting_document(services.admission, services.sharing)})
         try:
-            error = await _do(driver, request)
-            await driver.recorded()
+            with driver.approvals.staying():
+                error = await _do(driver, request)
+                await driver.recorded()
         except (FlowdError, OSError) as failure:
             return Answer(error=str(failure))
         return Answer(error=error)
@@ -85,8 +87,16 @@ async def _do(driver: Driver, request: Request) -> str:
         if refused := refusal(driver.run, asked):
             return refused
         driver.tell(asked)
-    elif request.kind == "resolve" and len(request.tasks) == 1:
-        await resolve(driver, request.tasks[0], request.verdict, by=request.by, value=request.result)
+    elif request.kind in _ANSWERS and len(request.tasks) == 1:
+        await _ANSWERS[request.kind](driver, request.tasks[0], request)
     else:
         return f"this flowd cannot {request.kind}"
     return ""
+
+
+_ANSWERS: Mapping[str, Callable[[Driver, str, Request], Awaitable[None]]] = {
+    "resolve": lambda driver, task, said: resolve(driver, task, said.verdict, by=said.by, value=said.result),
+    "approve": lambda driver, task, said: approve(driver, task, comment=said.comment, values=said.values, by=said.by),
+    "reject": lambda driver, task, said: reject(driver, task, comment=said.comment, by=said.by, back_to=said.back_to),
+}
+"""What a person answers of one task."""

@@ -13,14 +13,18 @@ from typing import Any
 import msgspec
 
 from flowd.authoring.binding import Binding
+from flowd.core import conditions
 from flowd.core import states as s
 from flowd.core.commands import parse_command, render_argv
+from flowd.core.events import Error, Reason
 from flowd.core.expressions import Expression, in_text, references_of, render_value, spans
 from flowd.core.fanout import base_name
+from flowd.core.gates import references
+from flowd.core.items import owner
 from flowd.core.patterns import Glob, is_pattern, named
 from flowd.core.run import RunState
-from flowd.core.spec import Call, Output, Param, TaskSpec
-from flowd.core.views import moment
+from flowd.core.spec import Ask, Call, Output, Param, Run, TaskSpec
+from flowd.core.views import answer_scope, moment
 from flowd.engine.files import Files
 from flowd.engine.secrecy import Unread
 from flowd.ports.executor import Work
@@ -69,6 +73,10 @@ class Resolver:
         place = self._run.shape.index[task.name] - fan.base
         return {"matrix" if fan.template.matrix else "item": self.lists[name][place], "index": place}
 
+    def knows(self, task: TaskSpec) -> bool:
+        """Whether the list that an item is of is at hand."""
+        return base_name(task.name) in self.lists
+
     def scope(self, task: TaskSpec, values: Mapping[str, Any]) -> dict[str, Any]:
         """What the expressions of a task may refer to, paths as they are written."""
         return self._scope(task, values, lambda path: path)
@@ -79,7 +87,7 @@ class Resolver:
             return Prepared(inputs=(), outputs=(), with_={}, env={}, action=self._action(task, {}))
         if is_literal(task, self._run.spec.env):
             return self._as_written(task)
-        scope = self.scope(task, values) | {"secrets": Unread()}
+        scope = self.scope(task, values) | {"secrets": Unread()} | self._answer(task)
         inputs, outputs = self._paths(task, scope)
         scope["inputs"], scope["outputs"] = [str(path) for path in inputs], [str(path) for _, path in outputs]
         return Prepared(
@@ -101,8 +109,20 @@ class Resolver:
             outputs=tuple([(output, named(output.path)) for output in task.outputs]),
             with_=task.with_,
             env=self._env(task, {}) if task.env or self._run.spec.env else {},
-            action=self._action(task, {}) if isinstance(action, Call) else action.text or list(action.argv or ()),
+            action=action.text or list(action.argv or ()) if isinstance(action, Run) else self._action(task, {}),
         )
+
+    def when_false(self, task: TaskSpec, values: Mapping[str, Any]) -> Reason | None:
+        """Why the task's `when` keeps it from running; None where it holds. ExpressionError."""
+        return (
+            conditions.when_false(task, self._scope(task, values, lambda path: path)) if task.when is not None else None
+        )
+
+    def is_allowed(self, task: TaskSpec, error: Error, values: Mapping[str, Any]) -> bool:
+        """Whether the task may fail so. ExpressionError where its `allow_failure` cannot tell."""
+        if not isinstance(task.allow_failure, str):
+            return conditions.is_allowed(task, error, {})
+        return conditions.is_allowed(task, error, self._scope(task, values, lambda path: path))
 
     def outputs(self, task: TaskSpec) -> tuple[tuple[Output, str], ...]:
         """The outputs that are known without any other task; ExpressionError where one is not."""
@@ -148,7 +168,8 @@ class Resolver:
             wants_ctx=binding.wants_ctx,
         )
         if not self._is_plain(task):
-            self._resolve(work, prepared, self._scope(task, values, self._absolute) | {"secrets": secrets})
+            scope = self._scope(task, values, self._absolute) | {"secrets": secrets} | self._answer(task)
+            self._resolve(work, prepared, scope)
         if isinstance(task.action, Call) and binding.result_parameters:
             taken = {name: values.get(name) for name in binding.result_parameters}
             work.arguments = {**taken, **work.arguments}
@@ -170,6 +191,33 @@ class Resolver:
             action = self._action(task, scope)
             work.argv = (*_SHELLS[task.shell], action) if isinstance(action, str) else tuple(action)
             work.env = {**work.env, **self._reserved(work)}
+
+    def _answer(self, task: TaskSpec) -> dict[str, Any]:
+        """`approval`, where a person has said yes to its start; `rejection`, where one has sent it back here."""
+        number = owner(self._run, self._run.shape.index[task.name])  # one answer lets all items of a task begin
+        task, known, scope = self._run.shape.specs[number], self._run.tasks[number], dict[str, Any]()
+        if task.approve is not None and known.approval is not None and known.approval.answered_at is not None:
+            scope["approval"] = answer_scope(known.approval)
+        if (sent := known.sent_back) is not None:
+            scope["rejection"] = {"task": sent.task, "by": sent.by, "comment": sent.comment, "at": moment(sent.at)}
+        return scope
+
+    def asked(self, task: TaskSpec, values: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+        """What a person is asked, and the paths that are shown, as written. ExpressionError."""
+        assert task.approve is not None
+        scope = self._scope(task, values, lambda path: path)
+        inputs, outputs = self._paths(task, scope)
+        scope["inputs"], scope["outputs"] = list(inputs), [path for _, path in outputs]
+        message = _text(render_value(task.approve.message or f"Go on with {task.name}?", scope))
+        return message, tuple(_path(written, scope) for written in task.approve.show)
+
+    def gate_scope(
+        self, task: TaskSpec, prepared: Prepared, values: Mapping[str, Any], metrics: Mapping[str, float], result: Any
+    ) -> dict[str, Any]:
+        """What a task's gates may speak of, with paths as they are written."""
+        scope = self._scope(task, values, lambda path: path)
+        scope["inputs"], scope["outputs"] = list(prepared.inputs), [path for _, path in prepared.outputs]
+        return {**scope, "metrics": metrics, "result": result}
 
     def question(
         self,
@@ -224,6 +272,8 @@ class Resolver:
         action = task.action
         if isinstance(action, Call):
             return [action.module, action.function]
+        if isinstance(action, Ask):
+            return []
         if action.text is not None:
             return parse_command(action.text).render(scope)
         return list(render_argv(action.argv or (), scope))
@@ -314,7 +364,7 @@ class _Tasks(dict[str, Any]):
     def __missing__(self, name: str) -> dict[str, Any]:
         task = self._run.task(name)
         self[name] = {
-            "ok": task.state in s.OK,
+            "ok": task.ok,
             "failed": task.state in s.BROKEN,
             "skipped": task.state == s.SKIPPED,
             "state": task.state,
@@ -357,7 +407,7 @@ def _text(value: Any) -> str:
 def is_literal(task: TaskSpec, env: Mapping[str, str]) -> bool:
     """Whether no expression stands anywhere in a task, nor in the `env` of its pipeline."""
     action = task.action
-    if not isinstance(action, Call) and "{{" in (action.text if action.text is not None else str(action.argv)):
+    if isinstance(action, Run) and "{{" in (action.text if action.text is not None else str(action.argv)):
         return False
     if any("{{" in ref.path for ref in task.inputs) or any("{{" in ref.path for ref in task.outputs):
         return False
@@ -366,9 +416,14 @@ def is_literal(task: TaskSpec, env: Mapping[str, str]) -> bool:
 
 def referenced_results(task: TaskSpec) -> set[str]:
     """The tasks whose results the expressions of `task` refer to."""
-    if is_literal(task, {}):
+    if is_literal(task, {}) and not has_conditions(task) and not task.gate and task.approve is None:
         return set()
     return {name for name, *fields in _references(task) if fields[:1] in ([], ["result"])}
+
+
+def has_conditions(task: TaskSpec) -> bool:
+    """Whether the task has a `when`, or an expression as `allow_failure`."""
+    return task.when is not None or isinstance(task.allow_failure, str)
 
 
 def referenced_tasks(task: TaskSpec) -> set[str]:
@@ -378,11 +433,16 @@ def referenced_tasks(task: TaskSpec) -> set[str]:
 
 def _references(task: TaskSpec) -> Iterator[Sequence[str]]:
     """What follows `tasks.` in each reference of the task's expressions."""
-    action = task.action
-    texts: list[Any] = [task.with_, task.env, [ref.path for ref in task.inputs], [ref.path for ref in task.outputs]]
-    if not isinstance(action, Call):
-        texts.append(action.text if action.text is not None else list(action.argv or ()))
-    for text in texts:
-        for place, *fields in references_of(text):
+    for expression in conditions.expressions(task):
+        for place, *fields in expression.references:
             if place == "tasks" and fields:
                 yield fields
+    action = task.action
+    texts: list[Any] = [task.with_, task.env, [ref.path for ref in task.inputs], [ref.path for ref in task.outputs]]
+    if task.approve is not None:
+        texts += [task.approve.message, list(task.approve.show)]
+    if isinstance(action, Run):
+        texts.append(action.text if action.text is not None else list(action.argv or ()))
+    for place, *fields in (*(access for text in texts for access in references_of(text)), *references(task.gate)):
+        if place == "tasks" and fields:
+            yield fields

@@ -60,7 +60,8 @@ class Adapters(msgspec.Struct, kw_only=True, eq=False):
 class Services(msgspec.Struct, kw_only=True, eq=False):
     """The adapters, with what all runs of one engine share.
 
-    `threads` bounds the engine's own blocking calls, apart from those of the host's tasks.
+    `threads` bounds the engine's own blocking calls, apart from those of the host's tasks. `patient`:
+    a run that only waits for people stays with its driver.
     """
 
     adapters: Adapters
@@ -69,3 +70,4 @@ class Services(msgspec.Struct, kw_only=True, eq=False):
     sharing: Sharing
     wake: Callable[[int], None]
     threads: anyio.CapacityLimiter
+    patient: bool = False

@@ -65,6 +65,11 @@ class Stream:
         if follower in self._followers:
             self._followers.remove(follower)
 
+    @property
+    def durable_seq(self) -> int:
+        """The number of the last record that is on disk."""
+        return self._writer.durable_seq
+
     async def durable(self) -> None:
         """Return when all that was applied so far is on disk."""
         await self._writer.durable(self.applied)

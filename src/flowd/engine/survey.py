@@ -18,17 +18,19 @@ import anyio.to_thread
 import msgspec
 
 from flowd.authoring.binding import Binding
+from flowd.core import gates
 from flowd.core import states as s
 from flowd.core.decide import decide
-from flowd.core.events import AnyEvent, Artifact, Reason, RunStarted
+from flowd.core.events import AnyEvent, Artifact, Error, Reason, RunStarted, Stored
 from flowd.core.expressions import ExpressionError, compile_expression
-from flowd.core.fanout import base_name, is_fanned
+from flowd.core.fanout import base_name, is_fanned, judged_by_item
 from flowd.core.freshness import Evidence, Known, Verdict, judge, product
 from flowd.core.items import fan_of, owner
 from flowd.core.patterns import Glob, is_pattern
 from flowd.core.reasons import because
 from flowd.core.run import RunState
-from flowd.core.stimuli import FoundFresh
+from flowd.core.spec import TaskSpec
+from flowd.core.stimuli import CouldNotBegin, FoundFresh, WhenFalse
 from flowd.engine import checkpointing
 from flowd.engine.files import ABSENT, Declared, Files
 from flowd.engine.fingerprint import Codes, Named, digest_of, input_part, plain_parts
@@ -39,14 +41,17 @@ from flowd.engine.services import Adapters
 from flowd.ports.stores import Checkpoint
 
 _NO_BINDINGS: Mapping[str, Binding] = {}
-FRESH, RUN, IF_NEEDED = "fresh", "run", "if_needed"
+FRESH, RUN, SKIP, IF_NEEDED, WAIT = "fresh", "run", "skip", "if_needed", "wait"
+
+_OPEN = frozenset({"rule_open", "when_open", "upstream_open"})
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """What the pass over the graph says of one task: fresh, run or if_needed, and why."""
+    """What the pass over the graph says of one task: fresh, run, skip or if_needed, why, and what is warned of."""
 
     action: str
     reason: Reason
+    warnings: tuple[str, ...] = ()
 
 
 async def foresee(
@@ -57,10 +62,21 @@ async def foresee(
     state.apply(first, now)
     known = await checkpointing.load(adapters, program)
     survey = Survey(
-        state, files_of(adapters, program), known, function_file=program.function_file, bindings=program.bindings
+        state,
+        files_of(adapters, program),
+        known,
+        function_file=program.function_file,
+        bindings=program.bindings,
+        hide=adapters.secrecy.hide,
     )
     standings, _ = await anyio.to_thread.run_sync(survey.pass_over, now, limiter=threads)
-    return {state.shape.specs[number].name: standing for number, standing in standings.items()}
+    specs = state.shape.specs
+    return {specs[number].name: _for_a_plan(specs[number], standing) for number, standing in standings.items()}
+
+
+def _for_a_plan(spec: TaskSpec, standing: Standing) -> Standing:
+    """What would run waits first, where a person is asked."""
+    return Standing(WAIT, because("approval.plan")) if spec.approve is not None and standing.action == RUN else standing
 
 
 def files_of(adapters: Adapters, program: Program) -> Files:
@@ -73,7 +89,8 @@ def files_of(adapters: Adapters, program: Program) -> Files:
 class Survey:
     """The knowledge that freshness needs, for one run. Its methods block: call them in a thread.
 
-    `function_file` gives the module file of a task's function, where it has one; `bindings` say what it takes.
+    `function_file` gives the module file of a task's function, where it has one, `bindings` say what it
+    takes; `hide` takes secrets out of what is told.
     """
 
     def __init__(
@@ -84,6 +101,7 @@ class Survey:
         *,
         function_file: Callable[[str], Path | None] = lambda _name: None,
         bindings: Mapping[str, Binding] = _NO_BINDINGS,
+        hide: Callable[[str], str] = str,
     ) -> None:
         self.files = files
         self.resolver = Resolver(run, files)
@@ -91,10 +109,12 @@ class Survey:
         self._checkpoints = checkpoints
         self._function_file = function_file
         self._bindings = bindings
+        self._hide = hide
         self._codes = Codes(files)
         self._seen: dict[str, str] = {}  # digests, and what words name, for as long as nothing runs
         self._named: Named | None = None
         self._left: set[str] | None = None
+        self._open: set[int] = set()  # what may be skipped, as far as the pass can tell
 
     def pass_over(self, now: datetime) -> tuple[dict[int, Standing], list[AnyEvent]]:
         """Judge every pending task once, in order, and settle at once those that are fresh.
@@ -112,11 +132,20 @@ class Survey:
 
     def _judge_all(self, standings: dict[int, Standing], events: list[AnyEvent], now: datetime) -> None:
         for number in self._run.shape.order():
-            if self._run.tasks[number].state != s.PENDING:
+            task = self._run.tasks[number]
+            if task.state == s.SKIPPED and task.reason is not None:
+                standings[number] = Standing(SKIP, task.reason)
+            if task.state != s.PENDING:
+                continue
+            if (verdict := self._condition_now(number)) is not None:
+                events += decide(self._run, verdict, now)
+                standings[number] = Standing(SKIP, verdict.reason)
                 continue
             standing = standings[number] = self._stand(number, now)
+            if standing.reason.code in _OPEN:
+                self._open.add(number)
             if standing.action == FRESH:
-                events += decide(self._run, self.found(number, standing.reason), now)
+                events += decide(self._run, self.found(number, standing.reason, standing.warnings), now)
 
     def _paths_to_see(self) -> dict[str, None]:
         """The outputs and inputs that are sure to be asked for: of tasks that may be fresh, as they are written."""
@@ -144,7 +173,7 @@ class Survey:
         run = self._run
         self.files.keep(all_seen=run.state == s.RUN_SUCCEEDED and len(run.tasks) == len(run.spec.tasks))
 
-    def found(self, number: int, reason: Reason) -> FoundFresh:
+    def found(self, number: int, reason: Reason, warnings: tuple[str, ...] = ()) -> FoundFresh:
         """The stimulus that a task was found fresh."""
         name = self._run.shape.specs[number].name
         known = self._checkpoint(number)
@@ -156,6 +185,7 @@ class Survey:
             outputs=known.outputs,
             metrics=known.metrics,
             parts=known.parts,
+            warnings=warnings,
             reason=reason,
         )
 
@@ -174,7 +204,19 @@ class Survey:
             evidence = Evidence(parts=self.parts(number, prepared, read), missing=missing, altered=altered)
         except (ExpressionError, OSError) as error:
             evidence = Evidence(parts={}, missing=missing, altered=altered, unknown=str(error))
-        return judge(spec, _known(known), evidence, now=now, by_clock=self._by_clock())
+            verdict = judge(spec, _known(known), evidence, now=now, by_clock=self._by_clock())
+            untold = verdict.fresh and spec.gate  # a person has touched it, and its gates cannot be judged
+            return Verdict(fresh=False, reason=because("unknown", error=str(error))) if untold else verdict
+        verdict = judge(spec, _known(known), evidence, now=now, by_clock=self._by_clock())
+        return self._gated(spec, prepared, values, known) if verdict.fresh and spec.gate else verdict
+
+    def _gated(self, spec: TaskSpec, prepared: Prepared, values: Mapping[str, Any], known: Checkpoint) -> Verdict:
+        """What is fresh, once its gates are judged anew: by what is recorded of it, with today's parameters."""
+        scope = self.resolver.gate_scope(spec, prepared, values, known.metrics, values.get(spec.name))
+        if broken := gates.failed(spec.gate, "error", scope):
+            return Verdict(fresh=False, reason=because("gate_failed.recorded", gates="; ".join(broken)))
+        warned = tuple(f"gate_warning: {said}" for said in gates.failed(spec.gate, "warn", scope))
+        return Verdict(fresh=True, reason=because("fresh", run=known.run), warnings=warned)
 
     def parts(self, number: int, prepared: Prepared, read_params: Collection[str]) -> dict[str, str]:
         """The fingerprint of a task whose needs have ended, as the world is now."""
@@ -240,18 +282,58 @@ class Survey:
 
     def _stand(self, number: int, now: datetime) -> Standing:
         run, spec = self._run, self._run.shape.specs[number]
-        if is_fanned(spec) and not any(run.tasks[need].state not in s.OK for need in run.shape.needs[number]):
+        waiting = [need for need in run.shape.needs[number] if run.tasks[need].state not in s.ENDED]
+        rule = run.shape.rules.get(number)
+        if run.missing[number] and rule is not None and rule != "all_done":
+            names = ", ".join(run.shape.specs[need].name for need in waiting)
+            return Standing(IF_NEEDED, because("rule_open", needs=names, rule=rule))
+        if waiting and spec.when is not None and run.tasks[number].tried_at is None:
+            return Standing(IF_NEEDED, because("when_open", expression=spec.when))
+        if is_fanned(spec) and not waiting:
             return Standing(IF_NEEDED, because("items"))
-        waiting = [need for need in run.shape.needs[number] if run.tasks[need].state not in s.OK]
+        if rule is None and (open_ := [need for need in waiting if need in self._open]):
+            return Standing(IF_NEEDED, because("upstream_open", need=run.shape.specs[open_[0]].name))
         undecided = spec.cache and spec.name in self._checkpoints and not run.is_forced(number)
         if undecided and waiting:
             first = run.shape.specs[waiting[0]].name
             return Standing(IF_NEEDED, because("upstream_may_change", need=first))
-        values = self._inline_values(referenced_results(spec)) if undecided else {}
+        values = self._inline_values(spec) if undecided else {}
         if values is None:
             return Standing(IF_NEEDED, because("large_result"))
         verdict = self.judge_one(number, values, now)
-        return Standing(FRESH if verdict.fresh else RUN, verdict.reason)
+        return Standing(FRESH if verdict.fresh else RUN, verdict.reason, verdict.warnings)
+
+    def condition(self, number: int, values: Mapping[str, Any] | None) -> WhenFalse | CouldNotBegin | None:
+        """What a task's `when` makes of it where it keeps it from running.
+
+        None where it holds, and where results that are not inline, nor given in `values`, are to be
+        read before it can be judged. One that has begun once is not judged again.
+        """
+        run, spec = self._run, self._run.shape.specs[number]
+        if spec.when is None or run.tasks[number].tried_at is not None:
+            return None
+        if judged_by_item(spec.when) and (number < run.declared or not self.resolver.knows(spec)):
+            return None
+        if values is None:
+            values = self._inline_values(spec)
+        if values is None:
+            return None
+        try:
+            reason = self.resolver.when_false(spec, values)
+        except ExpressionError as error:
+            told = Error(type=type(error).__name__, message=self._hide(str(error)))
+            return CouldNotBegin(spec.name, told, allowed=spec.allow_failure is True)
+        if reason is None:
+            return None
+        return WhenFalse(spec.name, msgspec.structs.replace(reason, sentence=self._hide(reason.sentence)))
+
+    def _condition_now(self, number: int) -> WhenFalse | None:
+        """That a task's `when` does not hold, where all that it needs has ended."""
+        run = self._run
+        if run.missing[number] or any(run.tasks[need].state not in s.ENDED for need in run.shape.needs[number]):
+            return None
+        verdict = self.condition(number, None)
+        return verdict if isinstance(verdict, WhenFalse) else None
 
     def _checkpoint(self, number: int) -> Checkpoint | None:
         """The newest checkpoint of a task; of an item that is called by its place, wherever it stood in the list."""
@@ -281,10 +363,16 @@ class Survey:
     def _by_clock(self) -> bool:
         return bool(self._run.trigger.get("kind", "hand") != "hand")
 
-    def _inline_values(self, names: Collection[str]) -> dict[str, Any] | None:
+    def recorded_result(self, spec: TaskSpec) -> Stored | None:
+        """The result in a task's newest checkpoint, where its gates are judged by it."""
+        checkpoint = self._checkpoints.get(spec.name) if gates.reads_result(spec.gate) else None
+        return None if checkpoint is None else checkpoint.result
+
+    def _inline_values(self, spec: TaskSpec) -> dict[str, Any] | None:
         values = {}
-        for name in names:
-            stored = self._run.task(name).result
+        names = referenced_results(spec) & self._run.shape.index.keys()
+        wanted = {name: self._run.task(name).result for name in names}
+        for name, stored in {**wanted, spec.name: self.recorded_result(spec)}.items():
             if stored is not None:
                 if not isinstance(stored.inline, msgspec.Raw):
                     return None
@@ -385,4 +473,10 @@ def _known(checkpoint: Checkpoint | None) -> Known | None:
     """What is recorded of a task's newest success, as far as it is judged."""
     if checkpoint is None:
         return None
-    return Known(run=checkpoint.run, at=checkpoint.at, parts=checkpoint.parts, touched=checkpoint.touched)
+    return Known(
+        run=checkpoint.run,
+        at=checkpoint.at,
+        parts=checkpoint.parts,
+        touched=checkpoint.touched,
+        refused=checkpoint.refused,
+    )

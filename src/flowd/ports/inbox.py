@@ -12,8 +12,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What someone asks of a run; `by` says who.
 
     `kind` is `cancel` (with a `reason`), `pause`, `resume`, `retry` of `tasks` (or of their `failed_items`),
-    or `resolve` of the one task named, with a `verdict` and the JSON `result` of one that succeeded; `limits`
-    asks for the capacity of the whole engine.
+    or `resolve` of the one task named, with a `verdict` and the JSON `result` of one that succeeded;
+    `approve` of the one task named with the fields of its form as `values`, or `reject`, perhaps going
+    `back_to` a task, each with a `comment`; `limits` asks for the capacity of the whole engine.
     """
 
     id: str
@@ -25,12 +26,19 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     failed_items: bool = False
     verdict: str = ""
     result: Any = None
+    comment: str = ""
+    values: dict[str, Any] = {}
+    back_to: str = ""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What became of a request; `error` is empty where it was done and is durable. `data` is what was asked for."""
+    """What became of a request; `error` is empty where it was done and is durable. `data` is what was asked for.
+
+    `again`: nothing came of it since the owner lets go of the run; whoever asks can do it, or ask the next owner.
+    """
 
     error: str = ""
+    again: bool = False
     data: Any = None
 
 

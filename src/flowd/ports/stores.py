@@ -19,6 +19,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `at` is when the task succeeded, `duration_s` how long its last attempt took. `touched`
     (a person's `flowd touch`) makes it fresh whatever its parts say, until its outputs change.
+    `refused`: its gate has failed since the last success, so what is there is never fresh.
     """
 
     run: str
@@ -30,6 +31,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     metrics: dict[str, float] = {}
     parts: dict[str, str] = {}
     touched: bool = False
+    refused: bool = False
 
 
 class Checkpoints(Protocol):

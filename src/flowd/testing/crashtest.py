@@ -8,8 +8,10 @@ declared or not. What a task does outside of the folder is real, is done for eac
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -156,6 +158,7 @@ class _Lab:
         self._controls = 0
         self._source = folder
         self._written = {output.path for task in definition.spec.tasks for output in task.outputs}
+        self._lines = "*".join(map(glob.escape, re.split(r"\{\{.*?\}\}", definition.spec.log.file or "")))
         self._name = Path(path).name + (f":{name}" if name else "")
         self._scratch = scratch
         self._tasks = tasks
@@ -171,7 +174,7 @@ class _Lab:
             raise BadRequest(
                 f"without any crash the pipeline ends {document['state']}: {error['task']}: {error['message']}"
             )
-        return _End(document, _files(folder))
+        return _End(document, _files(folder, self._lines))
 
     def look_for_variation(self) -> None:
         """Learn from one more run that nobody kills what differs without any kill."""
@@ -201,7 +204,7 @@ class _Lab:
             began = ledger.read_text(encoding="utf-8").split("\n").count(death.task) if ledger.exists() else 0
             before = replay(folder / ".flowd" / "runs" / _RUN)
             after, asked = self._to_the_end(folder, before)
-            changed = self._changed(_End(after, _files(folder)))
+            changed = self._changed(_End(after, _files(folder, self._lines)))
             attempts = after["tasks"].get(death.task, {}).get("attempt_list", ())
             began += sum(datetime.fromisoformat(attempt["started"]) >= killed_at for attempt in attempts)
             return _judged(death, before, after, changed, runs=began, asked=asked)
@@ -308,15 +311,20 @@ def _differences(one: _End, other: _End) -> set[_Difference]:
     return found
 
 
-def _files(folder: Path) -> dict[str, str]:
-    """Every file below a folder, by path: a digest, where a link points to, or of which kind it is."""
+def _files(folder: Path, lines: str) -> dict[str, str]:
+    """Every file below a folder, by path: a digest, where a link points to, or of which kind it is.
+
+    But for those of flowd's own log lines, which tell of the kills: `lines` is a glob.
+    """
     found = {}
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not _is_uncompared(name)]
         for name in (*names, *(name for name in folders if os.path.islink(os.path.join(place, name)))):
             path = os.path.join(place, name)
             if not _is_uncompared(name) and name != LEDGER:
-                found[os.path.relpath(path, folder)] = _contents(path)
+                relative = os.path.relpath(path, folder)
+                if not fnmatch(relative, os.path.normpath(lines)):
+                    found[relative] = _contents(path)
     return found
 
 

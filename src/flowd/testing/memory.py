@@ -59,6 +59,7 @@ class MemoryEngine(engine.Engine):
         locks: MemoryLockTable | None = None,
         executors: Mapping[str, Executor] | None = None,
         followers: FollowerFactory = no_followers,
+        patient: bool = False,
     ) -> None:
         self.journal = journal or MemoryJournal()
         self.checkpoints = checkpoints or MemoryCheckpoints()
@@ -67,7 +68,14 @@ class MemoryEngine(engine.Engine):
         self._clock = clock or SystemClock()
         self._more_executors = dict(executors or {})
         self._followers = followers
-        super().__init__(self._in_memory, max_concurrency=max_concurrency, limits=limits, on_exit=on_exit, grace=grace)
+        super().__init__(
+            self._in_memory,
+            max_concurrency=max_concurrency,
+            limits=limits,
+            on_exit=on_exit,
+            grace=grace,
+            patient=patient,
+        )
 
     @asynccontextmanager
     async def _in_memory(self) -> AsyncIterator[Adapters]:

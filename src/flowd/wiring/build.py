@@ -92,7 +92,8 @@ class Engine(engine.Engine):
 
     `max_concurrency` bounds the attempts of all runs together (32 where it is not given),
     `limits` are named capacities that tasks share, `on_exit` is what leaving does to runs that
-    are not done: cancel, drain or detach (resumable); `grace` bounds how long that may take.
+    are not done: cancel, drain or detach (resumable); `grace` bounds how long that may take. A `patient`
+    engine keeps the runs that only wait for a person: an answer, or the end of the time for it, lets them go on here.
     """
 
     def __init__(
@@ -105,10 +106,13 @@ class Engine(engine.Engine):
         grace: str | timedelta = "10s",
         clock: Clock | None = None,
         followers: FollowerFactory = no_followers,
+        patient: bool = False,
     ) -> None:
         place = Path(state_dir).absolute()
         opening: Callable[[], Any] = lambda: file_adapters(place, clock, followers)  # noqa: E731  # reads best as a value
-        super().__init__(opening, max_concurrency=max_concurrency, limits=limits, on_exit=on_exit, grace=grace)
+        super().__init__(
+            opening, max_concurrency=max_concurrency, limits=limits, on_exit=on_exit, grace=grace, patient=patient
+        )
 
 
 def run(pipeline: Pipeline, *tasks: str, state_dir: str | Path = ".flowd", **options: Any) -> Result:

@@ -37,10 +37,11 @@ _WARNINGS: Final = (
     e.TaskRetryScheduled,
     e.TaskInterrupted,
     e.TaskUncertain,
+    e.TaskApprovalRequested,
     e.TaskUpstreamFailed,
     e.TaskCancelled,
 )
-_ERRORS: Final = (e.RunDeadlinePassed, e.TaskFailed, e.TaskTimedOut, e.TaskAbandoned)
+_ERRORS: Final = (e.RunDeadlinePassed, e.TaskFailed, e.TaskTimedOut, e.TaskRejected, e.TaskAbandoned)
 _TASK_IN_PATH: Final = re.compile(r"\{\{\s*task\s*\}\}")
 _PLAIN: Final = frozenset({str, int, float, bool, dict})
 _QUOTED: Final = re.compile(r"""[ \t=\r\n"']""")
@@ -193,6 +194,8 @@ class LogFollower:
             fields["order"] = [name for name in self._order if not chosen or name in chosen]
         elif isinstance(event, e.RunFinished) and event.state == "failed":
             fields["level"] = "error"
+        elif getattr(event, "allowed", False):
+            fields["level"] = "warning"
         return fields
 
     def _stamp(self, at: datetime) -> str:

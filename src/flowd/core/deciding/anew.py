@@ -61,11 +61,13 @@ def redefined(decision: Decision, asked: st.Redefined) -> None:
             by=asked.by,
         )
     )
+    for number in [number for number, task in enumerate(run.tasks) if task.state == s.WAITING]:
+        decision.say(e.TaskReset(task=run.shape.specs[number].name, by=asked.by))  # it may ask otherwise by now
     again = set[int]()  # their needs have gone, or were gone through anew: nothing bad is above them any more
     for number in run.shape.order():
         needs = run.shape.needs[number]
         if run.tasks[number].state == s.UPSTREAM_FAILED and not any(
-            run.tasks[need].state in s.BAD and need not in again for need in needs
+            run.tasks[need].state in s.BAD and not run.tasks[need].allowed and need not in again for need in needs
         ):
             again.add(number)
     _reset(decision, again, st.RetryAsked(by=asked.by))
@@ -86,7 +88,7 @@ def still_chosen(run: RunState, definition: PipelineSpec) -> tuple[str, ...]:
         name = queue.pop()
         if name not in chosen:
             chosen.add(name)
-            if name not in run.shape.index or run.task(name).state not in s.OK:
+            if name not in run.shape.index or not run.task(name).ok:
                 queue += known[name].needs
     return tuple(name for name in known if name in chosen)
 
@@ -98,9 +100,15 @@ def resolved(decision: Decision, answer: st.Resolved) -> None:
             e.TaskResolved(
                 task=answer.task,
                 verdict=answer.verdict,
+                allowed=answer.verdict == "failed" and _always_allowed(decision.run, answer.task),
                 by=answer.by,
                 result=answer.result,
                 outputs=answer.outputs,
                 parts=answer.parts,
             )
         )
+
+
+def _always_allowed(run: RunState, task: str) -> bool:
+    """Whether a task may fail in any case; of one for which it depends on how, nothing is known here."""
+    return run.shape.specs[run.shape.index[task]].allow_failure is True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flowd.core import events as e
 from flowd.core import states as s
 from flowd.core import stimuli as st
+from flowd.core.deciding.approvals import finish_answered, finish_sent_back
 from flowd.core.deciding.decision import Decision
 from flowd.core.reasons import because
 
@@ -48,4 +49,6 @@ def adopted_by(decision: Decision, adopted: st.Adopted) -> None:
         else:
             reason = because("owner_died.uncertain")
             decision.say(e.TaskUncertain(task=spec.name, attempt=task.attempt, reason=reason))
+    finish_answered(decision)
+    finish_sent_back(decision)
     run.find_ready()

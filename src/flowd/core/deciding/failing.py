@@ -22,7 +22,9 @@ def stop_at_failures(decision: Decision) -> bool:
         return False
     if run.spec.fail_fast:
         for event in decision.events:
-            if isinstance(event, e.TaskEvent) and run.task(event.task).state in s.BROKEN and not _is_borne(run, event):
+            if isinstance(event, e.TaskEvent) and (task := run.task(event.task)).state in s.BROKEN:
+                if task.allowed or _is_borne(run, event):
+                    continue
                 decision.say(e.RunCancelRequested(reason=event.task, cause=FAIL_FAST))
                 return True
     most = run.spec.stop_after_failures
@@ -35,17 +37,24 @@ def stop_at_failures(decision: Decision) -> bool:
 
 
 def _is_borne(run: RunState, event: e.TaskEvent) -> bool:
-    """Whether it is an item of a task that does without some of its items."""
+    """Whether it is an item of a task that does without some of its items, or may fail."""
     fan = fan_of(run, run.shape.index[event.task])
-    return fan is not None and fan.template.foreach is not None and fan.template.foreach.min_success < 1
+    if fan is None:
+        return False
+    foreach = fan.template.foreach
+    return fan.template.allow_failure is True or (foreach is not None and foreach.min_success < 1)
 
 
 def failures(run: RunState) -> int:
-    """How many attempts have failed since the run began, or since it was last gone on with; retried ones count."""
+    """How many attempts have failed since the run began, or since it was last gone on with.
+
+    Retried ones count, those of a task whose failure is allowed do not.
+    """
     since = run.entered_at
     return sum(
         attempt.error is not None and attempt.error.type != INTERRUPTED
         for task in run.tasks
+        if not task.allowed
         for attempt in task.attempts or ()
         if attempt.ended_at is not None and (since is None or attempt.ended_at >= since)
     )

@@ -16,7 +16,9 @@ from flowd.core import states as s
 from flowd.core.errors import BadRequest, FlowdError, NoSuchRun
 from flowd.core.fanout import item_name
 from flowd.core.items import name_of
+from flowd.core.rules import RULES
 from flowd.core.run import fold
+from flowd.core.spec import task_map
 from flowd.engine.handle import Result, Run
 from flowd.testing.memory import MemoryEngine
 from flowd.testing.simulation import promises
@@ -67,9 +69,21 @@ class History:
                 "timeout": random.choice((None, None, "1s")),
                 "uses": random.choice((None, {"db": 1}, {"db": 2})),
             }
+            if wanted["needs"] and random.random() < 0.3:
+                wanted["trigger_rule"] = random.choice(RULES)
+            if wanted["needs"] and random.random() < 0.2:
+                field = random.choice(("ok", "failed", "skipped"))
+                wanted["when"] = f"tasks.{random.choice(wanted['needs'])}.{field}"
+            wanted["allow_failure"] = random.choice((None, None, None, True, "error.type == 'RuntimeError'"))
             if random.random() < 0.5:
                 backoff = random.choice(("constant", "linear", "exponential"))
                 wanted["retry"] = Retry(attempts=random.randint(2, 3), backoff=backoff, delay="500ms")
+            if random.random() < 0.3:
+                silence = random.choice(("fail", "skip", "approve"))
+                wanted["approve"] = random.choice(({}, {"timeout": "2s", "then": silence}))
+                if random.random() < 0.4:
+                    pipeline.approve(f"t{number}", needs=wanted["needs"], **wanted["approve"])
+                    continue
             if random.random() < 0.3:
                 wanted["foreach"] = {
                     "over": list(range(random.randint(0, MOST_ITEMS))),
@@ -106,7 +120,7 @@ class History:
             run = fold(RUN, self.pipeline.spec, self.world.envelopes(RUN))
         except NoSuchRun:
             return set()
-        return {name_of(run, number) for number, task in enumerate(run.tasks) if task.state in s.OK}
+        return {name_of(run, number) for number, task in enumerate(run.tasks) if task.ok}
 
     def _live(self, steps: int | None) -> bool:
         self.world.begin_life(steps)
@@ -129,6 +143,7 @@ class History:
             followers=lambda _run, _folder: [Witness(self.world)],
             on_exit="detach",
             grace="1s",
+            patient=self.random.random() < 0.3,
         )
         ended = False
         with suppress(FlowdError):  # what a dead engine raises, nobody hears
@@ -136,8 +151,10 @@ class History:
                 group.start_soon(self._until_dead, group.cancel_scope)
                 run = await self._enter(engine)
                 group.start_soon(self._meddle, run)
+                group.start_soon(self._answer_meanwhile, engine)
+                group.start_soon(self._leave, run)
                 result = await run.wait()
-                if not self.world.dead:
+                if not self.world.dead and RUN not in engine._here:  # noqa: SLF001  # else an answer has let it go on since
                     promises.replay_equals_live(self.world, self.pipeline.spec, RUN, result)
                     ended = result.state in s.RUN_ENDED and not self._wants_retry(result)
                 group.cancel_scope.cancel()
@@ -159,7 +176,23 @@ class History:
             verdict = self.random.choice(("succeeded", "failed", "rerun"))
             with suppress(BadRequest):
                 return await engine.resolve(RUN, self.random.choice(uncertain), verdict, pipeline=self.pipeline)
+        asked = [name for name in state.shape.index if state.task(name).state == s.WAITING]
+        if asked and self.random.random() < 0.7:
+            with suppress(BadRequest):
+                return await self._answer(engine, self.random.choice(asked))
         return await engine.start(self.pipeline, run_id=RUN)
+
+    async def _answer(self, engine: MemoryEngine, task: str) -> Run:
+        """Say yes or no, each time as somebody else; what was confirmed has to be there ever after."""
+        who = f"person {len(self.world.answers)}"
+        self.world.answers[who] = False
+        if self.random.random() < 0.7:
+            run = await engine.approve(RUN, task, by=who, pipeline=self.pipeline)
+        else:
+            back_to = self.random.choice(["", *task_map(self.pipeline.spec)[task].needs])
+            run = await engine.reject(RUN, task, by=who, back_to=back_to, pipeline=self.pipeline)
+        self.world.answers[who] = not self.world.dead
+        return run
 
     def _known(self) -> bool:
         try:
@@ -174,6 +207,19 @@ class History:
         await anyio.sleep(self.random.choice((0.0, 0.05, 0.4, 1.2)))
         with suppress(FlowdError):
             await self.random.choice((run.cancel, run.pause))()
+
+    async def _answer_meanwhile(self, engine: MemoryEngine) -> None:
+        """A person who answers while the run goes on, perhaps too early, too late, or what nobody asked."""
+        if self.random.random() < 0.5:
+            return
+        await anyio.sleep(self.random.choice((0.0, 0.05, 0.4, 2.0)))
+        with suppress(FlowdError):
+            await self._answer(engine, self.random.choice([task.name for task in self.pipeline.spec.tasks]))
+
+    async def _leave(self, run: Run) -> None:
+        """Nobody waits for ever for a person's answer."""
+        await anyio.sleep(60)
+        run.interrupt()
 
     def _wants_retry(self, result: Result) -> bool:
         if result.ok or self._retries == 0 or self.random.random() < 0.5:

@@ -14,9 +14,11 @@ from flowd.core.errors import NoSuchRun
 from flowd.core.fanout import base_name, is_fanned
 from flowd.core.items import name_of
 from flowd.core.run import RunState, fold
-from flowd.core.spec import PipelineSpec, task_map
+from flowd.core.spec import Ask, PipelineSpec, task_map
+from flowd.core.task_state import TaskState
 from flowd.core.views import run_document
 from flowd.engine.handle import Result
+from flowd.testing.simulation.loop import BEGAN
 from flowd.testing.simulation.world import World
 
 
@@ -33,6 +35,8 @@ def after_a_life(world: World, spec: PipelineSpec, run: str, succeeded: set[str]
     _told_is_on_disk(world, envelopes)
     _starts_are_legal(spec, run, envelopes)
     _nothing_silently_twice(world, spec, envelopes)
+    _answers_count_once(world, envelopes)
+    _nothing_begins_unasked(world, spec, envelopes)
     _limits_held(world, spec)
     asked_again = {envelope.event.task for envelope in envelopes if isinstance(envelope.event, e.TaskReset)}
     for did in world.ledger:
@@ -54,7 +58,13 @@ def at_the_end(world: World, spec: PipelineSpec, run: str) -> None:
             raise Broken(f"the run is {state.state}, and {name} is {known.state}")
         if number in state.fans:
             _items_are_gathered(state, number)
-        elif known.state == s.SUCCEEDED and (name, known.attempt) not in done and name not in resolved:
+            continue
+        task = state.shape.specs[number]
+        answered = isinstance(task.action, Ask) and known.approval is not None and known.approval.state == "approved"
+        if isinstance(task.action, Ask) and known.state == s.SUCCEEDED and not answered:
+            raise Broken(f"{name} is said to have succeeded, and nobody has said yes")
+        by_itself = name not in resolved and not answered
+        if known.state == s.SUCCEEDED and (name, known.attempt) not in done and by_itself:
             raise Broken(f"{name} is said to have succeeded in attempt {known.attempt}, which never finished")
     _attempts_are_counted(spec, run, envelopes)
 
@@ -109,15 +119,61 @@ def _starts_are_legal(spec: PipelineSpec, run: str, envelopes: list[e.Envelope])
             base = base_name(event.task)
             if base != event.task and state.task(base).state != s.EXPANDED:
                 raise Broken(f"record {envelope.seq}: {event.task} starts, and {base} is {state.task(base).state}")
-            unmet = [need for need in tasks[base].needs if state.task(need).state not in s.OK]
-            if unmet:
-                raise Broken(
-                    f"record {envelope.seq}: {event.task} starts, and {unmet[0]} is {state.task(unmet[0]).state}"
-                )
+            needs = [state.task(need) for need in tasks[base].needs]
+            if base == event.task and not _lets_start(tasks[base].trigger_rule, needs):
+                stand = ", ".join(need.state for need in needs)
+                raise Broken(f"record {envelope.seq}: {event.task} starts, and its needs are {stand}")
             due = state.task(event.task).retry_at
             if due is not None and envelope.at < due:
                 raise Broken(f"record {envelope.seq}: {event.task} starts {due - envelope.at} before its wait is over")
         state.apply(event, envelope.at)
+
+
+def _lets_start(rule: str, needs: list[TaskState]) -> bool:
+    """Whether a task may start whose needs stand so, as its trigger rule promises it."""
+    if rule in {"any_succeeded", "any_failed"}:
+        failed = s.BAD - {s.CANCELLED}
+        return any(need.ok if rule == "any_succeeded" else need.state in failed and not need.allowed for need in needs)
+    if rule == "all_done":
+        return all(need.state in s.ENDED for need in needs)
+    skipped = rule == "none_failed"
+    return all(need.ok or (skipped and need.state == s.SKIPPED) for need in needs) and (
+        not skipped or not needs or any(need.ok for need in needs)
+    )
+
+
+def _answers_count_once(world: World, envelopes: list[e.Envelope]) -> None:
+    """What a person was told is recorded is; any other answer is there once or not at all."""
+    found = Counter(
+        envelope.event.by for envelope in envelopes if isinstance(envelope.event, e.TaskApproved | e.TaskRejected)
+    )
+    for who, confirmed in world.answers.items():
+        if found[who] > 1 or (confirmed and not found[who]):
+            told = "confirmed" if confirmed else "not confirmed"
+            raise Broken(f"the answer of {who} was {told}, and is there {found[who]} times")
+
+
+def _nothing_begins_unasked(world: World, spec: PipelineSpec, envelopes: list[e.Envelope]) -> None:
+    """What a person has to approve begins only once the yes is on disk; so does what stands below it."""
+    tasks = task_map(spec)
+    asks = {
+        name: {*([name] if task.approve else []), *(n for n in task.needs if isinstance(tasks[n].action, Ask))}
+        for name, task in tasks.items()
+    }
+    for did in world.ledger:
+        if did.what != "began":
+            continue
+        for name in asks[base_name(did.task)]:
+            yes = [envelope for envelope in envelopes if _says_yes(envelope, name)]
+            if not any((envelope.at - BEGAN).total_seconds() <= did.at + 1e-6 for envelope in yes):
+                raise Broken(f"{did.task} began at {did.at}, and no yes for {name} is on disk from before")
+
+
+def _says_yes(envelope: e.Envelope, task: str) -> bool:
+    event = envelope.event
+    if isinstance(event, e.TaskResolved):
+        return event.task == task and event.verdict == "succeeded"
+    return isinstance(event, e.TaskApproved) and event.task == task
 
 
 def _nothing_silently_twice(world: World, spec: PipelineSpec, envelopes: list[e.Envelope]) -> None:
@@ -133,10 +189,8 @@ def _nothing_silently_twice(world: World, spec: PipelineSpec, envelopes: list[e.
             continue
         if isinstance(event, e.TaskSucceeded):
             good.add(name)
-        elif isinstance(event, e.TaskReset):
-            good -= (again := _all_of(name, started))
-            allowed.update(dict.fromkeys(again, True))
-        elif isinstance(event, e.TaskReopened):
+        elif isinstance(event, e.TaskReset | e.TaskReopened):
+            good -= _all_of(name, started) if isinstance(event, e.TaskReset) else set()
             allowed.update(dict.fromkeys(_all_of(name, started) - good, True))
         elif isinstance(event, e.TaskStarted):
             if not allowed.get(name, True):
@@ -145,10 +199,8 @@ def _nothing_silently_twice(world: World, spec: PipelineSpec, envelopes: list[e.
             allowed[name] = False
         elif _asks_again(event):
             allowed[name] = True
-    began = Counter((did.task, did.attempt) for did in world.ledger if did.what == "began")
+    began = Counter((d.task, d.attempt) for d in world.ledger if d.what == "began" and base_name(d.task) in guarded)
     for (name, attempt), times in began.items():
-        if base_name(name) not in guarded:
-            continue
         if times > 1:
             raise Broken(f"attempt {attempt} of {name} began {times} times, and it is not idempotent")
         if attempt not in started[name]:
@@ -190,10 +242,15 @@ def _attempts_are_counted(spec: PipelineSpec, run: str, envelopes: list[e.Envelo
                 failures[name] = 0
         elif isinstance(event, e.TaskFailed) and event.task in fanned:
             continue  # its items are counted
-        elif isinstance(event, e.TaskRetryScheduled | e.TaskFailed | e.TaskTimedOut):
+        elif isinstance(event, e.TaskRetryScheduled | e.TaskFailed | e.TaskTimedOut) and not _by_silence(event):
             failures[event.task] += 1
             known, most = failures[event.task], allowed[base_name(event.task)]
             if known > most:
                 raise Broken(f"{event.task} failed {known} times; its policy allows {most}")
             if known < most and not isinstance(event, e.TaskRetryScheduled) and not cancelling:
                 raise Broken(f"{event.task} was given up after {known} of {most} attempts")
+
+
+def _by_silence(event: e.TaskRetryScheduled | e.TaskFailed | e.TaskTimedOut) -> bool:
+    reason = getattr(event, "reason", None)
+    return reason is not None and reason.code == "approval_timed_out"

@@ -37,6 +37,7 @@ class World:
         self.journal = DyingJournal(self)
         self.ledger: list[Did] = []
         self.told: list[Envelope] = []
+        self.answers: dict[str, bool] = {}  # who has answered, and whether it was confirmed
         self.running: Counter[str] = Counter()
         self.most: Counter[str] = Counter()
         self.life = 0

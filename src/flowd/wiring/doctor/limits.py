@@ -24,7 +24,7 @@ def check_limits(patient: Patient) -> Checked:
         owners = {seen.owner.incarnation for seen, _ in holders if seen.owner is not None}
         if used > capacity * _SLACK and len(owners) > 1:
             by = ", ".join(f"{hold.weight:g} by {hold.task} of {seen.id} ({seen.owner})" for seen, hold in holders)
-            sentence = f"{used:g} of {capacity:g} of limit {limit} are in use: {by}; two commands do not share a limit"
+            sentence = f"{used:g} of {capacity:g} of limit {limit} are in use: {by}; did its lock table vanish?"
             fix = f"run them one after the other, or: flowd cancel {holders[-1][0].id}{patient.flags}"
             findings.append(warning("limit_exceeded", sentence, fix))
     return Checked(name="limits", detail=", ".join(words) or "none is in use", findings=findings)
