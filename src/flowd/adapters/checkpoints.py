@@ -26,11 +26,12 @@ import msgspec
 from flowd.adapters import disk
 from flowd.core.errors import NoSuchRun, StateDamaged
 from flowd.core.events import Envelope, TaskExpanded, TaskFailed, TaskResolved, TaskStarted, TaskSucceeded
+from flowd.core.fanout import base_name
 from flowd.core.spec import Definition
 from flowd.ports.stores import Checkpoint
 
 CHECKPOINTS_FORMAT = 1
-_READ = ("task_started", "task_expanded", "task_succeeded", "task_resolved", "task_failed")
+_READ = ("task_started", "task_succeeded", "task_resolved", "task_failed", "task_expanded")
 _ALL = ""  # in the place of a task's name, which is never empty
 
 
@@ -108,20 +109,20 @@ def pipeline_key(name: str, folder: Path, state_dir: Path) -> str:
 async def successes(journal: Runs, run: str) -> tuple[dict[str, Checkpoint], str | None]:
     """The newest checkpoint of each task that one run's journal tells of, and what is damaged in it."""
     started: dict[str, tuple[datetime, TaskStarted]] = {}
-    found: dict[str, Checkpoint] = {}
     expanded = set[str]()
+    found: dict[str, Checkpoint] = {}
     try:
         async for envelope in journal.select(run, _READ):
             event = envelope.event
             if isinstance(event, TaskStarted):
                 started[event.task] = (envelope.at, event)
+            elif isinstance(event, TaskSucceeded) or (isinstance(event, TaskResolved) and event.verdict == "succeeded"):
+                if event.task in started or base_name(event.task) in expanded:  # else a person's answer was all of it
+                    found[event.task] = _checkpoint(
+                        run, envelope.at, event, *started.get(event.task, (envelope.at, None))
+                    )
             elif isinstance(event, TaskExpanded):
                 expanded.add(event.task)
-            elif isinstance(event, TaskSucceeded) or (isinstance(event, TaskResolved) and event.verdict == "succeeded"):
-                if event.task in started:
-                    found[event.task] = _checkpoint(run, envelope.at, event, *started[event.task])
-                elif event.task in expanded:  # else a person's answer was all of it
-                    found[event.task] = _checkpoint(run, envelope.at, event, envelope.at, None)
             elif isinstance(event, TaskFailed) and event.reason is not None and event.reason.code == "gate_failed":
                 found[event.task] = Checkpoint(run=run, at=envelope.at, attempt=event.attempt, refused=True)
     except NoSuchRun:

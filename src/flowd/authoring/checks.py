@@ -39,8 +39,8 @@ from flowd.core.spec import PipelineSpec, Run, TaskSpec
 
 _PATH_ROOTS = frozenset({"params", "run", "tasks"})
 _TASK_ROOTS = frozenset({"params", "run", "tasks", "inputs", "outputs", "env"})
-_GATE_ROOTS = _TASK_ROOTS | {"metrics", "result"}
 _LIST_ROOTS = frozenset({"params", "run", "tasks", "env"})
+_GATE_ROOTS = _TASK_ROOTS | {"metrics", "result"}
 _PIPELINE_ROOTS = frozenset({"params", "run", "env"})
 _IN_LOG_FILE = frozenset({"task", "run.id"})
 _ENOUGH = 200  # problems, after which expressions are not looked at any more
@@ -57,11 +57,11 @@ def check(built: Built, findings: Findings, folder: str) -> None:
         _check_needs(draft, built, findings)
         _check_paths(task, draft, findings, folder)
         _check_uses(task, draft, spec, findings)
+        if task.matrix and task.outputs:
+            items.check_cells(task, draft.path, findings, folder)
         if task.trigger_rule in {"any_succeeded", "any_failed"} and not task.needs:
             message = f"`trigger_rule: {task.trigger_rule}` has no meaning for a task that needs none"
             findings.add("unfit_key", (*draft.path, "trigger_rule"), message, "name its `needs`, or remove it")
-        if task.matrix and task.outputs:
-            items.check_cells(task, draft.path, findings, folder)
     needs = {task.name: task.needs for task in spec.tasks}
     cyclic = _check_cycles(built, needs, findings)
     if not cyclic:
@@ -275,8 +275,8 @@ class _Expressions:
             self._report(path, error)
             return
         self._secrets(path, template.expressions, place)
-        references = {access for access in template.references if access[0] != "secrets"}
-        self._references(task, path, references, roots, own=own)
+        found = {access for access in template.references if access[0] != "secrets"}
+        self._references(task, path, found, roots, own=own)
 
     def _secrets(self, path: KeyPath, expressions: Sequence[Expression], place: str) -> None:
         for expression in expressions:

@@ -175,7 +175,8 @@ def _item_lines(run: RunState, fan: Fan) -> list[str]:
 
 
 def _task_lines(name: str, task: TaskState) -> list[str]:
-    lines = [f"{name}  {shown_state(task).replace('_', ' ')}{', which is allowed' if task.allowed else ''}"]
+    allowed = ", which is allowed" if task.allowed else ""
+    lines = [f"{name}  {shown_state(task).replace('_', ' ')}{allowed}"]
     if task.reason is not None and task.state != s.SUCCEEDED:
         lines.append(f"  {task.reason.sentence} [{task.reason.code}]")
     lines += approval_lines(task)

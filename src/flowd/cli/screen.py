@@ -152,13 +152,13 @@ class Transcript:
         if isinstance(event, e.TaskSucceeded):
             return self._success(event, task, at)
         took = f"{self._took(task, at):<{DURATION_WIDTH}}   "
-        if isinstance(event, e.TaskPartial):
-            return [self._line("!", event.task, f"{took}partial: {_sentence(task)}", "warn")]
         if isinstance(event, e.TaskRetryScheduled):
             spec = self._run.shape.specs[self._run.shape.index[event.task]]
             allowed = f" of {spec.retry.attempts}" if spec.retry is not None and spec.retry.attempts else ""
             text = f"attempt {task.tries}{allowed} failed: {error_text(event.error)}, again in {wait_text(event.delay)}"
             return [self._line("↻", event.task, text, "warn")]
+        if isinstance(event, e.TaskPartial):
+            return [self._line("!", event.task, f"{took}partial: {_sentence(task)}", "warn")]
         if isinstance(event, e.TaskFailed | e.TaskTimedOut):
             if task.allowed:
                 return [self._line("!", event.task, f"{took}{failure_text(task)}   allowed to fail", "warn")]
@@ -166,20 +166,21 @@ class Transcript:
         sentence = _sentence(task)
         if isinstance(event, e.TaskUpstreamFailed):
             return [self._line("-", event.task, f"did not run: {event.cause} did not end well", "warn")]
-        if isinstance(event, e.TaskApproved):
-            said = f": {event.comment}" if event.comment else ""
-            return [self._line("✓", event.task, f"{sentence}{said}", "good")]
+        if isinstance(event, e.TaskApproved) and event.comment:
+            sentence = f"{sentence}: {event.comment}"
         if isinstance(event, e.TaskResolved):
             return [self._line("✓" if event.verdict == "succeeded" else "-", event.task, sentence, "warn")]
+        if (answer := _ANSWERS.get(type(event))) is not None:
+            return [self._line(answer[0], event.task, sentence, answer[1])]
         word = _WORDS.get(type(event))
         if word is None:
             return []
         glyph, verb, mood = word
-        return [self._line(glyph, event.task, ": ".join(filter(None, (verb, sentence))), mood)]
+        return [self._line(glyph, event.task, f"{verb}: {sentence}" if sentence else verb, mood)]
 
     def _success(self, event: e.TaskSucceeded, task: TaskState, at: datetime) -> list[Line]:
         fan = self._run.fans.get(self._run.shape.index[event.task])
-        if fan is None and not event.attempt:
+        if not event.attempt and fan is None:
             return []  # a person's answer was all of it, and has its line
         told = items_text(fan.count) if fan is not None else note(event.metrics, inline_result(event.result))
         names = ", ".join(PurePath(artifact.path).name for artifact in event.outputs[:3])
@@ -196,8 +197,6 @@ class Transcript:
 
 
 _WORDS: Final[Mapping[type[e.Event], tuple[str, str, str]]] = {
-    e.TaskApprovalRequested: ("?", "", "warn"),
-    e.TaskRejected: ("✗", "", "bad"),
     e.TaskSkipped: ("-", "skipped", "quiet"),
     e.TaskCancelled: ("-", "cancelled", "warn"),
     e.TaskInterrupted: ("…", "interrupted", "warn"),
@@ -208,6 +207,14 @@ _WORDS: Final[Mapping[type[e.Event], tuple[str, str, str]]] = {
 
 def _sentence(task: TaskState) -> str:
     return task.reason.sentence if task.reason is not None else ""
+
+
+_ANSWERS: Final[Mapping[type[e.Event], tuple[str, str]]] = {
+    e.TaskApprovalRequested: ("?", "warn"),
+    e.TaskApproved: ("✓", "good"),
+    e.TaskRejected: ("✗", "bad"),
+}
+"""What a person is asked, and answers."""
 
 
 def inline_result(stored: e.Stored | None) -> object:

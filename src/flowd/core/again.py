@@ -6,6 +6,7 @@ from flowd.core import states as s
 from flowd.core.items import owner
 from flowd.core.run import RunState
 from flowd.core.stimuli import RetryAsked
+from flowd.core.task_state import TaskState
 
 
 def asked_for(run: RunState, asked: RetryAsked) -> set[int]:
@@ -16,11 +17,12 @@ def asked_for(run: RunState, asked: RetryAsked) -> set[int]:
     if asked.tasks:
         chosen = {run.shape.index[name] for name in asked.tasks}
         return {number for number in chosen if not asked.failed_items or lost_items(run, number)}
-    bad = {n for n in range(run.declared) if run.tasks[n].state in _NOT_WELL and not run.tasks[n].allowed}
+    bad = {number for number, (_, task) in enumerate(run.own()) if _ended_badly(task)}
     return {number for number in bad if not asked.failed_items or lost_items(run, number)}
 
 
-_NOT_WELL = s.BAD | {s.PARTIAL}
+def _ended_badly(task: TaskState) -> bool:
+    return task.state == s.PARTIAL or (task.state in s.BAD and not task.allowed)
 
 
 def lost_items(run: RunState, number: int) -> bool:
@@ -44,7 +46,7 @@ def to_reset(run: RunState, asked: RetryAsked) -> set[int]:
     above = _kept_from(run, chosen)
     return {
         number
-        for number, task in enumerate(run.tasks[: run.declared])
+        for number, (_, task) in enumerate(run.own())
         if (task.state == s.WAITING and number in below - chosen)  # asked anew, once what it stands on is there again
         or (
             task.state in s.ENDED

@@ -248,8 +248,8 @@ class TaskRetryScheduled(TaskEvent, frozen=True, kw_only=True):
 class TaskFailed(TaskEvent, frozen=True, kw_only=True):
     """The attempt failed and no other follows; `attempt` 0: it could not be begun, or too few of its items ended well.
 
-    `outputs` then holds the list of those that failed. Where its `allow_failure` says so it is
-    `allowed`: ok for what needs it, and for the run.
+    Where its `allow_failure` says so it is `allowed`: ok for what needs it, and for the run. `outputs` is the
+    list of the items that failed.
     """
 
     attempt: int

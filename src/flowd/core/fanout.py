@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
+import msgspec
+
+from flowd.core.expressions import compile_expression
+from flowd.core.rules import ALL_SUCCEEDED
 from flowd.core.spec import Foreach, TaskSpec
 
 MOST_KEY = 100
@@ -102,12 +106,31 @@ def base_name(name: str) -> str:
     return name.partition("[")[0]
 
 
-def item_spec(spec: TaskSpec, key: str) -> TaskSpec:
-    """The specification of one item of a task: as the task's, under its own name; whether it starts is the task's."""
-    import msgspec
+_OWN: Final = frozenset({"item", "index", "matrix"})
 
-    name = item_name(spec.name, key)
-    return msgspec.structs.replace(spec, name=name, foreach=None, matrix=(), when=None, approve=None)
+
+def judged_by_item(expression: str) -> bool:
+    """Whether a condition speaks of an item, and so is judged for each."""
+    return any(access[0] in _OWN for access in compile_expression(expression).references)
+
+
+def item_spec(spec: TaskSpec, key: str) -> TaskSpec:
+    """The specification of one item of a task: as the task's, under its own name.
+
+    What decides over the task as a whole is left out: its rule, a `when` that does not speak of items,
+    a person's yes, and a failure that is allowed whatever it is.
+    """
+    return msgspec.structs.replace(
+        spec,
+        name=item_name(spec.name, key),
+        foreach=None,
+        matrix=(),
+        axes=(),
+        trigger_rule=ALL_SUCCEEDED,
+        when=spec.when if spec.when is not None and judged_by_item(spec.when) else None,
+        approve=None,
+        allow_failure=False if spec.allow_failure is True else spec.allow_failure,
+    )
 
 
 def enough(foreach: Foreach | None, good: int, count: int) -> bool:

@@ -76,12 +76,16 @@ def lay_out(run: RunState, parent: int, count: int, keys: tuple[str, ...], tasks
     run.tasks += [TaskState() for _ in range(count)] if tasks is None else tasks
     run.missing += [0] * count
     run.owners += [parent] * count
-    shape.add_items(parent, count)
+    shape.specs += [shape.specs[parent]] * count
+    shape.needs += [shape.needs[parent]] * count
+    for edges in {id(edges): edges for edges in (shape.successors, shape.counted, shape.ruled)}.values():
+        edges.extend([()] * count)
     return fan
 
 
-def moved(run: RunState, number: int, left: str, target: str, *, was_ok: bool, ok: bool) -> None:
+def moved(run: RunState, number: int, left: str, event: e.TaskEvent) -> None:
     """A task has changed its state: an item is counted, and what of an ended task had not begun ends with it."""
+    target = run.tasks[number].state
     if number < run.declared:
         if left == s.EXPANDED and target in s.ENDED:
             _end_items(run, number)
@@ -91,14 +95,29 @@ def moved(run: RunState, number: int, left: str, target: str, *, was_ok: bool, o
         return
     fan.live += (target in _BEGUN) - (left in _BEGUN)
     fan.open += (left in s.ENDED) - (target in s.ENDED)
-    fan.good += ok - was_ok
-    fan.failed += (target in s.BROKEN and not ok) - (left in s.BROKEN and not was_ok)
+    allowed = bool(getattr(event, "allowed", False))
+    if left in s.ENDED:
+        _count(fan, left, -1, allowed=run.tasks[number].allowed)
+    if target in s.ENDED:
+        _count(fan, target, 1, allowed=allowed)
     if target in s.ENDED:
         run.shape.specs[number] = fan.template
     elif target in _BEGUN and left not in _BEGUN:
         hold(run, number)
     if fan.is_done and run.tasks[fan.parent].state == s.EXPANDED:
         run.ready.append(fan.parent)
+
+
+def is_well(item: TaskState) -> bool:
+    """Whether an item has ended, and its task lacks nothing by it."""
+    return item.ok or item.state == s.SKIPPED
+
+
+def _count(fan: Fan, state: str, change: int, *, allowed: bool) -> None:
+    """One more has ended so, or has not any more. One that was skipped, or may fail, lacks nothing."""
+    well = allowed or state in s.OK or state == s.SKIPPED
+    fan.good += change * well
+    fan.failed += change * (state in s.BROKEN and not well)
 
 
 def _end_items(run: RunState, parent: int) -> None:
@@ -153,7 +172,7 @@ def _reopened(run: RunState, number: int, event: e.TaskReopened, at: datetime) -
     if event.items:
         chosen = [fan.base + place for key in event.items if (place := fan.place(key)) is not None]
     else:
-        chosen = [item for item in fan.numbers() if not run.tasks[item].ok]
+        chosen = [item for item in fan.numbers() if not is_well(run.tasks[item])]
     ready = list(run.ready)  # they are handed out a few at a time
     for item in chosen:
         if run.tasks[item].state in s.ENDED:
@@ -202,7 +221,7 @@ def relaid(run: RunState, known: dict[str, tuple[Fan, list[TaskState]]]) -> None
         for item, task in zip(fan.numbers(), tasks, strict=True):
             fan.open -= task.state in s.ENDED
             fan.live += task.state in _BEGUN
-            fan.good += task.ok
-            fan.failed += task.state in s.BROKEN and not task.ok
+            if task.state in s.ENDED:
+                _count(fan, task.state, 1, allowed=task.allowed)
             if task.state in _BEGUN:
                 hold(run, item)

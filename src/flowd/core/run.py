@@ -24,6 +24,8 @@ from flowd.core.shape import Shape
 from flowd.core.spec import PipelineSpec, TaskSpec
 from flowd.core.task_state import EFFECTS, TaskState
 
+_OF_ANOTHER = e.TaskCancelled(task="")
+
 
 class RunState:
     """A run as it stands after the events applied so far.
@@ -83,7 +85,7 @@ class RunState:
                 target = s.RESOLUTIONS.get(event.verdict)  # type: ignore[union-attr]  # only TaskResolved
                 if target is None:
                     raise IllegalTransition(f"{event.task!r} resolved as {event.verdict!r}")  # type: ignore[union-attr]
-            self._enter(number, task, target, allowed=getattr(event, "allowed", False))
+            self._enter(number, task, target, event)
             if (effect := EFFECTS.get(type(event))) is not None:
                 effect(task, event, at)
             if (of_items := items.EFFECTS.get(type(event))) is not None:
@@ -110,14 +112,8 @@ class RunState:
         """Whether an attempt may begin now: a need may have been asked for again since the task became startable."""
         return self.state == s.RUN_RUNNING and self._can_go_on(number) and not self.is_held(number)
 
-    def is_held(self, number: int) -> bool:
-        """Whether a person has to say yes before this task may start; its items start with it."""
-        asked = self.tasks[number].approval
-        has_to = number < self.declared and self.shape.specs[number].approve is not None
-        return has_to and (asked is None or asked.state != "approved")
-
     def could_start(self, number: int) -> bool:
-        """Whether nothing but the run itself keeps the task from its next attempt."""
+        """Whether nothing but the run itself, or a person, keeps the task from its next attempt."""
         if self.missing[number] or self.tasks[number].state not in s.STARTABLE:
             return False
         fan = items.fan_of(self, number)
@@ -129,6 +125,11 @@ class RunState:
             fan = self.fans.get(number)
             return fan is not None and fan.is_done
         return self.could_start(number)
+
+    def is_held(self, number: int) -> bool:
+        """Whether a person has to say yes before this task may start."""
+        asked = self.tasks[number].approval
+        return self.shape.specs[number].approve is not None and (asked is None or asked.state != "approved")
 
     def find_ready(self) -> None:
         """Look for startable tasks anew, after a replay or a reset; items are handed out by `items.take`."""
@@ -159,26 +160,26 @@ class RunState:
         return zip(self.shape.specs[: self.declared], self.tasks[: self.declared], strict=True)
 
     def enter(self, number: int, target: str) -> None:
-        """Bring a task into a state as a consequence of what another's event says."""
-        self._enter(number, self.tasks[number], target)
+        """Bring a task into a state as a consequence of what an event says of another."""
+        self._enter(number, self.tasks[number], target, _OF_ANOTHER)
 
-    def _enter(self, number: int, task: TaskState, target: str, *, allowed: bool = False) -> None:
-        left, was_ok = task.state, task.ok
-        task.state, ok = target, allowed or target in s.OK
-        self._count(number, left, target, was_ok=was_ok, ok=ok)
+    def _enter(self, number: int, task: TaskState, target: str, event: e.TaskEvent) -> None:
+        left = task.state
+        self._count(number, task, target, event)
         if self.fans:
-            items.moved(self, number, left, target, was_ok=was_ok, ok=ok)
+            items.moved(self, number, left, event)
 
-    def _count(self, number: int, left: str, target: str, *, was_ok: bool, ok: bool) -> None:
-        """Keep what follows from the tasks' states beside them."""
+    def _count(self, number: int, task: TaskState, target: str, event: e.TaskEvent) -> None:
+        """Change a task's state, and keep what follows from it beside it."""
+        left, task.state = task.state, target
         if left == s.RUNNING:
             self.live.discard(number)
         elif left in s.ENDED:
-            self._ask_again(number, left, ok=was_ok)
+            self._ask_again(number, task, left)
         if target == s.RUNNING:
             self.live.add(number)
         elif target in s.ENDED:
-            self._end(number, target, ok=ok)
+            self._end(number, target, ok=target in s.OK or getattr(event, "allowed", False))
         elif self.missing[number]:  # a need was asked for again while it ran: it may have ended otherwise by now
             if number in self.tallies:
                 self.unruled.append(number)
@@ -200,9 +201,10 @@ class RunState:
         if self.tallies:
             self._tally(number, state, ok=ok, change=1)
 
-    def _ask_again(self, number: int, state: str, *, ok: bool) -> None:
-        """One that had ended has not any more."""
+    def _ask_again(self, number: int, task: TaskState, state: str) -> None:
+        """One that had ended has not any more; `task` is still as it was but for its state."""
         self.unended += 1
+        ok = task.allowed or state in s.OK
         if ok:
             for successor in self.shape.counted[number]:
                 self.missing[successor] += 1
@@ -244,7 +246,7 @@ class RunState:
     def begin(self, event: e.RunStarted, at: datetime) -> None:
         """Lay out the selected tasks, all pending."""
         chosen = set(event.tasks)
-        self._take_shape([task for task in self.spec.tasks if not chosen or task.name in chosen])
+        self._draw([task for task in self.spec.tasks if not chosen or task.name in chosen])
         self.tasks = [TaskState() for _ in self.shape.specs]
         self._lay_out()
         self.unended = len(self.tasks)
@@ -258,7 +260,7 @@ class RunState:
         known, lists = {spec.name: task for spec, task in self.own()}, items.kept_items(self)
         chosen = set(event.tasks)
         self.spec, self.params = event.definition, event.params
-        self._take_shape([task for task in self.spec.tasks if not chosen or task.name in chosen])
+        self._draw([task for task in self.spec.tasks if not chosen or task.name in chosen])
         self.tasks = [known.get(spec.name) or TaskState() for spec in self.shape.specs]
         self._lay_out()
         items.relaid(self, lists)
@@ -267,7 +269,8 @@ class RunState:
         self.unended = sum(task.state not in s.ENDED for task in self.tasks)
         self.find_ready()
 
-    def _take_shape(self, tasks: Sequence[TaskSpec]) -> None:
+    def _draw(self, tasks: Sequence[TaskSpec]) -> None:
+        """The shape of these tasks, none of which has items yet."""
         self.shape = Shape(tasks)
         self.shape.index.find = partial(items.find, self)
         self.declared, self.fans, self.owners, self.tried = len(tasks), {}, [], {}

@@ -61,18 +61,10 @@ class Shape:
             self.successors[number] = tuple(followers)
         self.rules = {n: task.trigger_rule for n, task in enumerate(self.specs) if task.trigger_rule != ALL_SUCCEEDED}
         self.conditional = any(task.when is not None for task in self.specs)
-        self.counted: list[Sequence[int]] = self.successors
-        self.ruled: list[Sequence[int]] = self.successors
+        self.counted, self.ruled = self.successors, self.successors
         if self.rules:
             self.counted = [tuple(n for n in below if n not in self.rules) for below in self.successors]
             self.ruled = [tuple(n for n in below if n in self.rules) for below in self.successors]
-
-    def add_items(self, task: int, count: int) -> None:
-        """Number items of a task, behind all that have a number: nothing needs them, and they need what it does."""
-        self.specs += [self.specs[task]] * count
-        self.needs += [self.needs[task]] * count
-        for edges in {id(edges): edges for edges in (self.successors, self.counted, self.ruled)}.values():
-            edges.extend([()] * count)  # the three may be one list
 
     def __len__(self) -> int:
         return len(self.specs)

@@ -170,11 +170,11 @@ class TaskSpec(Spec, frozen=True, kw_only=True):
     cwd: str | None = None
     shell: str = "sh"
     logs: tuple[str, ...] = ()
-    gate: tuple[Gate, ...] = ()
-    approve: Approve | None = None
     foreach: Foreach | None = None
     matrix: tuple[dict[str, Any], ...] = ()  # its cells, in order
     axes: tuple[str, ...] = ()  # of the matrix: a cell is called by its values on these
+    gate: tuple[Gate, ...] = ()
+    approve: Approve | None = None
     reconcile: Call | None = None
     owner: str | None = None
     description: str = ""

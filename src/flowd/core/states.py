@@ -65,7 +65,7 @@ _RESET = dict.fromkeys(sorted(ENDED), PENDING) | {WAITING: PENDING}
 
 TASK_TRANSITIONS: Final[Mapping[type[e.Event], Mapping[str, str]]] = {
     e.TaskStarted: {PENDING: RUNNING, RETRYING: RUNNING},
-    e.TaskSucceeded: {RUNNING: SUCCEEDED, EXPANDED: SUCCEEDED, PENDING: SUCCEEDED},  # PENDING: a person's answer is all
+    e.TaskSucceeded: {RUNNING: SUCCEEDED, EXPANDED: SUCCEEDED, PENDING: SUCCEEDED},  # the last: an answer is all of it
     e.TaskFresh: {PENDING: FRESH, EXPANDED: FRESH},
     e.TaskRetryScheduled: {RUNNING: RETRYING},
     e.TaskFailed: {RUNNING: FAILED, PENDING: FAILED, RETRYING: FAILED, WAITING: FAILED, EXPANDED: FAILED},
@@ -74,15 +74,15 @@ TASK_TRANSITIONS: Final[Mapping[type[e.Event], Mapping[str, str]]] = {
     e.TaskInterrupted: {RUNNING: PENDING},
     e.TaskUncertain: {RUNNING: UNCERTAIN},
     e.TaskResolved: {UNCERTAIN: ""},  # to where the verdict says: RESOLUTIONS
+    e.TaskExpanded: {PENDING: EXPANDED},
+    e.TaskPartial: {EXPANDED: PARTIAL},
+    e.TaskReopened: dict.fromkeys(sorted(ENDED), EXPANDED),
     e.TaskApprovalRequested: {PENDING: WAITING, WAITING: WAITING},
     e.TaskApproved: {WAITING: PENDING},
     e.TaskRejected: {WAITING: FAILED},
     e.TaskSkipped: {PENDING: SKIPPED, RETRYING: SKIPPED, WAITING: SKIPPED},
     e.TaskUpstreamFailed: {PENDING: UPSTREAM_FAILED, RETRYING: UPSTREAM_FAILED, WAITING: UPSTREAM_FAILED},
     e.TaskCancelled: dict.fromkeys((PENDING, RUNNING, RETRYING, WAITING, EXPANDED), CANCELLED),
-    e.TaskExpanded: {PENDING: EXPANDED},
-    e.TaskPartial: {EXPANDED: PARTIAL},
-    e.TaskReopened: dict.fromkeys(sorted(ENDED), EXPANDED),
     e.TaskReset: _RESET,
 }
 

@@ -241,9 +241,9 @@ Stimulus = (
     AttemptEnded
     | FoundFresh
     | CouldNotBegin
-    | WhenFalse
     | Expanded
     | Gathered
+    | WhenFalse
     | CancelAsked
     | PauseAsked
     | ResumeAsked

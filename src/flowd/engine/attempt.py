@@ -37,7 +37,7 @@ from flowd.core.stimuli import (
     TimedOut,
 )
 from flowd.engine import log_plan, results, retrying, secrecy
-from flowd.engine.approving import judge_behind
+from flowd.engine.approving import found_fresh
 from flowd.engine.channel import AttemptChannel
 from flowd.engine.files import Declared, MissingOutput, collect, prepare_places
 from flowd.engine.looks import Look
@@ -199,16 +199,13 @@ class Attempt:
             driver.tell(verdict)
             return None, None
         self._values = values
-        judged = await judge_behind(driver, number, values)
-        if judged is not None and judged.fresh:
+        if await found_fresh(driver, number, values):
             return None, None
         asked = driver.run.tasks[number].approval
         if spec.approve is not None and (asked is None or (not asked.begun and await self._has_lapsed(values))):
             return None, None
         standing = driver.standings.get(number)
         reason = standing.reason if standing is not None else None
-        if judged is not None:
-            reason = judged.reason
         resolver = driver.survey.resolver
         self._prepared = prepared = resolver.written(spec, values)
         if spec.uses or spec.inputs or spec.outputs:
@@ -322,7 +319,7 @@ class Attempt:
         values = await driver.values(spec)
         read = gates.reads_result(spec.gate)
         result = await results.load(stored, driver.services.adapters.results) if read else None
-        scope = driver.survey.resolver.gate_scope(self._spec, self._prepared, values, channel.metrics, result)
+        scope = driver.survey.resolver.gate_scope(spec, self._prepared, values, channel.metrics, result)
         if broken := gates.failed(spec.gate, "error", scope):
             raise GateFailed(self._secrecy.hide("; ".join(broken)))
         warned = [self._secrecy.hide(said) for said in gates.failed(spec.gate, "warn", scope)]

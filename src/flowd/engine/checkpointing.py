@@ -63,13 +63,13 @@ def newest(run: RunState) -> dict[str, Checkpoint]:
     return found
 
 
-def _gate_failed(reason: Reason | None) -> bool:
-    return reason is not None and reason.code == "gate_failed"
-
-
 def _has_moved(run: RunState, number: int) -> bool:
     """Whether a fresh item may have stood in another place of its list: what is kept under its place is another's."""
     fan, task = fan_of(run, number), run.tasks[number]
     if fan is None or fan.keys or fan.template.matrix or task.state != s.FRESH:
         return False
     return fan.template.fresh_for is None  # else it would seem younger than it is
+
+
+def _gate_failed(reason: Reason | None) -> bool:
+    return reason is not None and reason.code == "gate_failed"

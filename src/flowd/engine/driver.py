@@ -75,8 +75,8 @@ class Driver:
             files,
             self._checkpoints,
             function_file=self.program.function_file,
-            hide=services.adapters.secrecy.hide,
             bindings=self.program.bindings,
+            hide=services.adapters.secrecy.hide,
         )
 
     # --- the loop ----------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from flowd.core.errors import FlowdError, StorageFailing, cause, is_of_storage
 from flowd.core.events import Artifact, Error, Stored
 from flowd.core.expressions import ExpressionError, compile_expression, references_of, render_value
 from flowd.core.fanout import Fan, cell_keys, default_keys, first_twice, item_spec, key_problem
+from flowd.core.items import is_well
 from flowd.core.spec import Foreach, TaskSpec
 from flowd.core.stimuli import CouldNotBegin, Expanded, Gathered
 from flowd.engine import results
@@ -72,7 +73,8 @@ class FanWork:
         except (ExpressionError, OSError, FlowdError) as error:
             if isinstance(error, OSError) and is_of_storage(error):
                 raise StorageFailing(f"{error.filename}: {cause(error)}") from error
-            driver.tell(CouldNotBegin(spec.name, Error(type=type(error).__name__, message=str(error))))
+            told = Error(type=type(error).__name__, message=driver.services.adapters.secrecy.hide(str(error)))
+            driver.tell(CouldNotBegin(spec.name, told, allowed=spec.allow_failure is True))
 
     def stop(self, cause: str) -> None:
         """End it: it is done again where the run goes on."""
@@ -88,6 +90,13 @@ class FanWork:
 
 
 async def _expand(driver: Driver, number: int, spec: TaskSpec) -> None:
+    values = await driver.values(spec)
+    verdict = driver.survey.condition(number, values)
+    if verdict is not None:
+        driver.tell(verdict)
+        return
+    if spec.approve is not None and await driver.approvals.stands(number, values):
+        return  # it is asked about anew
     stored: Stored | None = None
     if spec.foreach is not None:
         items, keys = await _listed(driver, spec, spec.foreach)
@@ -188,7 +197,7 @@ async def _gather(driver: Driver, number: int) -> None:
     outputs = [one for item in fan.numbers() if run.tasks[item].state in s.OK for one in run.tasks[item].outputs]
     if len(outputs) > MOST_OUTPUTS:
         outputs = []
-    failed = [place for place in range(fan.count) if not run.tasks[fan.base + place].ok]
+    failed = [place for place in range(fan.count) if not is_well(run.tasks[fan.base + place])]
     if failed:
         await load_list(driver, spec.name)
         lines = b"".join(_failed_line(driver, fan, place) for place in failed)

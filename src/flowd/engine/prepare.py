@@ -20,6 +20,7 @@ from flowd.core.events import Error, Reason
 from flowd.core.expressions import Expression, in_text, references_of, render_value, spans
 from flowd.core.fanout import base_name
 from flowd.core.gates import references
+from flowd.core.items import owner
 from flowd.core.patterns import Glob, is_pattern, named
 from flowd.core.run import RunState
 from flowd.core.spec import Ask, Call, Output, Param, Run, TaskSpec
@@ -72,6 +73,10 @@ class Resolver:
         place = self._run.shape.index[task.name] - fan.base
         return {"matrix" if fan.template.matrix else "item": self.lists[name][place], "index": place}
 
+    def knows(self, task: TaskSpec) -> bool:
+        """Whether the list that an item is of is at hand."""
+        return base_name(task.name) in self.lists
+
     def scope(self, task: TaskSpec, values: Mapping[str, Any]) -> dict[str, Any]:
         """What the expressions of a task may refer to, paths as they are written."""
         return self._scope(task, values, lambda path: path)
@@ -109,13 +114,15 @@ class Resolver:
 
     def when_false(self, task: TaskSpec, values: Mapping[str, Any]) -> Reason | None:
         """Why the task's `when` keeps it from running; None where it holds. ExpressionError."""
-        return conditions.when_false(task, self.scope(task, values)) if task.when is not None else None
+        return (
+            conditions.when_false(task, self._scope(task, values, lambda path: path)) if task.when is not None else None
+        )
 
     def is_allowed(self, task: TaskSpec, error: Error, values: Mapping[str, Any]) -> bool:
         """Whether the task may fail so. ExpressionError where its `allow_failure` cannot tell."""
         if not isinstance(task.allow_failure, str):
             return conditions.is_allowed(task, error, {})
-        return conditions.is_allowed(task, error, self.scope(task, values))
+        return conditions.is_allowed(task, error, self._scope(task, values, lambda path: path))
 
     def outputs(self, task: TaskSpec) -> tuple[tuple[Output, str], ...]:
         """The outputs that are known without any other task; ExpressionError where one is not."""
@@ -187,8 +194,9 @@ class Resolver:
 
     def _answer(self, task: TaskSpec) -> dict[str, Any]:
         """`approval`, where a person has said yes to its start; `rejection`, where one has sent it back here."""
-        known, scope = self._run.task(base_name(task.name)), dict[str, Any]()  # items start with their task
-        if known.approval is not None and known.approval.answered_at is not None:
+        number = owner(self._run, self._run.shape.index[task.name])  # one answer lets all items of a task begin
+        task, known, scope = self._run.shape.specs[number], self._run.tasks[number], dict[str, Any]()
+        if task.approve is not None and known.approval is not None and known.approval.answered_at is not None:
             scope["approval"] = answer_scope(known.approval)
         if (sent := known.sent_back) is not None:
             scope["rejection"] = {"task": sent.task, "by": sent.by, "comment": sent.comment, "at": moment(sent.at)}
@@ -197,7 +205,7 @@ class Resolver:
     def asked(self, task: TaskSpec, values: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         """What a person is asked, and the paths that are shown, as written. ExpressionError."""
         assert task.approve is not None
-        scope = self.scope(task, values)
+        scope = self._scope(task, values, lambda path: path)
         inputs, outputs = self._paths(task, scope)
         scope["inputs"], scope["outputs"] = list(inputs), [path for _, path in outputs]
         message = _text(render_value(task.approve.message or f"Go on with {task.name}?", scope))
@@ -207,7 +215,7 @@ class Resolver:
         self, task: TaskSpec, prepared: Prepared, values: Mapping[str, Any], metrics: Mapping[str, float], result: Any
     ) -> dict[str, Any]:
         """What a task's gates may speak of, with paths as they are written."""
-        scope = self.scope(task, values)
+        scope = self._scope(task, values, lambda path: path)
         scope["inputs"], scope["outputs"] = list(prepared.inputs), [path for _, path in prepared.outputs]
         return {**scope, "metrics": metrics, "result": result}
 

@@ -23,7 +23,7 @@ from flowd.core import states as s
 from flowd.core.decide import decide
 from flowd.core.events import AnyEvent, Artifact, Error, Reason, RunStarted, Stored
 from flowd.core.expressions import ExpressionError, compile_expression
-from flowd.core.fanout import base_name, is_fanned
+from flowd.core.fanout import base_name, is_fanned, judged_by_item
 from flowd.core.freshness import Evidence, Known, Verdict, judge, product
 from flowd.core.items import fan_of, owner
 from flowd.core.patterns import Glob, is_pattern
@@ -66,8 +66,8 @@ async def foresee(
         files_of(adapters, program),
         known,
         function_file=program.function_file,
-        hide=adapters.secrecy.hide,
         bindings=program.bindings,
+        hide=adapters.secrecy.hide,
     )
     standings, _ = await anyio.to_thread.run_sync(survey.pass_over, now, limiter=threads)
     specs = state.shape.specs
@@ -89,7 +89,7 @@ def files_of(adapters: Adapters, program: Program) -> Files:
 class Survey:
     """The knowledge that freshness needs, for one run. Its methods block: call them in a thread.
 
-    `function_file` gives the module file of a task's function, where it has one; `bindings` say what it
+    `function_file` gives the module file of a task's function, where it has one, `bindings` say what it
     takes; `hide` takes secrets out of what is told.
     """
 
@@ -100,16 +100,16 @@ class Survey:
         checkpoints: Mapping[str, Checkpoint],
         *,
         function_file: Callable[[str], Path | None] = lambda _name: None,
-        hide: Callable[[str], str] = str,
         bindings: Mapping[str, Binding] = _NO_BINDINGS,
+        hide: Callable[[str], str] = str,
     ) -> None:
         self.files = files
         self.resolver = Resolver(run, files)
         self._run = run
         self._checkpoints = checkpoints
         self._function_file = function_file
-        self._hide = hide
         self._bindings = bindings
+        self._hide = hide
         self._codes = Codes(files)
         self._seen: dict[str, str] = {}  # digests, and what words name, for as long as nothing runs
         self._named: Named | None = None
@@ -289,10 +289,10 @@ class Survey:
             return Standing(IF_NEEDED, because("rule_open", needs=names, rule=rule))
         if waiting and spec.when is not None and run.tasks[number].tried_at is None:
             return Standing(IF_NEEDED, because("when_open", expression=spec.when))
-        if rule is None and (open_ := [need for need in waiting if need in self._open]):
-            return Standing(IF_NEEDED, because("upstream_open", need=run.shape.specs[open_[0]].name))
         if is_fanned(spec) and not waiting:
             return Standing(IF_NEEDED, because("items"))
+        if rule is None and (open_ := [need for need in waiting if need in self._open]):
+            return Standing(IF_NEEDED, because("upstream_open", need=run.shape.specs[open_[0]].name))
         undecided = spec.cache and spec.name in self._checkpoints and not run.is_forced(number)
         if undecided and waiting:
             first = run.shape.specs[waiting[0]].name
@@ -311,6 +311,8 @@ class Survey:
         """
         run, spec = self._run, self._run.shape.specs[number]
         if spec.when is None or run.tasks[number].tried_at is not None:
+            return None
+        if judged_by_item(spec.when) and (number < run.declared or not self.resolver.knows(spec)):
             return None
         if values is None:
             values = self._inline_values(spec)

@@ -22,11 +22,9 @@ def stop_at_failures(decision: Decision) -> bool:
         return False
     if run.spec.fail_fast:
         for event in decision.events:
-            if (
-                isinstance(event, e.TaskEvent)
-                and (task := run.task(event.task)).state in s.BROKEN
-                and not (task.allowed or _is_borne(run, event))
-            ):
+            if isinstance(event, e.TaskEvent) and (task := run.task(event.task)).state in s.BROKEN:
+                if task.allowed or _is_borne(run, event):
+                    continue
                 decision.say(e.RunCancelRequested(reason=event.task, cause=FAIL_FAST))
                 return True
     most = run.spec.stop_after_failures
@@ -39,9 +37,12 @@ def stop_at_failures(decision: Decision) -> bool:
 
 
 def _is_borne(run: RunState, event: e.TaskEvent) -> bool:
-    """Whether it is an item of a task that does without some of its items."""
+    """Whether it is an item of a task that does without some of its items, or may fail."""
     fan = fan_of(run, run.shape.index[event.task])
-    return fan is not None and fan.template.foreach is not None and fan.template.foreach.min_success < 1
+    if fan is None:
+        return False
+    foreach = fan.template.foreach
+    return fan.template.allow_failure is True or (foreach is not None and foreach.min_success < 1)
 
 
 def failures(run: RunState) -> int:

@@ -41,7 +41,9 @@ def gathered(decision: Decision, found: st.Gathered) -> None:
     else:
         reason = because("items_failed", **facts)
         error = e.Error(type="ItemsFailed", message=reason.sentence)
-        decision.say(e.TaskFailed(task=task, attempt=0, error=error, reason=reason, outputs=found.outputs))
+        allowed = fan.template.allow_failure is True
+        failed = e.TaskFailed(task=task, attempt=0, error=error, reason=reason, outputs=found.outputs, allowed=allowed)
+        decision.say(failed)
 
 
 def _fresh_from(run: RunState, fan: Fan) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -59,9 +59,9 @@ def at_the_end(world: World, spec: PipelineSpec, run: str) -> None:
         if number in state.fans:
             _items_are_gathered(state, number)
             continue
-        asks = number < state.declared and isinstance(state.shape.specs[number].action, Ask)
-        answered = asks and known.approval is not None and known.approval.state == "approved"
-        if asks and known.state == s.SUCCEEDED and not answered:
+        task = state.shape.specs[number]
+        answered = isinstance(task.action, Ask) and known.approval is not None and known.approval.state == "approved"
+        if isinstance(task.action, Ask) and known.state == s.SUCCEEDED and not answered:
             raise Broken(f"{name} is said to have succeeded, and nobody has said yes")
         by_itself = name not in resolved and not answered
         if known.state == s.SUCCEEDED and (name, known.attempt) not in done and by_itself:
@@ -120,7 +120,7 @@ def _starts_are_legal(spec: PipelineSpec, run: str, envelopes: list[e.Envelope])
             if base != event.task and state.task(base).state != s.EXPANDED:
                 raise Broken(f"record {envelope.seq}: {event.task} starts, and {base} is {state.task(base).state}")
             needs = [state.task(need) for need in tasks[base].needs]
-            if not _lets_start(tasks[base].trigger_rule, needs):
+            if base == event.task and not _lets_start(tasks[base].trigger_rule, needs):
                 stand = ", ".join(need.state for need in needs)
                 raise Broken(f"record {envelope.seq}: {event.task} starts, and its needs are {stand}")
             due = state.task(event.task).retry_at
@@ -163,7 +163,7 @@ def _nothing_begins_unasked(world: World, spec: PipelineSpec, envelopes: list[e.
     for did in world.ledger:
         if did.what != "began":
             continue
-        for name in asks[did.task]:
+        for name in asks[base_name(did.task)]:
             yes = [envelope for envelope in envelopes if _says_yes(envelope, name)]
             if not any((envelope.at - BEGAN).total_seconds() <= did.at + 1e-6 for envelope in yes):
                 raise Broken(f"{did.task} began at {did.at}, and no yes for {name} is on disk from before")
@@ -189,33 +189,32 @@ def _nothing_silently_twice(world: World, spec: PipelineSpec, envelopes: list[e.
             continue
         if isinstance(event, e.TaskSucceeded):
             good.add(name)
-        if isinstance(event, e.TaskReopened | e.TaskReset):
-            again = {one for one in started if base_name(one) == name}
-            if isinstance(event, e.TaskReset):
-                good -= again
-            allowed.update(dict.fromkeys(again - good if isinstance(event, e.TaskReopened) else again, True))
+        elif isinstance(event, e.TaskReset | e.TaskReopened):
+            good -= _all_of(name, started) if isinstance(event, e.TaskReset) else set()
+            allowed.update(dict.fromkeys(_all_of(name, started) - good, True))
         elif isinstance(event, e.TaskStarted):
             if not allowed.get(name, True):
                 raise Broken(f"record {envelope.seq}: {name} is not idempotent and starts again by itself")
             started[name].add(event.attempt)
             allowed[name] = False
-        elif isinstance(event, e.TaskRetryScheduled) or (
-            isinstance(event, e.TaskResolved) and event.verdict == "rerun"
-        ):
+        elif _asks_again(event):
             allowed[name] = True
-    _begun_as_recorded(world, guarded, started)
-
-
-def _begun_as_recorded(world: World, guarded: set[str], started: Mapping[str, set[int]]) -> None:
-    """An attempt of a task that is not idempotent began once, and after its start was on disk."""
-    began = Counter((did.task, did.attempt) for did in world.ledger if did.what == "began")
+    began = Counter((d.task, d.attempt) for d in world.ledger if d.what == "began" and base_name(d.task) in guarded)
     for (name, attempt), times in began.items():
-        if base_name(name) not in guarded:
-            continue
         if times > 1:
             raise Broken(f"attempt {attempt} of {name} began {times} times, and it is not idempotent")
         if attempt not in started[name]:
             raise Broken(f"attempt {attempt} of {name} began before its start was durable, and it is not idempotent")
+
+
+def _all_of(task: str, names: Collection[str]) -> set[str]:
+    """A task, and its items among `names`."""
+    return {name for name in names if base_name(name) == task}
+
+
+def _asks_again(event: e.Event) -> bool:
+    """Whether this lets what is not idempotent begin again."""
+    return isinstance(event, e.TaskRetryScheduled) or (isinstance(event, e.TaskResolved) and event.verdict == "rerun")
 
 
 def _limits_held(world: World, spec: PipelineSpec) -> None:
