@@ -17,8 +17,9 @@ from flowd.core.run import RunState
 from flowd.core.spec import PipelineSpec, Rate, TaskSpec, task_map
 from flowd.core.stimuli import FoundFresh
 from flowd.engine.files import Declared, Files
-from flowd.engine.prepare import Resolver, referenced_tasks
+from flowd.engine.prepare import Resolver
 from flowd.engine.program import Program
+from flowd.engine.references import referenced_tasks
 from flowd.ports.stores import Checkpoint
 
 

@@ -20,20 +20,22 @@ import msgspec
 from flowd.core import gates
 from flowd.core import states as s
 from flowd.core.decide import decide
-from flowd.core.events import AnyEvent, Artifact, Error, Reason, RunStarted, Stored
+from flowd.core.events import AnyEvent, Artifact, Reason, RunStarted, Stored
 from flowd.core.expressions import ExpressionError
 from flowd.core.freshness import Evidence, Known, Verdict, judge, product
 from flowd.core.patterns import Glob, is_pattern
 from flowd.core.reasons import because
 from flowd.core.run import RunState
 from flowd.core.spec import TaskSpec
-from flowd.core.stimuli import CouldNotBegin, FoundFresh, WhenFalse
+from flowd.core.stimuli import FoundFresh
 from flowd.engine import checkpointing
+from flowd.engine.conditions import Conditions
 from flowd.engine.files import ABSENT, Declared, Files
 from flowd.engine.fingerprint import Codes, Named, digest_of, input_part, plain_parts
 from flowd.engine.looks import Looks
-from flowd.engine.prepare import Prepared, Resolver, referenced_results
+from flowd.engine.prepare import Prepared, Resolver
 from flowd.engine.program import Program
+from flowd.engine.references import referenced_results
 from flowd.engine.services import Adapters
 from flowd.ports.stores import Checkpoint
 
@@ -97,7 +99,7 @@ class Survey:
         self._run = run
         self._checkpoints = checkpoints
         self._function_file = function_file
-        self._hide = hide
+        self.conditions = Conditions(run, self.resolver, self._inline_values, hide)
         self._codes = Codes(files)
         self._seen: dict[str, str] = {}  # digests, and what words name, for as long as nothing runs
         self._named: Named | None = None
@@ -125,7 +127,7 @@ class Survey:
                 standings[number] = Standing(SKIP, task.reason)
             if task.state != s.PENDING:
                 continue
-            if (verdict := self._condition_now(number)) is not None:
+            if (verdict := self.conditions.judge_now(number)) is not None:
                 events += decide(self._run, verdict, now)
                 standings[number] = Standing(SKIP, verdict.reason)
                 continue
@@ -268,36 +270,6 @@ class Survey:
             return Standing(IF_NEEDED, because("large_result"))
         verdict = self.judge_one(number, values, now)
         return Standing(FRESH if verdict.fresh else RUN, verdict.reason, verdict.warnings)
-
-    def condition(self, number: int, values: Mapping[str, Any] | None) -> WhenFalse | CouldNotBegin | None:
-        """What a task's `when` makes of it where it keeps it from running.
-
-        None where it holds, and where results that are not inline, nor given in `values`, are to be
-        read before it can be judged. One that has begun once is not judged again.
-        """
-        run, spec = self._run, self._run.shape.specs[number]
-        if spec.when is None or run.tasks[number].tried_at is not None:
-            return None
-        if values is None:
-            values = self._inline_values(spec)
-        if values is None:
-            return None
-        try:
-            reason = self.resolver.when_false(spec, values)
-        except ExpressionError as error:
-            told = Error(type=type(error).__name__, message=self._hide(str(error)))
-            return CouldNotBegin(spec.name, told, allowed=spec.allow_failure is True)
-        if reason is None:
-            return None
-        return WhenFalse(spec.name, msgspec.structs.replace(reason, sentence=self._hide(reason.sentence)))
-
-    def _condition_now(self, number: int) -> WhenFalse | None:
-        """That a task's `when` does not hold, where all that it needs has ended."""
-        run = self._run
-        if run.missing[number] or any(run.tasks[need].state not in s.ENDED for need in run.shape.needs[number]):
-            return None
-        verdict = self.condition(number, None)
-        return verdict if isinstance(verdict, WhenFalse) else None
 
     def _known(self, name: str) -> Known | None:
         checkpoint = self._checkpoints.get(name)

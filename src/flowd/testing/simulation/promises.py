@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from flowd.core import events as e
 from flowd.core import states as s
 from flowd.core.errors import NoSuchRun
+from flowd.core.rules import ALL_SUCCEEDED
 from flowd.core.run import RunState, fold
-from flowd.core.spec import Ask, PipelineSpec, task_map
+from flowd.core.spec import Ask, PipelineSpec, TaskSpec, task_map
 from flowd.core.task_state import TaskState
 from flowd.core.views import run_document
 from flowd.engine.handle import Result
@@ -113,11 +115,20 @@ def _answers_count_once(world: World, envelopes: list[e.Envelope]) -> None:
             raise Broken(f"the answer of {who} was {told}, and is there {found[who]} times")
 
 
+def _asking_needs(task: TaskSpec, tasks: Mapping[str, TaskSpec]) -> list[str]:
+    """The needs of a task that have to be answered by yes for it to begin."""
+    needs = task.needs if task.trigger_rule == ALL_SUCCEEDED else ()
+    return [need for need in needs if isinstance(tasks[need].action, Ask)]
+
+
 def _nothing_begins_unasked(world: World, spec: PipelineSpec, envelopes: list[e.Envelope]) -> None:
     """What a person has to approve begins only once the yes is on disk; so does what stands below it."""
     tasks = task_map(spec)
     asks = {
-        name: {*([name] if task.approve else []), *(n for n in task.needs if isinstance(tasks[n].action, Ask))}
+        name: {
+            *([name] if task.approve else []),
+            *(n for n in task.needs if task.trigger_rule == ALL_SUCCEEDED and isinstance(tasks[n].action, Ask)),
+        }
         for name, task in tasks.items()
     }
     for did in world.ledger:
