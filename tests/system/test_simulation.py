@@ -34,5 +34,7 @@ def test_a_broken_promise_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
             simulate(seed)
 
     monkeypatch.setattr(Stream, "durable", at_once)
-    with pytest.raises(Broken, match=r"seed \d+: .*(began before its start was durable|was confirmed, and is there 0 times)"):
+    with pytest.raises(
+        Broken, match=r"seed \d+: .*(began before its start was durable|was confirmed, and is there 0 times)"
+    ):
         lead()

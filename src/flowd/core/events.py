@@ -80,6 +80,14 @@ class RunPaused(Event, frozen=True, kw_only=True):
     by: str = ""
 
 
+class RunClosing(Event, frozen=True, kw_only=True):
+    """All tasks have ended, the run as `state` says, and what stands under `finally` is run now; `failed` did so."""
+
+    state: str
+    reason: Reason | None = None
+    failed: tuple[str, ...] = ()
+
+
 class RunFinished(Event, frozen=True, kw_only=True):
     """The run ended: succeeded, failed or cancelled."""
 
@@ -291,6 +299,7 @@ RUN_EVENTS = (
     | RunCancelRequested
     | RunDeadlinePassed
     | RunPaused
+    | RunClosing
     | RunFinished
     | RunReopened
     | RunRedefined

@@ -259,9 +259,7 @@ class Resolver:
             "run": {
                 "id": run.id,
                 "name": run.spec.name,
-                "state": run.state,
-                "error": None,
-                "failed": [],
+                **_ending(run),
                 "time": run.trigger.get("time", moment(run.started_at)),
                 "started": moment(run.started_at),
                 "trigger": run.trigger,
@@ -269,6 +267,16 @@ class Resolver:
             },
             "tasks": _Tasks(run, values, place),
         }
+
+
+def _ending(run: RunState) -> dict[str, Any]:
+    """How the run stands; once all its tasks have ended, how it ends and what made it so."""
+    if run.closing is None:
+        return {"state": run.state, "error": None, "failed": []}
+    failed = list(run.closing.failed)
+    found = [(name, error) for name in failed if (error := run.task(name).error) is not None]
+    told = {"task": found[0][0], "type": found[0][1].type, "message": found[0][1].message} if found else None
+    return {"state": run.closing.state, "error": told, "failed": failed}
 
 
 class ReadParams(dict[str, Any]):

@@ -254,6 +254,8 @@ class Survey:
         run, spec = self._run, self._run.shape.specs[number]
         waiting = [need for need in run.shape.needs[number] if run.tasks[need].state not in s.ENDED]
         rule = run.shape.rules.get(number)
+        if spec.final:
+            return Standing(RUN, because("finally"))
         if run.missing[number] and rule is not None and rule != "all_done":
             names = ", ".join(run.shape.specs[need].name for need in waiting)
             return Standing(IF_NEEDED, because("rule_open", needs=names, rule=rule))

@@ -25,7 +25,8 @@ class Decision:
         self.events.append(event)
 
 
-def named(run: RunState, states: Collection[str]) -> str:
+def named(run: RunState, states: Collection[str], left_out: Collection[int] = ()) -> str:
     """The tasks in one of `states`, but for failures that are allowed, in words."""
-    names = [run.shape.specs[n].name for n, task in enumerate(run.tasks) if task.state in states and not task.allowed]
+    found = [n for n, task in enumerate(run.tasks) if task.state in states and not task.allowed and n not in left_out]
+    names = [run.shape.specs[n].name for n in found]
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

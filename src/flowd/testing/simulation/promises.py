@@ -81,6 +81,8 @@ def _starts_are_legal(spec: PipelineSpec, run: str, envelopes: list[e.Envelope])
     for envelope in envelopes:
         event = envelope.event
         if isinstance(event, e.TaskStarted):
+            if tasks[event.task].final and not state.is_done:
+                raise Broken(f"record {envelope.seq}: {event.task} stands under `finally`, and starts before the end")
             needs = [state.task(need) for need in tasks[event.task].needs]
             if not _lets_start(tasks[event.task].trigger_rule, needs):
                 stand = ", ".join(need.state for need in needs)
