@@ -153,10 +153,10 @@ def test_mistakes_in_policies_are_said_together_with_the_functions_line():
     line = work.function.__code__.co_firstlineno
     found = {problem.key: problem for problem in refused(lambda: p.spec)}
     assert set(found) == {
-        "colour", "finally", "limits.cpu", "tasks.work.timeout", "tasks.work.nedes", "tasks.work.uses.gpu",
+        "colour", "finally.x", "limits.cpu", "tasks.work.timeout", "tasks.work.nedes", "tasks.work.uses.gpu",
         "tasks.work.needs[0]",
     }  # fmt: skip
-    assert found["finally"].code == "not_yet"
+    assert found["finally.x"].code == "no_action"
     assert found["tasks.work.nedes"].hint == "did you mean `needs`?"
     assert found["tasks.work.timeout"].hint.startswith("write `10s`")
     assert {one.file for one in found.values()} == {__file__}

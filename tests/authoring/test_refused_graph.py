@@ -143,6 +143,17 @@ EXPRESSIONS = [
     bad("in log.file", task("run: x", "log: {file: ‹'{{ tusk }}.log'}\n"), ("bad_placement", "log.file", "`{{ tusk }}`", "`{{ task }}`")),
 ]  # fmt: skip
 
+FINALLY = [
+    bad("a task that needs what stands under finally", "name: p\ntasks: {a: {run: x, needs: [‹z]}}\nfinally: {z: {run: x}}\n",
+        ("needs_finally", "tasks.a.needs[0]", "`z` stands under `finally`", "move one of the two")),
+    bad("what stands under finally needs a task", "name: p\ntasks: {a: {run: x}}\nfinally: {z: {run: x, needs: ‹a}}\n",
+        ("needs_finally", "finally.z.needs", "`a` has ended in any case", "`when: tasks.a.ok`")),
+    bad("one name in both", "name: p\ntasks: {a: {run: x}}\nfinally: {‹a: {run: x}}\n",
+        ("duplicate_task", "finally.a", "`a` is a task already", "rename it")),
+    bad("nothing under finally", "name: p\ntasks: {a: {run: x}}\n‹finally: {}\n",
+        ("no_tasks", "finally", "there is no task", "at least one")),
+]  # fmt: skip
+
 TOGETHER = bad(
     "many problems at once",
     """name: ‹p q
@@ -172,7 +183,7 @@ tasks:
 )
 
 
-@pytest.mark.parametrize("case", [*NEEDS, *NAMES, *FILES, *LIMITS, *EXPRESSIONS, TOGETHER])
+@pytest.mark.parametrize("case", [*NEEDS, *NAMES, *FILES, *LIMITS, *EXPRESSIONS, *FINALLY, TOGETHER])
 def test_a_mistake_between_parts_is_refused_with_its_place(case, tmp_path, capsys, monkeypatch):
     """Each problem has its code, place and remedy, and the command ends with 2 and a line for each."""
     check_refused(case, tmp_path, capsys, monkeypatch)

@@ -23,6 +23,7 @@ ALL = [
     e.RunCancelRequested(reason="enough"),
     e.RunDeadlinePassed(),
     e.RunPaused(reason="interrupted"),
+    e.RunClosing(state="failed", reason=WHY, failed=("t",)),
     e.RunFinished(state="failed", reason=WHY),
     e.RunReopened(by="me"),
     e.RunRedefined(

@@ -49,6 +49,7 @@ RUN_EVENTS = (
     e.RunCancelRequested(),
     e.RunDeadlinePassed(),
     e.RunPaused(),
+    e.RunClosing(state="failed"),
     e.RunFinished(state="succeeded"),
     e.RunFinished(state="failed"),
     e.RunFinished(state="cancelled"),

@@ -181,7 +181,7 @@ async def test_a_skipped_need_changes_what_is_below_it_once(tmp_path):
     """With a need skipped the task below is made anew, is then fresh as it is, and again when the need comes back."""
     shop = Report(tmp_path)
     await shop.run()
-    assert shop.ran == ["main", "extra", "report"]
+    assert sorted(shop.ran) == ["extra", "main", "report"]
     assert await shop.plan() == {"main": "fresh", "extra": "fresh", "report": "fresh"}
     assert await shop.plan(extra=False) == {"main": "fresh", "extra": "skip", "report": "run"}
     result = await shop.run(params={"extra": False})

@@ -22,7 +22,7 @@ from flowd.authoring.params import check_param
 from flowd.authoring.resolve import Binding, CallError, bind, bind_reconcile, is_async, mismatches, reconcile_key
 from flowd.core.expressions import ExpressionError, references_of
 from flowd.core.graph import case_clashes, implied_needs, normal_path
-from flowd.core.spec import Action, Ask, Call, LogSpec, Param, PipelineSpec, Retry, Run, TaskSpec
+from flowd.core.spec import Action, Ask, Call, LogSpec, Param, PipelineSpec, Retry, Run, TaskSpec, section_of
 
 Function = Callable[..., Any]
 Resolve = Callable[[str, Call], Function]
@@ -48,11 +48,12 @@ class Draft(msgspec.Struct, eq=False):
     values: dict[str, Any]
     needs: tuple[tuple[KeyPath, str], ...] = ()
     function: Function | None = None
+    section: str = "tasks"
 
     @property
     def path(self) -> KeyPath:
         """Where the task stands."""
-        return ("tasks", self.name)
+        return (self.section, self.name)
 
     @property
     def action(self) -> Action | None:
@@ -104,7 +105,8 @@ def build(raw: Mapping[str, Any], findings: Findings, *, folder: str, resolve: R
                 findings.add(error.code, (*draft.path, "call"), error.message, error.hint)
     shared: dict[Any, Any] = {}
     tasks = [_task(draft, top, defaults, findings, shared) for draft in drafts.values()]
-    implied = implied_needs(tasks, folder)
+    implied = implied_needs([task for task in tasks if not task.final], folder)
+    implied |= implied_needs([task for task in tasks if task.final], folder)
     tasks = [_with_needs(task, implied.get(task.name, ())) for task in tasks]
     bindings = {}
     for task in tasks:
@@ -153,7 +155,7 @@ def _add_reconcile(
     functions: dict[str, Function],
     bindings: dict[str, Binding],
 ) -> None:
-    path, key = ("tasks", task.name, "reconcile"), reconcile_key(task.name)
+    path, key = (section_of(task), task.name, "reconcile"), reconcile_key(task.name)
     if task.idempotent:
         hint = "write `idempotent: false`, or remove it"
         findings.add("unfit_key", path, "`reconcile` has no meaning for an idempotent task", hint, at_key=True)
@@ -221,24 +223,33 @@ def _drafts(raw: Mapping[str, Any], findings: Findings) -> dict[str, Draft]:
         )
         return {}
     drafts: dict[str, Draft] = {}
-    written = kinds.pairs(findings, ("tasks",), raw["tasks"], "tasks by name: {ingest: {run: …}}")
-    if not written and isinstance(raw["tasks"], Mapping):
-        findings.add("no_tasks", ("tasks",), "there is no task", "a pipeline has at least one", at_key=True)
+    for section in ("tasks", "finally"):
+        if section in raw:
+            _read_section(section, raw[section], drafts, findings)
+    for first, second in case_clashes(drafts):
+        findings.add("name_case", drafts[second].path, _case(first, second), "rename one of them", at_key=True)
+    return drafts
+
+
+def _read_section(section: str, given: Any, drafts: dict[str, Draft], findings: Findings) -> None:
+    written = kinds.pairs(findings, (section,), given, "tasks by name: {ingest: {run: …}}")
+    if not written and isinstance(given, Mapping):
+        findings.add("no_tasks", (section,), "there is no task", "a pipeline has at least one", at_key=True)
     for path, name, value in written:
         kinds.check_name(findings, path, name, at_key=True)
+        if name in drafts:
+            findings.add("duplicate_task", path, f"{quoted(name)} is a task already", "rename it", at_key=True)
+            continue
         if not isinstance(value, Mapping):
             kinds.wrong(
                 findings, path, "a mapping of the task's keys", value, "write {run: command} or {call: module:function}"
             )
             value = {"run": "true"}  # noqa: PLW2901  # so that its needs and followers are still judged
-        drafts[name] = _draft(name, value, findings)
-    for first, second in case_clashes(drafts):
-        findings.add("name_case", ("tasks", second), _case(first, second), "rename one of them", at_key=True)
-    return drafts
+        drafts[name] = _draft(section, name, value, findings)
 
 
-def _draft(name: str, raw: Mapping[str, Any], findings: Findings) -> Draft:
-    path = ("tasks", name)
+def _draft(section: str, name: str, raw: Mapping[str, Any], findings: Findings) -> Draft:
+    path = (section, name)
     values = records.record(findings, path, raw, TASK, "a task")
     actions = [key for key in ACTIONS if key in raw]
     if not actions and ALONE not in raw and not LATER_ACTIONS.intersection(raw):
@@ -252,7 +263,7 @@ def _draft(name: str, raw: Mapping[str, Any], findings: Findings) -> Draft:
             "make two tasks",
             at_key=True,
         )
-    draft = Draft(name, raw, values, needs=values.pop("needs", ()))
+    draft = Draft(name, raw, values, needs=values.pop("needs", ()), section=section)
     if "foreach" in raw and "matrix" in raw:
         hint = "write the combinations as a matrix, or a list of them as foreach"
         findings.add("unfit_key", (*path, "matrix"), "a task has `foreach` or `matrix`, not both", hint, at_key=True)
@@ -296,6 +307,8 @@ def _task(
         fields["matrix"], fields["axes"] = fields["matrix"]
     outputs = fields.get("outputs", ())
     fields.setdefault("cache", bool(outputs) and not reads_answer(draft.raw))
+    if draft.section == "finally":  # it has to run, whatever it left before
+        fields |= {"cache": False, "final": True}
     fields = {"uses": _NOTHING, "env": _NOTHING, **fields}
     fields |= {name: shared.setdefault(value, value) for name, value in fields.items() if isinstance(value, _ALIKE)}
     action = draft.action or Run(text="true")

@@ -13,6 +13,7 @@ from typing import Any
 from flowd.authoring import conditions, declarations, items, people
 from flowd.authoring.binding import item_names
 from flowd.authoring.build import Built, Draft, item_path
+from flowd.authoring.final import check_section, ordinary
 from flowd.authoring.findings import Findings, KeyPath, listed, quoted
 from flowd.authoring.secrets import misuse
 from flowd.core.commands import parse_command
@@ -64,6 +65,7 @@ def check(built: Built, findings: Findings, folder: str) -> None:
             findings.add("unfit_key", (*draft.path, "trigger_rule"), message, "name its `needs`, or remove it")
     needs = {task.name: task.needs for task in spec.tasks}
     cyclic = _check_cycles(built, needs, findings)
+    needs |= {task.name: (*task.needs, *ordinary(spec)) for task in spec.tasks if task.final}
     if not cyclic:
         _check_writers(built, needs, findings, folder)
     _Expressions(spec, findings, None if cyclic else Upstream(needs)).check(built)
@@ -74,6 +76,8 @@ def _check_needs(draft: Draft, built: Built, findings: Findings) -> None:
         if need not in built.drafts:
             hint = findings.suggest(need, built.drafts, f"the tasks are {listed(built.drafts)}")
             findings.add("unknown_need", path, f"there is no task {quoted(need)}", hint)
+        elif built.drafts[need].section != draft.section:
+            check_section(draft.section, path, need, findings)
 
 
 def _check_paths(task: TaskSpec, draft: Draft, findings: Findings, folder: str) -> None:

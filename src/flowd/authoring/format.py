@@ -91,9 +91,9 @@ PIPELINE = _table(
     Key("retention", "retention", "What is kept of runs: {runs, age, size}.", "for ever", inactive=True),
     Key("result", "template", "A sub-pipeline's result: `{{ }}`.", "none", inactive=True),
     Key("tasks", "tasks", "The tasks by name.", required=True),
+    Key("finally", "tasks", "Tasks that run once all others have ended, however they did.", "none"),
     Key("targets", "targets", "Tasks that are run together, by a name: NAME: [tasks].", "none"),
     Key("include", "includes", "Files whose keys are shared with this one, which wins: [FILE].", "none"),
-    later="finally",
 )
 
 TASK = _table(

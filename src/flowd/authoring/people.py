@@ -15,7 +15,7 @@ from flowd.authoring.kinds import NONE, WRONG, check_name, items, name, pairs, s
 from flowd.authoring.params import check_param
 from flowd.authoring.records import record
 from flowd.core.expressions import Access, ExpressionError, references_of, required_by, unknown
-from flowd.core.spec import Approve, Gate, PipelineSpec, Run, TaskSpec
+from flowd.core.spec import Approve, Gate, PipelineSpec, Run, TaskSpec, section_of
 
 _ANSWERED: Final = ("comment", "by", "at")
 """What every answer has besides the fields of its form."""
@@ -72,7 +72,7 @@ def askers(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
 
 def check(task: TaskSpec, asked: Approve, spec: PipelineSpec, findings: Findings) -> None:
     """Report what a person could not be asked, and where silence could not be the answer that it is to be."""
-    base: KeyPath = ("tasks", task.name, "approve")
+    base: KeyPath = (section_of(task), task.name, "approve")
     empty = [field for field, param in asked.form.items() if param.required]
     if asked.then == "approve" and empty:
         hint = "give it a default, or write `then: fail`"
@@ -82,7 +82,7 @@ def check(task: TaskSpec, asked: Approve, spec: PipelineSpec, findings: Findings
         findings.add("unfit_key", (*base, "then"), message, "give one, such as `timeout: 7d`")
     if task.cache and _reads_answer(task):
         message = "what it is given depends on a person's answer, so it is never fresh"
-        findings.add("unfit_key", ("tasks", task.name, "cache"), message, "remove it")
+        findings.add("unfit_key", (section_of(task), task.name, "cache"), message, "remove it")
     for number, owner in enumerate(asked.by):
         if spec.owners and owner not in spec.owners:
             hint = findings.suggest(owner, spec.owners, f"the owners are {listed(spec.owners)}")

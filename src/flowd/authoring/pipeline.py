@@ -20,7 +20,7 @@ from flowd.authoring.importing import CallError
 from flowd.authoring.retry import Retry, Strategy
 from flowd.authoring.task import Task, plain_function
 from flowd.core.errors import BadPipeline, Problem
-from flowd.core.spec import Call, Definition, PipelineSpec
+from flowd.core.spec import Call, Definition, PipelineSpec, section_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -120,8 +120,8 @@ class Pipeline:
         A parameter that is named after an earlier task is a need and receives its result; `ctx`
         is the attempt's context. With `foreach` (a task stands for its result) the function is called
         for each item of a list, with `matrix` for each combination of its axes; a parameter `item`,
-        `index` or `matrix` receives which. Raises BadPipeline for a parameter that nothing is passed for,
-        and for a name that is taken unless `replace`.
+        `index` or `matrix` receives which. With `finally_=True` it stands under `finally`. Raises
+        BadPipeline for a parameter that nothing is passed for, and for a name that is taken unless `replace`.
         """
 
         def decorate(function: Callable[P, R]) -> Task[P, R]:
@@ -181,10 +181,11 @@ class Pipeline:
 
         if self._again is not None:
             self._raw, self._again = self._again(), None
-        tasks = self._raw["tasks"]
+        section = "finally" if raw.pop("finally", False) else "tasks"
+        tasks = self._raw.setdefault(section, {})
         if name in tasks and not replace:
             hint = "give it another `name`, or say `replace=True`"
-            raise BadPipeline([self._problem(("tasks", name), "duplicate_task", f"`{name}` is a task already", hint)])
+            raise BadPipeline([self._problem((section, name), "duplicate_task", f"`{name}` is a task already", hint)])
         wanted = _names(needs)
         with_ = raw.get("with")
         passed = with_ if isinstance(with_, Mapping) else {}
@@ -196,7 +197,7 @@ class Pipeline:
             later = {"item", "index"} if "foreach" in raw else {"matrix", "index"} if "matrix" in raw else set()
             wanted += [one for one in _listed(raw.get("foreach")) if one not in wanted]
             misfits = mismatches(function, [*wanted, *later], passed, tasks)
-            problems = [self._problem(("tasks", name), code, message, hint) for code, message, hint in misfits]
+            problems = [self._problem((section, name), code, message, hint) for code, message, hint in misfits]
             if problems:
                 raise BadPipeline(problems)
             self._own[name] = function
@@ -242,7 +243,7 @@ class Pipeline:
         raw, found = self._raw, {}
         fallback = raw.get("defaults", {}).get("retry") if isinstance(raw.get("defaults"), Mapping) else None
         for task in self.spec.tasks:
-            given = raw["tasks"].get(task.name, {}).get("retry", fallback)
+            given = raw.get(section_of(task), {}).get(task.name, {}).get("retry", fallback)
             own = given.strategies() if isinstance(given, Retry) and task.retry is not None else None
             if own is not None:
                 found[task.name] = own
@@ -327,7 +328,7 @@ class _Lines(NoText):
 
     def place(self, path: KeyPath, *, key: bool) -> tuple[int, int] | None:  # noqa: ARG002  # the Protocol's
         """The line of the task that a path leads into."""
-        line = self._lines.get(str(path[1])) if len(path) > 1 and path[0] == "tasks" else None
+        line = self._lines.get(str(path[1])) if len(path) > 1 and path[0] in {"tasks", "finally"} else None
         return None if line is None else (line, 1)
 
 

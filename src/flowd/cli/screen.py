@@ -103,6 +103,8 @@ class Transcript:
             lines.append(Line(f"  … cancelling: {why or 'it was asked for'}", "warn"))
         elif isinstance(event, e.RunPaused) and event.reason != "interrupted" and self._run.reason is not None:
             lines.append(Line(f"  … paused: {self._run.reason.sentence}", "warn"))
+        elif isinstance(event, e.RunClosing):
+            lines.append(Line(f"  … {event.state}: finally", "quiet"))
         elif isinstance(event, e.RunRedefined):
             self._width = 0
             lines += [Line(f"  + {name} is new") for name in event.added]

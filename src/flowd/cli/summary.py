@@ -123,10 +123,9 @@ def question_lines(run: RunState, task: str) -> list[str]:
 
 def _why(run: RunState, status: str) -> list[Line]:
     lines = []
-    broken = sorted(_named(run, s.BROKEN), key=lambda name: run.task(name).allowed)
+    broken = [name for name in _named(run, s.BROKEN) if not run.task(name).allowed]  # the others are warned of
     for name in broken[:MOST_FAILURES]:
-        task = run.task(name)
-        lines.append(Line(f"  {name} {failure_text(task)}{'   allowed to fail' if task.allowed else ''}"))
+        lines.append(Line(f"  {name} {failure_text(run.task(name))}"))  # noqa: PERF401  # one line of a paragraph
     if len(broken) > MOST_FAILURES:
         lines.append(Line(f"  and {len(broken) - MOST_FAILURES} more; flowd show {run.id} lists them"))
     for name in _named(run, {s.WAITING}):

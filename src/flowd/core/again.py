@@ -42,6 +42,8 @@ def items_asked_for(run: RunState, asked: RetryAsked, task: int) -> tuple[str, .
 def to_reset(run: RunState, asked: RetryAsked) -> set[int]:
     """The tasks that have ended and run again, with what has to run before or after those that are meant."""
     chosen = {owner(run, number) for number in asked_for(run, asked)}
+    if run.closing is not None and run.state not in s.RUN_ENDED:  # of the others nothing is run again by now
+        chosen &= run.shape.finals
     below = run.shape.reach(chosen, down=True)
     above = _kept_from(run, chosen)
     return {
@@ -90,6 +92,8 @@ def refusal(run: RunState, asked: RetryAsked) -> str:
     """Why nothing would come of a retry of tasks that are named; empty where something does, or none is named."""
     if asked.failed_items and not asked_for(run, asked):
         return "no items of its tasks have failed: there is nothing to run again"
+    if run.closing is not None and run.state not in s.RUN_ENDED and not to_reset(run, asked):
+        return "its finally tasks run now; a retry can follow once the run has ended"
     left = not_ended(run, asked)
     if not left or len(left) < len(set(asked.tasks)) or to_reset(run, asked):
         return ""

@@ -54,6 +54,7 @@ OF_FRESHNESS: Final[Mapping[str, Why]] = {
     "changed": Why("its `{part}` {change}"),
     "upstream_may_change": Why("{need} comes first, and may change", _RUN),
     "items": Why("each of its items is looked at when its turn comes", _RUN),
+    "finally": Why("it runs once all tasks have ended, however they do"),
     "rule_open": Why("it runs as {needs} end (trigger_rule: {rule})", _RUN),
     "upstream_open": Why("it runs unless {need} is skipped", _RUN),
     "when_open": Why("it runs if `when: {expression}` holds then", _RUN),

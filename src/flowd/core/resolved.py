@@ -49,7 +49,8 @@ def resolved_document(run: RunState) -> dict[str, Any]:
     document["owners"], document["notify"] = _unaddressed(document["owners"]), _unaddressed(document["notify"])
     document["env"] = _hidden(_filled(spec.env, scope))
     document["params"] = {name: _param(name, param, params.get(name)) for name, param in spec.params.items()}
-    document["tasks"] = {task.name: _task(task, scope) for task, _ in run.own()}
+    document["tasks"] = {task.name: _task(task, scope) for task, _ in run.own() if not task.final}
+    document["finally"] = {task.name: _task(task, scope) for task, _ in run.own() if task.final}
     return document
 
 

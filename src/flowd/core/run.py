@@ -60,6 +60,7 @@ class RunState:
         self.ended_at: datetime | None = None
         self.reason: e.Reason | None = None
         self.cancelling: e.Reason | None = None
+        self.closing: e.RunClosing | None = None  # how it ended, while what stands under `finally` runs and after
         self.owner = ""
         self.force = False
         self.forced: set[str] = set()
@@ -130,6 +131,14 @@ class RunState:
         """Whether a person has to say yes before this task may start."""
         asked = self.tasks[number].approval
         return self.shape.specs[number].approve is not None and (asked is None or asked.state != "approved")
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all tasks have ended but for those under `finally`."""
+        finals = self.shape.finals
+        return self.unended <= len(finals) and all(
+            task.state in s.ENDED for number, task in enumerate(self.tasks) if number not in finals
+        )
 
     def find_ready(self) -> None:
         """Look for startable tasks anew, after a replay or a reset; items are handed out by `items.take`."""
@@ -221,10 +230,25 @@ class RunState:
     def _judge(self, number: int) -> bool:
         """Whether a task with a rule of its own may go, and could not before."""
         verdict = judge(self.shape.rules[number], self.tallies[number])
-        before, self.missing[number] = self.missing[number], int(verdict != "go")
+        before, self.missing[number] = self.missing[number], int(verdict != "go") + self._is_kept(number)
         if verdict not in {"go", "wait"}:
             self.unruled.append(number)
-        return verdict == "go" and before > 0
+        return before > 0 and not self.missing[number]
+
+    def _is_kept(self, number: int) -> bool:
+        """Whether a task waits for all others to end."""
+        return self.closing is None and number in self.shape.finals
+
+    def close(self, closing: e.RunClosing | None) -> None:
+        """Let what stands under `finally` start, or (None) wait again."""
+        self.closing = closing
+        for number in self.shape.finals:
+            if number in self.tallies:
+                self._judge(number)
+            else:
+                self.missing[number] += 1 if closing is None else -1
+            if not self.missing[number]:
+                self.ready.append(number)
 
     def tally(self, number: int) -> Tally:
         """How the needs of a task stand."""
@@ -238,6 +262,8 @@ class RunState:
     def _lay_out(self) -> None:
         """Count what is derived from the shape and the states of its tasks."""
         self.missing = [sum(not self.tasks[need].ok for need in needs) for needs in self.shape.needs]
+        for number in self.shape.finals:
+            self.missing[number] += self._is_kept(number)
         self.tallies = {number: self.tally(number) for number in self.shape.rules}
         self.unruled = deque()
         for number in self.tallies:
@@ -262,11 +288,14 @@ class RunState:
         self.spec, self.params = event.definition, event.params
         self._draw([task for task in self.spec.tasks if not chosen or task.name in chosen])
         self.tasks = [known.get(spec.name) or TaskState() for spec in self.shape.specs]
+        self.unended = sum(task.state not in s.ENDED for task in self.tasks)
+        if not self.is_done:
+            self.closing = None
         self._lay_out()
         items.relaid(self, lists)
+        self.unended = sum(task.state not in s.ENDED for task in self.tasks)
         self.live = {number for number, task in enumerate(self.tasks) if task.state == s.RUNNING}
         self.unmet = deque(number for number, task in enumerate(self.tasks) if task.state in s.ENDED - s.OK)
-        self.unended = sum(task.state not in s.ENDED for task in self.tasks)
         self.find_ready()
 
     def _draw(self, tasks: Sequence[TaskSpec]) -> None:
@@ -286,6 +315,13 @@ def _finished(run: RunState, event: e.RunFinished, at: datetime) -> None:
 def _reopened(run: RunState, _event: e.RunReopened, at: datetime) -> None:
     run.opened_at = run.entered_at = at
     run.ended_at = run.reason = run.cancelling = None
+    if run.closing is not None:
+        run.close(None)
+
+
+def _closing(run: RunState, event: e.RunClosing, _at: datetime) -> None:
+    run.cancelling = None
+    run.close(event)
 
 
 def _cancel_requested(run: RunState, event: e.RunCancelRequested, _at: datetime) -> None:
@@ -318,6 +354,7 @@ _RUN_EFFECTS: dict[type[e.Event], Callable[[RunState, Any, datetime], None]] = {
     e.RunCancelRequested: _cancel_requested,
     e.RunDeadlinePassed: _deadline_passed,
     e.RunPaused: _paused,
+    e.RunClosing: _closing,
     e.RunFinished: _finished,
     e.RunReopened: _reopened,
     e.RunRedefined: RunState.redefine,

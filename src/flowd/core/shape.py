@@ -42,7 +42,9 @@ class Shape:
     the trigger rules other than `all_succeeded`; with any, `counted` and `ruled` are the successors apart.
     """
 
-    __slots__ = ("conditional", "counted", "declared", "index", "needs", "ruled", "rules", "specs", "successors")
+    __slots__ = (
+        "conditional", "counted", "declared", "finals", "index", "needs", "ruled", "rules", "specs", "successors",
+    )  # fmt: skip
 
     def __init__(self, tasks: Sequence[TaskSpec]) -> None:
         self.specs = list(tasks)
@@ -60,6 +62,7 @@ class Shape:
         for number, followers in below.items():
             self.successors[number] = tuple(followers)
         self.rules = {n: task.trigger_rule for n, task in enumerate(self.specs) if task.trigger_rule != ALL_SUCCEEDED}
+        self.finals = frozenset(n for n, task in enumerate(self.specs) if task.final)
         self.conditional = any(task.when is not None for task in self.specs)
         self.counted, self.ruled = self.successors, self.successors
         if self.rules:
@@ -94,9 +97,9 @@ class Shape:
 
 
 def select(tasks: Sequence[TaskSpec], wanted: Collection[str]) -> tuple[str, ...]:
-    """The names of `wanted` and all they need, in written order; an empty `wanted` means all."""
+    """The names of `wanted`, all they need and what stands under `finally`, in written order; none wanted: all."""
     if not wanted:
         return tuple(task.name for task in tasks)
     shape = Shape(tasks)
-    chosen = shape.reach([shape.index[name] for name in wanted], down=False)
+    chosen = shape.reach([shape.index[name] for name in wanted], down=False) | shape.finals
     return tuple(task.name for number, task in enumerate(tasks) if number in chosen)

@@ -144,12 +144,14 @@ class TaskSpec(Spec, frozen=True, kw_only=True):
     """One task of a pipeline: one action, its needs, files and policies.
 
     `when` and a text as `allow_failure` are expressions, without `{{ }}`; numbers there are exit codes.
+    One that is `final` stands under `finally`: it runs once all others have ended, however they did.
     `reconcile` is asked, before a person is, what became of an attempt whose end is unknown.
     """
 
     name: str
     action: Action
     needs: tuple[str, ...] = ()
+    final: bool = False
     trigger_rule: str = "all_succeeded"
     when: str | None = None
     allow_failure: bool | str | tuple[int, ...] = False
@@ -335,3 +337,8 @@ class Definition(Spec, frozen=True, kw_only=True):
 def task_map(spec: PipelineSpec) -> Mapping[str, TaskSpec]:
     """The tasks of `spec` by name, in order."""
     return {task.name: task for task in spec.tasks}
+
+
+def section_of(task: TaskSpec) -> str:
+    """The key of a pipeline under which a task stands."""
+    return "finally" if task.final else "tasks"

@@ -124,6 +124,7 @@ RUN_TRANSITIONS: Final[Mapping[type[e.Event], Mapping[str, str]]] = {
     e.RunPaused: {RUN_RUNNING: RUN_PAUSED},
     e.RunCancelRequested: {RUN_RUNNING: RUN_CANCELLING, RUN_PAUSED: RUN_CANCELLING},
     e.RunDeadlinePassed: {RUN_RUNNING: RUN_CANCELLING, RUN_PAUSED: RUN_CANCELLING},
+    e.RunClosing: {RUN_RUNNING: RUN_RUNNING, RUN_CANCELLING: RUN_RUNNING},
     e.RunFinished: {RUN_RUNNING: "", RUN_CANCELLING: ""},  # to the state it names
     e.RunReopened: dict.fromkeys(sorted(RUN_ENDED), RUN_RUNNING),
     e.RunRedefined: {RUN_RUNNING: RUN_RUNNING},

@@ -14,11 +14,12 @@ from flowd.core.limits import Admission
 from flowd.core.patterns import Glob, folders_above, named
 from flowd.core.reasons import because
 from flowd.core.run import RunState
-from flowd.core.spec import PipelineSpec, Rate, TaskSpec, task_map
+from flowd.core.spec import PipelineSpec, Rate, TaskSpec, section_of, task_map
 from flowd.core.stimuli import FoundFresh
 from flowd.engine.files import Declared, Files
-from flowd.engine.prepare import Resolver, referenced_tasks
+from flowd.engine.prepare import Resolver
 from flowd.engine.program import Program
+from flowd.engine.references import referenced_tasks
 from flowd.ports.stores import Checkpoint
 
 
@@ -129,13 +130,13 @@ def check_inputs(program: Program, first: e.RunStarted, now: datetime, *, done: 
                 continue
             if isinstance(path, Glob) and (files.matches(path) or written.meets(path)):
                 continue
-            line, column = program.place(("tasks", task.name, "inputs", number)) or (None, None)
+            line, column = program.place((section_of(task), task.name, "inputs", number)) or (None, None)
             problems.append(
                 Problem(
                     file=program.file,
                     line=line,
                     column=column,
-                    key=f"tasks.{task.name}.inputs[{number}]",
+                    key=f"{section_of(task)}.{task.name}.inputs[{number}]",
                     code="input_missing",
                     message=f"{path} is not there, and no task writes it",
                     hint=f"put the file at {place}, or name the task that writes it in its outputs",

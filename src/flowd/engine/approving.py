@@ -147,7 +147,7 @@ class Approvals:
         spec = driver.run.shape.specs[number]
         try:
             values = await driver.values(spec)
-            if (verdict := driver.survey.condition(number, values)) is not None:
+            if (verdict := driver.survey.conditions.judge(number, values)) is not None:
                 driver.tell(verdict)
                 return
             if await found_fresh(driver, number, values):

@@ -195,7 +195,7 @@ class Attempt:
         """The work to do and why, or None where the task turned out fresh or has to wait for others."""
         driver, spec, number = self._driver, self._spec, self._number
         values = await driver.values(spec)
-        if spec.when is not None and (verdict := driver.survey.condition(number, values)) is not None:
+        if spec.when is not None and (verdict := driver.survey.conditions.judge(number, values)) is not None:
             driver.tell(verdict)
             return None, None
         self._values = values

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Hashable, Mapping
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
 import anyio
@@ -23,7 +22,7 @@ from flowd.core.fanout import base_name
 from flowd.core.items import owner
 from flowd.core.rank import critical_path, learned
 from flowd.core.spec import TaskSpec
-from flowd.core.stimuli import AttemptEnded, CancelAsked, DeadlineReached, PauseAsked, ResumeAsked, Stimulus
+from flowd.core.stimuli import AttemptEnded, CancelAsked, PauseAsked, ResumeAsked, Stimulus
 from flowd.engine import checkpointing, fanning, results
 from flowd.engine.approving import Approvals
 from flowd.engine.attempt import Attempt
@@ -31,12 +30,13 @@ from flowd.engine.entering import Entry
 from flowd.engine.fanning import FanWork
 from flowd.engine.fans import Fans
 from flowd.engine.long_waits import LongWaits
-from flowd.engine.prepare import NO_BINDING, has_conditions, is_plain, referenced_results
+from flowd.engine.moments import Moments
+from flowd.engine.prepare import NO_BINDING
+from flowd.engine.references import asks, is_plain, referenced_results
 from flowd.engine.resolving import reconcile
 from flowd.engine.services import Services
 from flowd.engine.stream import Stream
 from flowd.engine.survey import Standing, Survey, files_of
-from flowd.engine.timers import Timer
 
 RUN_LIMIT = "max_concurrency"
 _NO_VALUES: Mapping[str, Any] = {}
@@ -58,7 +58,6 @@ class Driver:
         self._entry = entry
         self._checkpoints = entry.checkpoints
         self._queued: list[Stimulus] | None = []  # until the run is entered, and during the survey: nothing is decided
-        self._deadline: Timer | None = None
         self._going = False  # until what is fresh is known, nothing starts
         self._offered: dict[int, float] = {}  # since when each waits, in monotonic seconds
         self._long_waits = LongWaits(self)
@@ -68,7 +67,7 @@ class Driver:
         self._still = anyio.Event()
         self._heard = anyio.Event()
         self.fans = Fans(self.run, services.admission)
-        self._waits: dict[int, Timer] = {}
+        self.moments = Moments(self)
         files = files_of(services.adapters, self.program)
         self.survey = Survey(
             self.run,
@@ -104,14 +103,12 @@ class Driver:
             if isinstance(self._entry.first, e.RunStarted) and self.run.unended:
                 await checkpointing.announce(self.services.adapters, self.program, self.run.id)
             self._rank()
-            self._set_deadline()
+            self.moments.set_deadline()
             self._going = True
             self.go_on()
             await self._still.wait()
         self.approvals.close()
-        for timer in (self._deadline, *self._waits.values()):
-            if timer is not None:
-                timer.cancel()
+        self.moments.close()
         if self.failure is not None:
             raise self.failure
         await self.stream.told()
@@ -146,23 +143,8 @@ class Driver:
         bound = self.run.spec.max_concurrency
         if bound is not None:
             self.services.admission.resize((self.run.id, RUN_LIMIT), bound)
-        self._wait_for_retries()
+        self.moments.resume()
         self.approvals.resume()
-
-    def _wait_for_retries(self) -> None:
-        for number, task in enumerate(self.run.tasks):
-            if task.state == s.RETRYING and task.retry_at is not None:
-                self._wait_for_retry(number, task.retry_at)
-
-    def _set_deadline(self) -> None:
-        """Stop the run at its deadline, which counts anew from when it was last asked for again."""
-        if self.run.spec.deadline is None or self.run.opened_at is None:
-            return
-        left = (self.run.opened_at + self.run.spec.deadline - self.now()).total_seconds()
-        if left > 0:
-            self._deadline = self.services.timers.after(left, self._set_deadline)
-        else:
-            self.tell(DeadlineReached())
 
     # --- what the driver is told -------------------------------------------------------------------
 
@@ -175,9 +157,12 @@ class Driver:
             self._queued.append(stimulus)
             return
         if self.failure is None:
-            now = self.now()
-            self._emit(decide(self.run, stimulus, now), now)
+            self._decide(stimulus)
         self.go_on(hands)
+
+    def _decide(self, stimulus: Stimulus) -> None:
+        now = self.now()
+        self._emit(decide(self.run, stimulus, now), now)
 
     def started(self, number: int, reason: e.Reason | None, parts: Mapping[str, str]) -> None:
         """An attempt is about to begin; `parts` is its fingerprint."""
@@ -209,7 +194,7 @@ class Driver:
             return False
         self.tell(ResumeAsked(owner=self.services.adapters.owner))
         if self._going:
-            self._wait_for_retries()
+            self.moments.resume()
         return True
 
     def interrupt(self, *, within: timedelta | None = None) -> None:
@@ -286,7 +271,7 @@ class Driver:
             return
         for event in events:
             if isinstance(event, e.TaskRetryScheduled):
-                self._wait_for_retry(self.run.shape.index[event.task], event.retry_at)
+                self.moments.wait_for_retry(self.run.shape.index[event.task], event.retry_at)
             elif isinstance(event, e.TaskApproved):
                 self.answered_at = self.stream.applied
             elif isinstance(event, e.RunCancelRequested):
@@ -304,15 +289,15 @@ class Driver:
         if not self._going:
             return
         if run.state == s.RUN_RUNNING and self.failure is None:
-            ready = run.take_ready() if not run.shape.conditional else self._take_ready()
+            ready = run.take_ready() if not run.shape.conditional else self.survey.conditions.take_ready(self._decide)
             for number in ready:
                 if run.is_held(number):
                     self.approvals.ask(number)
                 elif (retry_at := run.tasks[number].retry_at) is None:
-                    self._offer(number)
+                    self.offer(number)
                 else:
-                    self._wait_for_retry(number, retry_at)
-            more = len(ready) + (self.fans.hand_out(self._offer) if run.fans else 0)
+                    self.moments.wait_for_retry(number, retry_at)
+            more = len(ready) + (self.fans.hand_out(self.offer) if run.fans else 0)
             if more > hands:
                 self.services.wake(more - hands)
         if self.attempts or self.approvals.busy:
@@ -325,20 +310,7 @@ class Driver:
         waits = {s.RETRYING, s.WAITING} if self.approvals.patient else {s.RETRYING}
         return any(task.state in waits for task in self.run.tasks)
 
-    def _take_ready(self) -> list[int]:
-        """What has become startable; what its `when` skips is no more, and may make others so."""
-        found = []
-        while self.run.state == s.RUN_RUNNING and (ready := self.run.take_ready()):
-            for number in ready:
-                verdict = self.survey.condition(number, None)
-                if verdict is None:
-                    found.append(number)
-                else:
-                    now = self.now()
-                    self._emit(decide(self.run, verdict, now), now)
-        return found
-
-    def _offer(self, number: int, since: float | None = None, closed: Hashable = None) -> None:
+    def offer(self, number: int, since: float | None = None, closed: Hashable = None) -> None:
         """Let a task compete for a start. Those of one priority grow older together: rank decides among them."""
         if number in self._offered:
             return
@@ -383,29 +355,13 @@ class Driver:
     def wait_for(self, number: int, closed: Hashable) -> None:
         """An attempt that was about to begin has to wait; `closed` is what for, where it is none of its limits."""
         if self.failure is None and self.run.may_start(number):
-            self._offer(number, self.attempts[number].since, closed)
+            self.offer(number, self.attempts[number].since, closed)
 
     def waits_since(self, number: int) -> datetime:
         """When the task became ready that waits, or is about to begin."""
         attempt, clock = self.attempts.get(number), self.services.adapters.clock
         since = self._offered.get(number) or (attempt.since if attempt is not None else clock.monotonic())
         return self.now() - timedelta(seconds=clock.monotonic() - since)
-
-    def _wait_for_retry(self, number: int, retry_at: datetime) -> None:
-        left = (retry_at - self.now()).total_seconds()
-        if number in self._waits:
-            self._waits[number].cancel()
-        self._waits[number] = self.services.timers.after(left, partial(self._retry, number))
-
-    def _retry(self, number: int) -> None:
-        """A wait is over; not this task's, perhaps, if it was asked for again meanwhile."""
-        task = self.run.tasks[number]
-        if task.state == s.RETRYING and task.retry_at is not None and self.run.may_start(number):
-            if task.retry_at > self.now():
-                self._wait_for_retry(number, task.retry_at)
-                return
-            self._offer(number)
-            self.services.wake(1)
 
     def _bound_grace(self, within: timedelta | None) -> None:
         if within is not None:
@@ -427,7 +383,7 @@ class Driver:
         taken = self.program.bindings.get(base_name(spec.name), NO_BINDING).result_parameters
         if "[" in spec.name:
             await fanning.load_list(self, base_name(spec.name))
-        if not taken and is_plain(spec) and not has_conditions(spec) and not spec.gate and spec.approve is None:
+        if not taken and is_plain(spec) and not asks(spec):
             return _NO_VALUES
         names = sorted(referenced_results(spec).union(taken) & self.run.shape.index.keys())
         stored = {name: self.run.task(name).result for name in names}

@@ -91,7 +91,7 @@ class FanWork:
 
 async def _expand(driver: Driver, number: int, spec: TaskSpec) -> None:
     values = await driver.values(spec)
-    verdict = driver.survey.condition(number, values)
+    verdict = driver.survey.conditions.judge(number, values)
     if verdict is not None:
         driver.tell(verdict)
         return

@@ -17,15 +17,15 @@ from flowd.core import conditions
 from flowd.core import states as s
 from flowd.core.commands import parse_command, render_argv
 from flowd.core.events import Error, Reason
-from flowd.core.expressions import Expression, in_text, references_of, render_value, spans
+from flowd.core.expressions import Expression, in_text, render_value, spans
 from flowd.core.fanout import base_name
-from flowd.core.gates import references
 from flowd.core.items import owner
 from flowd.core.patterns import Glob, is_pattern, named
 from flowd.core.run import RunState
 from flowd.core.spec import Ask, Call, Output, Param, Run, TaskSpec
 from flowd.core.views import answer_scope, moment
 from flowd.engine.files import Files
+from flowd.engine.references import is_literal, is_plain
 from flowd.engine.secrecy import Unread
 from flowd.ports.executor import Work
 
@@ -35,11 +35,6 @@ _SHELLS = {"sh": ("sh", "-e", "-c"), "bash": ("bash", "-e", "-o", "pipefail", "-
 _NO_PARAMS: dict[str, Any] = {}
 _NO_SECRETS: Mapping[str, str] = {}
 NO_BINDING = Binding(wants_ctx=False, result_parameters=())
-
-
-def is_plain(task: TaskSpec) -> bool:
-    """Whether nothing that is written in a task holds an expression."""
-    return isinstance(task.action, Call) and not (task.with_ or task.inputs or task.outputs or task.env)
 
 
 class Prepared(msgspec.Struct, kw_only=True, eq=False, gc=False):
@@ -298,9 +293,7 @@ class Resolver:
             "run": {
                 "id": run.id,
                 "name": run.spec.name,
-                "state": run.state,
-                "error": None,
-                "failed": [],
+                **_ending(run),
                 "time": run.trigger.get("time", moment(run.started_at)),
                 "started": moment(run.started_at),
                 "trigger": run.trigger,
@@ -308,6 +301,16 @@ class Resolver:
             },
             "tasks": _Tasks(run, values, place),
         }
+
+
+def _ending(run: RunState) -> dict[str, Any]:
+    """How the run stands; once all its tasks have ended, how it ends and what made it so."""
+    if run.closing is None:
+        return {"state": run.state, "error": None, "failed": []}
+    failed = list(run.closing.failed)
+    found = [(name, error) for name in failed if (error := run.task(name).error) is not None]
+    told = {"task": found[0][0], "type": found[0][1].type, "message": found[0][1].message} if found else None
+    return {"state": run.closing.state, "error": told, "failed": failed}
 
 
 class ReadParams(dict[str, Any]):
@@ -402,47 +405,3 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return value if isinstance(value, str) else str(value)
-
-
-def is_literal(task: TaskSpec, env: Mapping[str, str]) -> bool:
-    """Whether no expression stands anywhere in a task, nor in the `env` of its pipeline."""
-    action = task.action
-    if isinstance(action, Run) and "{{" in (action.text if action.text is not None else str(action.argv)):
-        return False
-    if any("{{" in ref.path for ref in task.inputs) or any("{{" in ref.path for ref in task.outputs):
-        return False
-    return not any(texts and "{{" in str(texts) for texts in (task.with_, task.env, env))
-
-
-def referenced_results(task: TaskSpec) -> set[str]:
-    """The tasks whose results the expressions of `task` refer to."""
-    if is_literal(task, {}) and not has_conditions(task) and not task.gate and task.approve is None:
-        return set()
-    return {name for name, *fields in _references(task) if fields[:1] in ([], ["result"])}
-
-
-def has_conditions(task: TaskSpec) -> bool:
-    """Whether the task has a `when`, or an expression as `allow_failure`."""
-    return task.when is not None or isinstance(task.allow_failure, str)
-
-
-def referenced_tasks(task: TaskSpec) -> set[str]:
-    """The tasks of which the expressions of `task` refer to anything at all."""
-    return {name for name, *_ in _references(task)}
-
-
-def _references(task: TaskSpec) -> Iterator[Sequence[str]]:
-    """What follows `tasks.` in each reference of the task's expressions."""
-    for expression in conditions.expressions(task):
-        for place, *fields in expression.references:
-            if place == "tasks" and fields:
-                yield fields
-    action = task.action
-    texts: list[Any] = [task.with_, task.env, [ref.path for ref in task.inputs], [ref.path for ref in task.outputs]]
-    if task.approve is not None:
-        texts += [task.approve.message, list(task.approve.show)]
-    if isinstance(action, Run):
-        texts.append(action.text if action.text is not None else list(action.argv or ()))
-    for place, *fields in (*(access for text in texts for access in references_of(text)), *references(task.gate)):
-        if place == "tasks" and fields:
-            yield fields

@@ -21,22 +21,24 @@ from flowd.authoring.binding import Binding
 from flowd.core import gates
 from flowd.core import states as s
 from flowd.core.decide import decide
-from flowd.core.events import AnyEvent, Artifact, Error, Reason, RunStarted, Stored
+from flowd.core.events import AnyEvent, Artifact, Reason, RunStarted, Stored
 from flowd.core.expressions import ExpressionError, compile_expression
-from flowd.core.fanout import base_name, is_fanned, judged_by_item
+from flowd.core.fanout import base_name, is_fanned
 from flowd.core.freshness import Evidence, Known, Verdict, judge, product
 from flowd.core.items import fan_of, owner
 from flowd.core.patterns import Glob, is_pattern
 from flowd.core.reasons import because
 from flowd.core.run import RunState
 from flowd.core.spec import TaskSpec
-from flowd.core.stimuli import CouldNotBegin, FoundFresh, WhenFalse
+from flowd.core.stimuli import FoundFresh
 from flowd.engine import checkpointing
+from flowd.engine.conditions import Conditions
 from flowd.engine.files import ABSENT, Declared, Files
 from flowd.engine.fingerprint import Codes, Named, digest_of, input_part, plain_parts
 from flowd.engine.looks import Looks
-from flowd.engine.prepare import NO_BINDING, Prepared, Resolver, referenced_results, referenced_tasks
+from flowd.engine.prepare import NO_BINDING, Prepared, Resolver
 from flowd.engine.program import Program
+from flowd.engine.references import referenced_results, referenced_tasks
 from flowd.engine.services import Adapters
 from flowd.ports.stores import Checkpoint
 
@@ -109,7 +111,7 @@ class Survey:
         self._checkpoints = checkpoints
         self._function_file = function_file
         self._bindings = bindings
-        self._hide = hide
+        self.conditions = Conditions(run, self.resolver, self._inline_values, hide)
         self._codes = Codes(files)
         self._seen: dict[str, str] = {}  # digests, and what words name, for as long as nothing runs
         self._named: Named | None = None
@@ -137,7 +139,7 @@ class Survey:
                 standings[number] = Standing(SKIP, task.reason)
             if task.state != s.PENDING:
                 continue
-            if (verdict := self._condition_now(number)) is not None:
+            if (verdict := self.conditions.judge_now(number)) is not None:
                 events += decide(self._run, verdict, now)
                 standings[number] = Standing(SKIP, verdict.reason)
                 continue
@@ -284,6 +286,8 @@ class Survey:
         run, spec = self._run, self._run.shape.specs[number]
         waiting = [need for need in run.shape.needs[number] if run.tasks[need].state not in s.ENDED]
         rule = run.shape.rules.get(number)
+        if spec.final:
+            return Standing(RUN, because("finally"))
         if run.missing[number] and rule is not None and rule != "all_done":
             names = ", ".join(run.shape.specs[need].name for need in waiting)
             return Standing(IF_NEEDED, because("rule_open", needs=names, rule=rule))
@@ -302,38 +306,6 @@ class Survey:
             return Standing(IF_NEEDED, because("large_result"))
         verdict = self.judge_one(number, values, now)
         return Standing(FRESH if verdict.fresh else RUN, verdict.reason, verdict.warnings)
-
-    def condition(self, number: int, values: Mapping[str, Any] | None) -> WhenFalse | CouldNotBegin | None:
-        """What a task's `when` makes of it where it keeps it from running.
-
-        None where it holds, and where results that are not inline, nor given in `values`, are to be
-        read before it can be judged. One that has begun once is not judged again.
-        """
-        run, spec = self._run, self._run.shape.specs[number]
-        if spec.when is None or run.tasks[number].tried_at is not None:
-            return None
-        if judged_by_item(spec.when) and (number < run.declared or not self.resolver.knows(spec)):
-            return None
-        if values is None:
-            values = self._inline_values(spec)
-        if values is None:
-            return None
-        try:
-            reason = self.resolver.when_false(spec, values)
-        except ExpressionError as error:
-            told = Error(type=type(error).__name__, message=self._hide(str(error)))
-            return CouldNotBegin(spec.name, told, allowed=spec.allow_failure is True)
-        if reason is None:
-            return None
-        return WhenFalse(spec.name, msgspec.structs.replace(reason, sentence=self._hide(reason.sentence)))
-
-    def _condition_now(self, number: int) -> WhenFalse | None:
-        """That a task's `when` does not hold, where all that it needs has ended."""
-        run = self._run
-        if run.missing[number] or any(run.tasks[need].state not in s.ENDED for need in run.shape.needs[number]):
-            return None
-        verdict = self.condition(number, None)
-        return verdict if isinstance(verdict, WhenFalse) else None
 
     def _checkpoint(self, number: int) -> Checkpoint | None:
         """The newest checkpoint of a task; of an item that is called by its place, wherever it stood in the list."""

@@ -23,6 +23,8 @@ def retry_asked(decision: Decision, asked: st.RetryAsked) -> None:
         decision.say(e.TaskResolved(task=name_of(run, number), verdict="rerun", by=asked.by))
     if not again:
         return
+    if again - run.shape.finals:  # there will be another end
+        again |= {number for number in run.shape.finals if run.tasks[number].state in s.ENDED}
     if run.state in s.RUN_ENDED:
         decision.say(e.RunReopened(by=asked.by))
     _reset(decision, again, asked)

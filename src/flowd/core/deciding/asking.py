@@ -30,8 +30,8 @@ def resume_asked(decision: Decision, asked: st.ResumeAsked) -> None:
 
 
 def deadline_reached(decision: Decision, _reached: st.DeadlineReached) -> None:
-    """The run has taken as long as it may."""
-    if decision.run.state in {s.RUN_RUNNING, s.RUN_PAUSED}:
+    """The run has taken as long as it may; what stands under `finally` has its own timeouts."""
+    if decision.run.closing is None and decision.run.state in {s.RUN_RUNNING, s.RUN_PAUSED}:
         decision.say(e.RunDeadlinePassed())
 
 

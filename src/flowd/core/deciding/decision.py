@@ -25,7 +25,11 @@ class Decision:
         self.events.append(event)
 
 
-def named(run: RunState, states: Collection[str]) -> str:
+def named(run: RunState, states: Collection[str], left_out: Collection[int] = ()) -> str:
     """The tasks in one of `states`, but for failures that are allowed, in words."""
-    names = [spec.name for spec, task in run.own() if task.state in states and not task.allowed]
+    names = [
+        spec.name
+        for number, (spec, task) in enumerate(run.own())
+        if task.state in states and not task.allowed and number not in left_out
+    ]
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

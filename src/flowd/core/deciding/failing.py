@@ -18,7 +18,7 @@ _TRIED = (e.TaskFailed, e.TaskTimedOut, e.TaskRetryScheduled)
 def stop_at_failures(decision: Decision) -> bool:
     """Stop the run where a failure of this decision is one too many; whether it is stopped."""
     run = decision.run
-    if run.state not in {s.RUN_RUNNING, s.RUN_PAUSED}:
+    if run.state not in {s.RUN_RUNNING, s.RUN_PAUSED} or run.closing is not None:
         return False
     if run.spec.fail_fast:
         for event in decision.events:

@@ -28,11 +28,15 @@ def settle(decision: Decision) -> None:
     if run.fans:
         settle_items(decision)
     if run.state == s.RUN_CANCELLING:
+        kept = run.shape.finals if run.closing is None else ()
         for number in range(run.declared):
-            if run.tasks[number].state in s.IDLE:
+            if run.tasks[number].state in s.IDLE and number not in kept:
                 decision.say(e.TaskCancelled(task=run.shape.specs[number].name, reason=run.cancelling))
-    if run.state in {s.RUN_RUNNING, s.RUN_CANCELLING} and run.unended == 0:
-        decision.say(_finish(run))
+    if run.state in {s.RUN_RUNNING, s.RUN_CANCELLING}:
+        if run.shape.finals and run.closing is None and run.is_done:
+            decision.say(_close(run))
+        if run.unended == 0:
+            decision.say(_finish(run))
 
 
 def _end_as_needs(decision: Decision, number: int) -> None:
@@ -61,14 +65,38 @@ def _first(run: RunState, number: int, states: Collection[str]) -> str:
 
 
 def _finish(run: RunState) -> e.RunFinished:
+    if run.closing is None:
+        state, reason = _outcome(run)
+        return e.RunFinished(state=state, reason=reason)
+    state, reason = run.closing.state, run.closing.reason
+    if state in {
+        s.RUN_SUCCEEDED,
+        s.RUN_PARTIAL,
+    }:  # what stands under `finally` may spoil it; what was spoilt before stays as it is
+        if run.state == s.RUN_CANCELLING:
+            return e.RunFinished(state=s.RUN_CANCELLED, reason=run.cancelling)
+        if broken := named(run, s.BROKEN) or named(run, {s.UPSTREAM_FAILED}):
+            return e.RunFinished(state=s.RUN_FAILED, reason=because("task_failed", tasks=broken))
+    return e.RunFinished(state=state, reason=reason)
+
+
+def _close(run: RunState) -> e.RunClosing:
+    state, reason = _outcome(run)
+    broken = [spec for spec, task in run.own() if task.state in s.BROKEN and not task.allowed]
+    names = tuple(spec.name for spec in broken if not spec.final)
+    return e.RunClosing(state=state, reason=reason, failed=names)
+
+
+def _outcome(run: RunState) -> tuple[str, e.Reason | None]:
+    """How the run ends, as its tasks did; those under `finally` have no part in it."""
     if run.state == s.RUN_CANCELLING and run.cancelling is not None:
-        if run.cancelling.code in {"deadline", "fail_fast"}:
-            return e.RunFinished(state=s.RUN_FAILED, reason=run.cancelling)
-        return e.RunFinished(state=s.RUN_CANCELLED, reason=run.cancelling)
-    if broken := named(run, s.BROKEN) or named(run, {s.UPSTREAM_FAILED}):
-        return e.RunFinished(state=s.RUN_FAILED, reason=because("task_failed", tasks=broken))
-    if cancelled := named(run, {s.CANCELLED}):  # before, and it was not asked for again
-        return e.RunFinished(state=s.RUN_CANCELLED, reason=because("cancelled.before", tasks=cancelled))
-    if partial := named(run, {s.PARTIAL}):
-        return e.RunFinished(state=s.RUN_PARTIAL, reason=because("partial.run", tasks=partial))
-    return e.RunFinished(state=s.RUN_SUCCEEDED)
+        failed = run.cancelling.code in {"deadline", "fail_fast"}
+        return s.RUN_FAILED if failed else s.RUN_CANCELLED, run.cancelling
+    left_out = run.shape.finals
+    if broken := named(run, s.BROKEN, left_out) or named(run, {s.UPSTREAM_FAILED}, left_out):
+        return s.RUN_FAILED, because("task_failed", tasks=broken)
+    if cancelled := named(run, {s.CANCELLED}, left_out):  # before, and it was not asked for again
+        return s.RUN_CANCELLED, because("cancelled.before", tasks=cancelled)
+    if partial := named(run, {s.PARTIAL}, left_out):
+        return s.RUN_PARTIAL, because("partial.run", tasks=partial)
+    return s.RUN_SUCCEEDED, None

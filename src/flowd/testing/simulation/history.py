@@ -93,6 +93,10 @@ class History:
                 }
                 wanted["foreach"] = {key: value for key, value in wanted["foreach"].items() if value is not None}
             pipeline.task(body, name=f"t{number}", **wanted)
+        if random.random() < 0.3:
+            when = random.choice((None, "run.failed", "run.state != 'cancelled'"))
+            idempotent = random.random() < 0.6
+            pipeline.task(body, name="last", finally_=True, idempotent=idempotent, when=when)
         return pipeline
 
     def _script(self) -> Script:

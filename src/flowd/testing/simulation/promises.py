@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -12,9 +12,10 @@ from flowd.core import events as e
 from flowd.core import states as s
 from flowd.core.errors import NoSuchRun
 from flowd.core.fanout import base_name, is_fanned
-from flowd.core.items import name_of
+from flowd.core.items import name_of, owner
+from flowd.core.rules import ALL_SUCCEEDED
 from flowd.core.run import RunState, fold
-from flowd.core.spec import Ask, PipelineSpec, task_map
+from flowd.core.spec import Ask, PipelineSpec, TaskSpec, task_map
 from flowd.core.task_state import TaskState
 from flowd.core.views import run_document
 from flowd.engine.handle import Result
@@ -119,6 +120,8 @@ def _starts_are_legal(spec: PipelineSpec, run: str, envelopes: list[e.Envelope])
             base = base_name(event.task)
             if base != event.task and state.task(base).state != s.EXPANDED:
                 raise Broken(f"record {envelope.seq}: {event.task} starts, and {base} is {state.task(base).state}")
+            if tasks[base].final and not _all_have_ended(state):
+                raise Broken(f"record {envelope.seq}: {event.task} stands under `finally`, and starts before the end")
             needs = [state.task(need) for need in tasks[base].needs]
             if base == event.task and not _lets_start(tasks[base].trigger_rule, needs):
                 stand = ", ".join(need.state for need in needs)
@@ -127,6 +130,12 @@ def _starts_are_legal(spec: PipelineSpec, run: str, envelopes: list[e.Envelope])
             if due is not None and envelope.at < due:
                 raise Broken(f"record {envelope.seq}: {event.task} starts {due - envelope.at} before its wait is over")
         state.apply(event, envelope.at)
+
+
+def _all_have_ended(state: RunState) -> bool:
+    """Whether every task that does not stand under `finally` has ended."""
+    finals = state.shape.finals
+    return all(task.state in s.ENDED for number, task in enumerate(state.tasks) if owner(state, number) not in finals)
 
 
 def _lets_start(rule: str, needs: list[TaskState]) -> bool:
@@ -153,11 +162,20 @@ def _answers_count_once(world: World, envelopes: list[e.Envelope]) -> None:
             raise Broken(f"the answer of {who} was {told}, and is there {found[who]} times")
 
 
+def _asking_needs(task: TaskSpec, tasks: Mapping[str, TaskSpec]) -> list[str]:
+    """The needs of a task that have to be answered by yes for it to begin."""
+    needs = task.needs if task.trigger_rule == ALL_SUCCEEDED else ()
+    return [need for need in needs if isinstance(tasks[need].action, Ask)]
+
+
 def _nothing_begins_unasked(world: World, spec: PipelineSpec, envelopes: list[e.Envelope]) -> None:
     """What a person has to approve begins only once the yes is on disk; so does what stands below it."""
     tasks = task_map(spec)
     asks = {
-        name: {*([name] if task.approve else []), *(n for n in task.needs if isinstance(tasks[n].action, Ask))}
+        name: {
+            *([name] if task.approve else []),
+            *(n for n in task.needs if task.trigger_rule == ALL_SUCCEEDED and isinstance(tasks[n].action, Ask)),
+        }
         for name, task in tasks.items()
     }
     for did in world.ledger:
