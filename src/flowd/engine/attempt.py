@@ -40,7 +40,8 @@ from flowd.engine.approving import found_fresh
 from flowd.engine.channel import AttemptChannel
 from flowd.engine.files import Declared, MissingOutput, collect, prepare_places
 from flowd.engine.looks import Look
-from flowd.engine.prepare import NO_BINDING, Prepared, ReadParams
+from flowd.engine.prepare import NO_BINDING, Prepared
+from flowd.engine.read_params import ReadParams
 from flowd.ports.executor import Abandoned, EndUnknown, NoRoom, Work
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from flowd.core import events as e
 from flowd.core import states as s
 from flowd.core.errors import NoSuchRun
 from flowd.core.run import RunState, fold
-from flowd.core.spec import Ask, PipelineSpec, task_map
+from flowd.core.spec import Ask, PipelineSpec, TaskSpec, task_map
 from flowd.core.task_state import TaskState
 from flowd.core.views import run_document
 from flowd.engine.handle import Result
@@ -114,10 +114,11 @@ def _answers_count_once(world: World, envelopes: list[e.Envelope]) -> None:
 
 
 def _nothing_begins_unasked(world: World, spec: PipelineSpec, envelopes: list[e.Envelope]) -> None:
-    """What a person has to approve begins only once the yes is on disk; so does what stands below it."""
+    """What a person has to approve begins only once the yes is on disk; so does what stands or falls with an answer."""
     tasks = task_map(spec)
+    answers = {name for name, task in tasks.items() if isinstance(task.action, Ask) and not task.allow_failure}
     asks = {
-        name: {*([name] if task.approve else []), *(n for n in task.needs if isinstance(tasks[n].action, Ask))}
+        name: {*([name] if task.approve else []), *answers.intersection(task.needs if _needs_all(task) else ())}
         for name, task in tasks.items()
     }
     for did in world.ledger:
@@ -127,6 +128,11 @@ def _nothing_begins_unasked(world: World, spec: PipelineSpec, envelopes: list[e.
             yes = [envelope for envelope in envelopes if _says_yes(envelope, name)]
             if not any((envelope.at - BEGAN).total_seconds() <= did.at + 1e-6 for envelope in yes):
                 raise Broken(f"{did.task} began at {did.at}, and no yes for {name} is on disk from before")
+
+
+def _needs_all(task: TaskSpec) -> bool:
+    """Whether a task begins only where all that it needs has gone well."""
+    return task.trigger_rule == "all_succeeded"
 
 
 def _says_yes(envelope: e.Envelope, task: str) -> bool:
