@@ -22,8 +22,14 @@ async def foresee(
     state, now = RunState("plan", program.spec), adapters.clock.now()
     state.apply(first, now)
     known = await checkpointing.load(adapters, program)
-    files, hide = files_of(adapters, program), adapters.secrecy.hide
-    survey = Survey(state, files, known, function_file=program.function_file, hide=hide)
+    survey = Survey(
+        state,
+        files_of(adapters, program),
+        known,
+        function_file=program.function_file,
+        bindings=program.bindings,
+        hide=adapters.secrecy.hide,
+    )
     standings, _ = await anyio.to_thread.run_sync(survey.pass_over, now, limiter=threads)
     specs = state.shape.specs
     return {specs[number].name: _for_a_plan(specs[number], standing) for number, standing in standings.items()}
