@@ -203,7 +203,7 @@ class Attempt:
         if await found_fresh(driver, number, values):
             return None, None
         asked = driver.run.tasks[number].approval
-        if spec.approve is not None and (asked is None or (not asked.begun and await self._has_lapsed(values))):
+        if asked is not None and not asked.begun and await self._has_lapsed(values):
             return None, None
         standing = driver.standings.get(number)
         reason = standing.reason if standing is not None else None
