@@ -1,4 +1,4 @@
-"""Pipelines of other trades, from well-known shapes: each is valid, runs as it should, and is short enough to be read."""
+"""Pipelines of other trades, from well-known shapes: each is valid, runs as it should, and is short."""
 
 from __future__ import annotations
 

@@ -13,15 +13,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import anyio
-import anyio.to_thread
 import msgspec
 
 from flowd.authoring.binding import Binding
 from flowd.core import gates
 from flowd.core import states as s
 from flowd.core.decide import decide
-from flowd.core.events import AnyEvent, Artifact, Reason, RunStarted, Stored
+from flowd.core.events import AnyEvent, Artifact, Reason, Stored
 from flowd.core.expressions import ExpressionError, compile_expression
 from flowd.core.fanout import base_name, is_fanned
 from flowd.core.freshness import Evidence, Known, Verdict, judge, product
@@ -31,7 +29,6 @@ from flowd.core.reasons import because
 from flowd.core.run import RunState
 from flowd.core.spec import TaskSpec
 from flowd.core.stimuli import FoundFresh
-from flowd.engine import checkpointing
 from flowd.engine.conditions import Conditions
 from flowd.engine.files import ABSENT, Declared, Files
 from flowd.engine.fingerprint import Codes, Named, digest_of, input_part, plain_parts
@@ -54,31 +51,6 @@ class Standing(msgspec.Struct, frozen=True):
     action: str
     reason: Reason
     warnings: tuple[str, ...] = ()
-
-
-async def foresee(
-    adapters: Adapters, program: Program, first: RunStarted, threads: anyio.CapacityLimiter | None
-) -> dict[str, Standing]:
-    """What a run that began with `first` would do with each task; nothing is written."""
-    state, now = RunState("plan", program.spec), adapters.clock.now()
-    state.apply(first, now)
-    known = await checkpointing.load(adapters, program)
-    survey = Survey(
-        state,
-        files_of(adapters, program),
-        known,
-        function_file=program.function_file,
-        bindings=program.bindings,
-        hide=adapters.secrecy.hide,
-    )
-    standings, _ = await anyio.to_thread.run_sync(survey.pass_over, now, limiter=threads)
-    specs = state.shape.specs
-    return {specs[number].name: _for_a_plan(specs[number], standing) for number, standing in standings.items()}
-
-
-def _for_a_plan(spec: TaskSpec, standing: Standing) -> Standing:
-    """What would run waits first, where a person is asked."""
-    return Standing(WAIT, because("approval.plan")) if spec.approve is not None and standing.action == RUN else standing
 
 
 def files_of(adapters: Adapters, program: Program) -> Files:
