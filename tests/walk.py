@@ -112,11 +112,13 @@ class Walk:
         elif self.run.tasks:
             self.tell(self._unusual(what, number))
 
-    def end(self, number: int, how: st.Outcome, *, again: bool = False) -> None:
+    def end(self, number: int, how: st.Outcome, *, again: bool = False, allowed: bool = False) -> None:
         """The current attempt of a task ends."""
         delay = timedelta(seconds=2)
         more = st.Again(delay) if again and self.run.shape.specs[number].retry else None
-        self.tell(st.AttemptEnded(self.run.shape.specs[number].name, self.run.tasks[number].attempt, how, more))
+        self.tell(
+            st.AttemptEnded(self.run.shape.specs[number].name, self.run.tasks[number].attempt, how, more, allowed)
+        )
 
     def _unusual(self, what: int, number: int) -> st.Stimulus:
         count = len(self.run.tasks)
@@ -184,8 +186,10 @@ def heirs(walk: Walk) -> Iterator[tuple[int, Walk]]:
 def facts(run: RunState) -> dict[str, object]:
     """The fields of a run that must be the same however it came about.
 
-    `unmet` and `ready` are what was not looked at yet: live they are drained, after a replay full.
+    `unmet`, `unruled` and `ready` are what was not looked at yet: live they are drained, after a replay full.
     """
-    fields = {name: value for name, value in vars(run).items() if name not in {"shape", "unmet", "ready", "spec"}}
+    fields = {
+        name: value for name, value in vars(run).items() if name not in {"shape", "unmet", "unruled", "ready", "spec"}
+    }
     fields["shape"] = (run.shape.specs, run.shape.needs, run.shape.successors)
     return fields

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import pairwise
 from typing import Any
 
-from flowd.authoring import declarations, people
+from flowd.authoring import conditions, declarations, people
 from flowd.authoring.build import Built, Draft, item_path
 from flowd.authoring.findings import Findings, KeyPath, listed, quoted
 from flowd.authoring.secrets import misuse
@@ -55,6 +55,9 @@ def check(built: Built, findings: Findings, folder: str) -> None:
         _check_needs(draft, built, findings)
         _check_paths(task, draft, findings, folder)
         _check_uses(task, draft, spec, findings)
+        if task.trigger_rule in {"any_succeeded", "any_failed"} and not task.needs:
+            message = f"`trigger_rule: {task.trigger_rule}` has no meaning for a task that needs none"
+            findings.add("unfit_key", (*draft.path, "trigger_rule"), message, "name its `needs`, or remove it")
     needs = {task.name: task.needs for task in spec.tasks}
     cyclic = _check_cycles(built, needs, findings)
     if not cyclic:
@@ -181,6 +184,10 @@ class _Expressions:
         own = _TASK_ROOTS | {"rejection"} | ({"approval"} if people.may_read_answer(task) else set())
         for path, text in _texts((*base, "with"), task.with_):
             self._template(task, path, text, own, "with")
+        for key, text, roots in conditions.of_task(task):
+            path = (*base, key) if key in draft.values else ("defaults", key)
+            self._secrets(path, [compile_expression(text)], f"`{key}`")
+            self._references(task, path, compile_expression(text).references, roots)
         own_env = draft.values.get("env", {})
         for name, text in task.env.items():
             place: KeyPath = (*base, "env", name) if name in own_env else ("defaults", "env", name)

@@ -11,6 +11,8 @@ import re
 
 import msgspec
 
+from flowd.core.rules import RULES
+
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}")
 NAME_RULE = "letters, digits, `_`, `.` and `-`, beginning with a letter or `_`, at most 100"
 
@@ -98,6 +100,21 @@ TASK = _table(
     Key("call", "call", "A function to call: `module:function`, from a module beside the file."),
     Key("run", "command", "A command: a text for the shell, or [program, argument, …] without one."),
     Key("needs", "needs", "The tasks that come before: a list, or one name.", "none"),
+    Key(
+        "trigger_rule",
+        "choice",
+        "How its needs have to end for it to run.",
+        "all_succeeded",
+        choices=RULES,
+    ),
+    Key("when", "condition", "An expression: where it is false, the task is skipped.", "true"),
+    Key(
+        "allow_failure",
+        "allowed",
+        "Whether it may fail: true, an expression, or [exit codes].",
+        "false",
+        policy=True,
+    ),
     Key("with", "values", "The function's parameters by name.", "none", fits=("call",)),
     Key("inputs", "inputs", "Paths that are read, relative to the file's folder.", "none"),
     Key("outputs", "outputs", "Paths or globs that are written: PATH, or {path, checkpoint, optional}.", "none"),
@@ -135,8 +152,7 @@ TASK = _table(
     Key("reconcile", "call", "A function that is asked what became of an attempt whose end is unknown."),
     Key("owner", "owner", "Who answers for it: a name of `owners`.", "none", policy=True, inactive=True),
     Key("description", "text", "What it is for, in a sentence."),
-    later="service pipeline wait trigger_rule when allow_failure foreach matrix repeat port ready restart "
-    "keep lifetime stop",
+    later="service pipeline wait foreach matrix repeat port ready restart keep lifetime stop",
 )
 
 RETRY = _table(

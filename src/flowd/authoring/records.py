@@ -209,6 +209,8 @@ READERS: dict[str, Reader] = {
     "rate": rate,
     "targets": targets,
     "includes": kinds.each(kinds.text, "[shared.yaml]"),
+    "condition": _of("conditions", "condition"),
+    "allowed": _of("conditions", "allowed"),
     "data": kinds.data,
     "datas": kinds.each(kinds.data, "[small, large]"),
     "secrets": _of("secrets", "secrets"),

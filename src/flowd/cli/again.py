@@ -16,7 +16,9 @@ from flowd.cli.finding import Found, looked_up, place_of, unfinished
 from flowd.cli.options import JSON, NO_INPUT, RUN, STATE_DIR
 from flowd.cli.streams import say, say_document, tell
 from flowd.core import states as s
+from flowd.core.again import asked_for
 from flowd.core.errors import BadRequest, FlowdError, StateLocked
+from flowd.core.stimuli import RetryAsked
 from flowd.ports.inbox import Request
 
 if TYPE_CHECKING:
@@ -150,7 +152,7 @@ def retry(
 
     left = {} if anew else _not_ended(found, request, no_run=no_run)
     what = f"{', '.join(name for name in tasks if name not in left) or 'what failed'} to run again"
-    if not tasks and not any(task.state in s.BAD | {s.SKIPPED} for task in found.state.tasks):
+    if not tasks and not asked_for(found.state, RetryAsked()):
         what = "nothing has failed, so there is nothing to run again"
         tell(f"run {found.id}: {what}; name a task to run it in any case")
     return answered(found, wishes, request, begin, what, no_run=no_run, given=given if anew else None)

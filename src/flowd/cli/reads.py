@@ -152,7 +152,7 @@ def show_lines(found: Found) -> list[str]:
 
 
 def _task_lines(name: str, task: TaskState) -> list[str]:
-    lines = [f"{name}  {task.state.replace('_', ' ')}"]
+    lines = [f"{name}  {task.state.replace('_', ' ')}{', which is allowed' if task.allowed else ''}"]
     if task.reason is not None and task.state != s.SUCCEEDED:
         lines.append(f"  {task.reason.sentence} [{task.reason.code}]")
     lines += approval_lines(task)

@@ -143,6 +143,8 @@ class Transcript:
             text = f"attempt {task.tries}{allowed} failed: {error_text(event.error)}, again in {wait_text(event.delay)}"
             return [self._line("↻", event.task, text, "warn")]
         if isinstance(event, e.TaskFailed | e.TaskTimedOut):
+            if task.allowed:
+                return [self._line("!", event.task, f"{took}{failure_text(task)}   allowed to fail", "warn")]
             return [self._line("✗", event.task, took + failure_text(task), "bad")]
         sentence = task.reason.sentence if task.reason is not None else ""
         if isinstance(event, e.TaskUpstreamFailed):

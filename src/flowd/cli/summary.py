@@ -17,12 +17,16 @@ MOST_FAILURES = 10
 Ended = Callable[[str], datetime | None]
 """When another run ended, where that is known."""
 
+ALLOWED = "allowed"
+"""What is counted of a failure that its task's `allow_failure` allows."""
+
 _COUNTED = (
     (s.SUCCEEDED, "ran"),
     (s.FRESH, "fresh"),
     (s.SKIPPED, "skipped"),
     (s.FAILED, "failed"),
     (s.TIMED_OUT, "timed out"),
+    (ALLOWED, "allowed to fail"),
     (s.ABANDONED, "abandoned"),
     (s.UPSTREAM_FAILED, "did not run"),
     (s.CANCELLED, "cancelled"),
@@ -43,7 +47,7 @@ def summary(run: RunState, status: str, *, seconds: float, now: datetime, ended:
     """
     lines = _all_fresh(run, now, ended)
     lines = lines or [Line("")]
-    counts = Counter(task.state for task in run.tasks)
+    counts = Counter(ALLOWED if task.allowed else task.state for task in run.tasks)
     told = [f"{counts[state]} {word}" for state, word in _COUNTED if counts[state] or state == s.SUCCEEDED]
     lead = f"{status} {'in' if run.state in s.RUN_ENDED else 'after'} {duration_text(seconds)}   {', '.join(told)}"
     if status == s.RUN_SUCCEEDED and counts[s.FRESH] and not counts[s.SUCCEEDED]:
@@ -109,9 +113,10 @@ def question_lines(run: RunState, task: str) -> list[str]:
 
 def _why(run: RunState, status: str) -> list[Line]:
     lines = []
-    broken = _named(run, s.BROKEN)
+    broken = sorted(_named(run, s.BROKEN), key=lambda name: run.task(name).allowed)
     for name in broken[:MOST_FAILURES]:
-        lines.append(Line(f"  {name} {failure_text(run.task(name))}"))  # noqa: PERF401  # one line of a paragraph
+        task = run.task(name)
+        lines.append(Line(f"  {name} {failure_text(task)}{'   allowed to fail' if task.allowed else ''}"))
     if len(broken) > MOST_FAILURES:
         lines.append(Line(f"  and {len(broken) - MOST_FAILURES} more; flowd show {run.id} lists them"))
     for name in _named(run, {s.WAITING}):

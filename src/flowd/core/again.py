@@ -8,17 +8,20 @@ from flowd.core.stimuli import RetryAsked
 
 
 def asked_for(run: RunState, asked: RetryAsked) -> set[int]:
-    """The tasks that are meant: those named, else all that did not end well."""
+    """The tasks that are meant: those named, else all that did not end well.
+
+    A task that was skipped ended as it was to; it is judged anew where something above it is run again.
+    """
     if asked.tasks:
         return {run.shape.index[name] for name in asked.tasks}
-    return {n for n, task in enumerate(run.tasks) if task.state in s.BAD or task.state == s.SKIPPED}
+    return {n for n, task in enumerate(run.tasks) if task.state in s.BAD and not task.allowed}
 
 
 def to_reset(run: RunState, asked: RetryAsked) -> set[int]:
     """The tasks that have ended and run again, with what has to run before or after those that are meant."""
     chosen = asked_for(run, asked)
     below = run.shape.reach(chosen, down=True)
-    above = run.shape.reach(chosen, down=False)
+    above = _kept_from(run, chosen)
     return {
         number
         for number, task in enumerate(run.tasks)
@@ -27,11 +30,23 @@ def to_reset(run: RunState, asked: RetryAsked) -> set[int]:
             task.state in s.ENDED
             and (
                 number in chosen
-                or (number in below and (asked.downstream or task.state not in s.OK))
-                or (number in above and task.state not in s.OK)
+                or (number in below and (asked.downstream or not task.ok))
+                or (number in above and not task.ok)
             )
         )
     }
+
+
+def _kept_from(run: RunState, chosen: set[int]) -> set[int]:
+    """What lies above tasks that could not start as their needs stand now."""
+    found, queue = set[int](), list(chosen)
+    while queue:
+        number = queue.pop()
+        if run.missing[number]:
+            new = [need for need in run.shape.needs[number] if need not in found]
+            found.update(new)
+            queue += new
+    return found
 
 
 def not_ended(run: RunState, asked: RetryAsked) -> dict[str, str]:

@@ -18,7 +18,7 @@ from flowd.core.deciding.anew import redefined, resolved, retry_asked
 from flowd.core.deciding.approvals import approval_asked, approval_expired, approved, rejected
 from flowd.core.deciding.asking import adopted_by, cancel_asked, deadline_reached, pause_asked, resume_asked
 from flowd.core.deciding.decision import Decision
-from flowd.core.deciding.ends import attempt_ended, could_not_begin, found_fresh
+from flowd.core.deciding.ends import attempt_ended, could_not_begin, found_fresh, when_false
 from flowd.core.deciding.failing import stop_at_failures
 from flowd.core.deciding.settling import settle
 from flowd.core.run import RunState
@@ -66,6 +66,7 @@ _HANDLERS: dict[type, Callable[[Decision, Any], None]] = {
     st.AttemptEnded: attempt_ended,
     st.FoundFresh: found_fresh,
     st.CouldNotBegin: could_not_begin,
+    st.WhenFalse: when_false,
     st.CancelAsked: cancel_asked,
     st.PauseAsked: pause_asked,
     st.ResumeAsked: resume_asked,

@@ -246,23 +246,28 @@ class TaskRetryScheduled(TaskEvent, frozen=True, kw_only=True):
 
 
 class TaskFailed(TaskEvent, frozen=True, kw_only=True):
-    """The attempt failed and no other follows; `attempt` 0: it could not be begun."""
+    """The attempt failed and no other follows; `attempt` 0: it could not be begun.
+
+    Where its `allow_failure` says so it is `allowed`: ok for what needs it, and for the run.
+    """
 
     attempt: int
     error: Error
     reason: Reason | None = None
     metrics: dict[str, float] = {}
     ending: Ending | None = None
+    allowed: bool = False
 
 
 class TaskTimedOut(TaskEvent, frozen=True, kw_only=True):
-    """The attempt was ended by its `timeout` or by the run's `deadline`."""
+    """The attempt was ended by its `timeout` or by the run's `deadline`; `allowed` as of a failure."""
 
     attempt: int
     error: Error
     reason: Reason | None = None
     metrics: dict[str, float] = {}
     ending: Ending | None = None
+    allowed: bool = False
 
 
 class TaskAbandoned(TaskEvent, frozen=True, kw_only=True):
@@ -270,6 +275,7 @@ class TaskAbandoned(TaskEvent, frozen=True, kw_only=True):
 
     attempt: int
     reason: Reason
+    allowed: bool = False
 
 
 class TaskInterrupted(TaskEvent, frozen=True, kw_only=True):
@@ -296,6 +302,7 @@ class TaskResolved(TaskEvent, frozen=True, kw_only=True):
     result: Stored | None = None
     outputs: tuple[Artifact, ...] = ()
     parts: dict[str, str] = {}
+    allowed: bool = False
 
 
 class TaskApprovalRequested(TaskEvent, frozen=True, kw_only=True):

@@ -53,6 +53,9 @@ OF_FRESHNESS: Final[Mapping[str, Why]] = {
     "params_changed": Why("the parameter {subject} {change}"),
     "changed": Why("its `{part}` {change}"),
     "upstream_may_change": Why("{need} comes first, and may change", _RUN),
+    "rule_open": Why("it runs as {needs} end (trigger_rule: {rule})", _RUN),
+    "upstream_open": Why("it runs unless {need} is skipped", _RUN),
+    "when_open": Why("it runs if `when: {expression}` holds then", _RUN),
     "large_result": Why("it depends on a large result, read when its turn comes", _RUN),
 }
 """Why a task runs or does not: `change` is `changed`, `is new` or `is gone`."""
@@ -73,6 +76,8 @@ OF_TASKS: Final[Mapping[str, Why]] = {
     "could_not_begin": Why("it could not be begun: {error}", _AGAIN),
     "upstream_failed": Why("it needs {need}, which did not end well", _AGAIN),
     "upstream_skipped": Why("{need} was skipped", _SHOW),
+    "no_failure": Why("none of its needs failed, and its trigger_rule is any_failed", _SHOW),
+    "when_false": Why("`when: {expression}` is false{values}", _SHOW),
     "cancelled.upstream": Why("{need} was cancelled", _AGAIN),
     "abandoned": Why("it could not be stopped: {message}", _LOGS),
     "interrupted.task": Why("flowd stopped while it ran", _GO_ON),

@@ -16,6 +16,7 @@ from flowd.core import events as e
 from flowd.core import states as s
 from flowd.core.errors import IllegalTransition
 from flowd.core.reasons import because
+from flowd.core.rules import Tally, judge
 from flowd.core.shape import Shape
 from flowd.core.spec import PipelineSpec
 from flowd.core.task_state import EFFECTS, TaskState
@@ -25,7 +26,8 @@ class RunState:
     """A run as it stands after the events applied so far.
 
     `live` holds the tasks that run now, `unmet` those that ended otherwise than well and whose
-    consequences are not settled yet, `ready` those that became startable and were not handed out
+    consequences are not settled yet, `unruled` those whose own trigger rule says that they will not
+    go (`tallies` count for it), `ready` those that became startable and were not handed out
     yet; all by index.
     """
 
@@ -38,6 +40,8 @@ class RunState:
         self.missing: list[int] = []
         self.live: set[int] = set()
         self.unmet: deque[int] = deque()
+        self.tallies: dict[int, Tally] = {}
+        self.unruled: deque[int] = deque()
         self.ready: list[int] = []
         self.unended = 0
         self.params: dict[str, Any] = {}
@@ -68,7 +72,7 @@ class RunState:
                 target = s.RESOLUTIONS.get(event.verdict)  # type: ignore[union-attr]  # only TaskResolved
                 if target is None:
                     raise IllegalTransition(f"{event.task!r} resolved as {event.verdict!r}")  # type: ignore[union-attr]
-            self._enter(number, task, target)
+            self._enter(number, task, target, event)
             EFFECTS[type(event)](task, event, at)
             return
         target = s.RUN_TRANSITIONS[type(event)].get(self.state)
@@ -122,38 +126,85 @@ class RunState:
             or (asked is not None and asked.code == "retried")
         )
 
-    def _enter(self, number: int, task: TaskState, target: str) -> None:
+    def _enter(self, number: int, task: TaskState, target: str, event: e.TaskEvent) -> None:
         left, task.state = task.state, target
         if left == s.RUNNING:
             self.live.discard(number)
         elif left in s.ENDED:
-            self.unended += 1
-            if left in s.OK:
-                for successor in self.shape.successors[number]:
-                    self.missing[successor] += 1
+            self._ask_again(number, task, left)
         if target == s.RUNNING:
             self.live.add(number)
         elif target in s.ENDED:
-            self.unended -= 1
-            if target not in s.OK:
-                self.unmet.append(number)
-            else:
-                missing = self.missing
-                for successor in self.shape.successors[number]:
-                    missing[successor] -= 1
-                    if not missing[successor]:
-                        self.ready.append(successor)
+            self._end(number, target, ok=target in s.OK or getattr(event, "allowed", False))
         elif self.missing[number]:  # a need was asked for again while it ran: it may have ended otherwise by now
+            if number in self.tallies:
+                self.unruled.append(number)
             self.unmet.extend(need for need in self.shape.needs[number] if self.tasks[need].state in s.ENDED - s.OK)
         elif target == s.PENDING:
             self.ready.append(number)
+
+    def _end(self, number: int, state: str, *, ok: bool) -> None:
+        """One more has ended: what needs it may have become startable, or never will."""
+        self.unended -= 1
+        if not ok:
+            self.unmet.append(number)
+        else:
+            missing = self.missing
+            for successor in self.shape.counted[number]:
+                missing[successor] -= 1
+                if not missing[successor]:
+                    self.ready.append(successor)
+        if self.tallies:
+            self._tally(number, state, ok=ok, change=1)
+
+    def _ask_again(self, number: int, task: TaskState, state: str) -> None:
+        """One that had ended has not any more; `task` is still as it was but for its state."""
+        self.unended += 1
+        ok = task.allowed or state in s.OK
+        if ok:
+            for successor in self.shape.counted[number]:
+                self.missing[successor] += 1
+        if self.tallies:
+            self._tally(number, state, ok=ok, change=-1)
+
+    def _tally(self, number: int, state: str, *, ok: bool, change: int) -> None:
+        """A task has ended, or is asked for again: judge what needs it by another rule than `all_succeeded`."""
+        for successor in self.shape.ruled[number]:
+            self.tallies[successor].count(state, ok=ok, change=change)
+            if self._judge(successor):
+                self.ready.append(successor)
+
+    def _judge(self, number: int) -> bool:
+        """Whether a task with a rule of its own may go, and could not before."""
+        verdict = judge(self.shape.rules[number], self.tallies[number])
+        before, self.missing[number] = self.missing[number], int(verdict != "go")
+        if verdict not in {"go", "wait"}:
+            self.unruled.append(number)
+        return verdict == "go" and before > 0
+
+    def tally(self, number: int) -> Tally:
+        """How the needs of a task stand."""
+        tally = Tally(len(self.shape.needs[number]))
+        for need in self.shape.needs[number]:
+            task = self.tasks[need]
+            if task.state in s.ENDED:
+                tally.count(task.state, ok=task.ok, change=1)
+        return tally
+
+    def _lay_out(self) -> None:
+        """Count what is derived from the shape and the states of its tasks."""
+        self.missing = [sum(not self.tasks[need].ok for need in needs) for needs in self.shape.needs]
+        self.tallies = {number: self.tally(number) for number in self.shape.rules}
+        self.unruled = deque()
+        for number in self.tallies:
+            self._judge(number)
 
     def begin(self, event: e.RunStarted, at: datetime) -> None:
         """Lay out the selected tasks, all pending."""
         chosen = set(event.tasks)
         self.shape = Shape([task for task in self.spec.tasks if not chosen or task.name in chosen])
         self.tasks = [TaskState() for _ in self.shape.specs]
-        self.missing = [len(needs) for needs in self.shape.needs]
+        self._lay_out()
         self.unended = len(self.tasks)
         self.force, self.forced = event.force, set(event.force_tasks)
         self.params, self.trigger, self.owner = event.params, event.trigger, event.owner
@@ -167,7 +218,7 @@ class RunState:
         self.spec, self.params = event.definition, event.params
         self.shape = Shape([task for task in self.spec.tasks if not chosen or task.name in chosen])
         self.tasks = [known.get(spec.name) or TaskState() for spec in self.shape.specs]
-        self.missing = [sum(self.tasks[need].state not in s.OK for need in needs) for needs in self.shape.needs]
+        self._lay_out()
         self.live = {number for number, task in enumerate(self.tasks) if task.state == s.RUNNING}
         self.unmet = deque(number for number, task in enumerate(self.tasks) if task.state in s.ENDED - s.OK)
         self.unended = sum(task.state not in s.ENDED for task in self.tasks)

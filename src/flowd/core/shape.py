@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from flowd.core.rules import ALL_SUCCEEDED
 from flowd.core.spec import TaskSpec
 
 
 class Shape:
     """Which task needs which, by index in the order they were written.
 
-    Needs outside the given tasks do not count: a run of some tasks is a graph of its own.
+    Needs outside the given tasks do not count: a run of some tasks is a graph of its own. `rules` are
+    the trigger rules other than `all_succeeded`; with any, `counted` and `ruled` are the successors apart.
     """
 
-    __slots__ = ("index", "needs", "specs", "successors")
+    __slots__ = ("conditional", "counted", "index", "needs", "ruled", "rules", "specs", "successors")
 
     def __init__(self, tasks: Sequence[TaskSpec]) -> None:
         self.specs = list(tasks)
@@ -29,6 +31,12 @@ class Shape:
                 below.setdefault(need, []).append(number)
         for number, followers in below.items():
             self.successors[number] = tuple(followers)
+        self.rules = {n: task.trigger_rule for n, task in enumerate(self.specs) if task.trigger_rule != ALL_SUCCEEDED}
+        self.conditional = any(task.when is not None for task in self.specs)
+        self.counted, self.ruled = self.successors, self.successors
+        if self.rules:
+            self.counted = [tuple(n for n in below if n not in self.rules) for below in self.successors]
+            self.ruled = [tuple(n for n in below if n in self.rules) for below in self.successors]
 
     def __len__(self) -> int:
         return len(self.specs)

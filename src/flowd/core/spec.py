@@ -127,12 +127,16 @@ class Approve(Spec, frozen=True, kw_only=True):
 class TaskSpec(Spec, frozen=True, kw_only=True):
     """One task of a pipeline: one action, its needs, files and policies.
 
+    `when` and a text as `allow_failure` are expressions, without `{{ }}`; numbers there are exit codes.
     `reconcile` is asked, before a person is, what became of an attempt whose end is unknown.
     """
 
     name: str
     action: Action
     needs: tuple[str, ...] = ()
+    trigger_rule: str = "all_succeeded"
+    when: str | None = None
+    allow_failure: bool | str | tuple[int, ...] = False
     with_: dict[str, Any] = msgspec.field(name="with", default_factory=dict)
     inputs: tuple[Input, ...] = ()
     outputs: tuple[Output, ...] = ()

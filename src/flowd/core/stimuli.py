@@ -75,12 +75,16 @@ class Again(msgspec.Struct, frozen=True):
 
 
 class AttemptEnded(msgspec.Struct, frozen=True, gc=False):
-    """An attempt reports its end; `again` is None where no further attempt is allowed."""
+    """An attempt reports its end; `again` is None where no further attempt is allowed.
+
+    `allowed`: it is a failure, and the task's `allow_failure` says that this is well.
+    """
 
     task: str
     attempt: int
     outcome: Outcome
     again: Again | None = None
+    allowed: bool = False
 
 
 class FoundFresh(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +105,14 @@ class CouldNotBegin(msgspec.Struct, frozen=True):
 
     task: str
     error: Error
+    allowed: bool = False
+
+
+class WhenFalse(msgspec.Struct, frozen=True):
+    """A task that might start has a `when` that does not hold; `reason` is what it was judged by."""
+
+    task: str
+    reason: Reason
 
 
 class CancelAsked(msgspec.Struct, frozen=True):
@@ -210,6 +222,7 @@ Stimulus = (
     AttemptEnded
     | FoundFresh
     | CouldNotBegin
+    | WhenFalse
     | CancelAsked
     | PauseAsked
     | ResumeAsked

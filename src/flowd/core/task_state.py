@@ -73,6 +73,12 @@ class TaskState(msgspec.Struct, gc=False):
     approval: ApprovalState | None = None
     sent_back: e.SentBack | None = None  # why it runs again, where a person has sent a task below back to it
     attempts: list[AttemptState] | None = None
+    allowed: bool = False  # it failed, and its `allow_failure` says that this is well
+
+    @property
+    def ok(self) -> bool:
+        """Whether what needs it may count on it: it ended well, or failed where that is allowed."""
+        return self.allowed or self.state in s.OK
 
 
 def _started(task: TaskState, event: e.TaskStarted, at: datetime) -> None:
@@ -122,6 +128,12 @@ def _broken(task: TaskState, event: e.TaskFailed | e.TaskTimedOut, at: datetime)
     task.ended_at, task.retry_at = at, None
     task.error, task.reason, task.metrics = event.error, event.reason, event.metrics or _EMPTY
     _close_question(task)
+    task.allowed = event.allowed
+
+
+def _abandoned(task: TaskState, event: e.TaskAbandoned, at: datetime) -> None:
+    _ended(task, event, at)
+    task.allowed = event.allowed
 
 
 def _ended(task: TaskState, event: e.TaskAbandoned | e.TaskSkipped | e.TaskCancelled, at: datetime) -> None:
@@ -184,6 +196,7 @@ def _resolved(task: TaskState, event: e.TaskResolved, at: datetime) -> None:
     task.ended_at = at
     task.error = None
     if event.verdict == "failed":
+        task.allowed = event.allowed
         task.error = e.Error(type="Resolved", message=f"{event.by or 'a person'} said that it failed")
     else:
         task.result, task.outputs, task.parts = event.result, event.outputs, event.parts
@@ -193,7 +206,7 @@ def _reset(task: TaskState, event: e.TaskReset, _at: datetime) -> None:
     task.tries, task.tried_at, task.ended_at, task.error, task.source = 0, None, None, None, None
     task.result, task.outputs, task.metrics, task.parts, task.warnings = None, (), _EMPTY, _EMPTY, ()
     task.waited = task.approval = None
-    task.sent_back = event.sent_back
+    task.sent_back, task.allowed = event.sent_back, False
     task.reason = because("retried.by" if event.by else "retried", by=event.by)
 
 
@@ -204,7 +217,7 @@ EFFECTS: dict[type[e.Event], Callable[[TaskState, Any, datetime], None]] = {
     e.TaskRetryScheduled: _retry_scheduled,
     e.TaskFailed: _broken,
     e.TaskTimedOut: _broken,
-    e.TaskAbandoned: _ended,
+    e.TaskAbandoned: _abandoned,
     e.TaskInterrupted: _interrupted,
     e.TaskUncertain: _interrupted,
     e.TaskResolved: _resolved,

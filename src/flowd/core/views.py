@@ -127,14 +127,21 @@ def warnings(run: RunState) -> list[str]:
     return [
         f"{spec.name}: {warning}"
         for spec, task in zip(run.shape.specs, run.tasks, strict=True)
-        for warning in task.warnings
+        for warning in (*task.warnings, *_allowed(task))
     ]
+
+
+def _allowed(task: TaskState) -> tuple[str, ...]:
+    if not task.allowed:
+        return ()
+    what = f"{task.error.type}: {task.error.message}" if task.error else task.reason.sentence if task.reason else ""
+    return (f"{task.state.replace('_', ' ')}, as it may (allow_failure): {what}",)
 
 
 def first_error(run: RunState) -> dict[str, Any] | None:
     """The error of the first task, in written order, that broke; with that task's name."""
     for spec, task in zip(run.shape.specs, run.tasks, strict=True):
-        if task.state in s.BROKEN and task.error is not None:
+        if task.state in s.BROKEN and not task.allowed and task.error is not None:
             return {"task": spec.name, **error_document(task.error)}
     return None
 
@@ -154,7 +161,7 @@ def task_document(
         "metrics": task.metrics,
         "outputs": [artifact_document(artifact) for artifact in task.outputs],
         "error": None if task.error is None else error_document(task.error),
-        "allowed": False,
+        "allowed": task.allowed,
         "approval": approval_document(asks, task.approval),
         "url": None,
         "source": task.source,

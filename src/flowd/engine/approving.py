@@ -145,6 +145,9 @@ class Approvals:
         spec = driver.run.shape.specs[number]
         try:
             values = await driver.values(spec)
+            if (verdict := driver.survey.condition(number, values)) is not None:
+                driver.tell(verdict)
+                return
             if await found_fresh(driver, number, values):
                 return
             message, show = await self.look(number, values)

@@ -74,6 +74,7 @@ class Attempt:
         "_scope",
         "_spec",
         "_stopped_at",
+        "_values",
         "_work",
         "cause",
         "channel",
@@ -91,6 +92,7 @@ class Attempt:
         self._began_ns = 0
         self._prepared: Prepared | None = None
         self._work: Work | None = None
+        self._values: Mapping[str, Any] = {}
         self._stopped_at = 0.0
         self.cause: str | None = None
         self.channel: AttemptChannel | None = None
@@ -144,7 +146,24 @@ class Attempt:
 
     def _report(self, outcome: Outcome, again: Again | None = None) -> AttemptEnded:
         assert self._work is not None
-        return AttemptEnded(self._spec.name, self._work.attempt, outcome, again)
+        allowed = False
+        if again is None and self._spec.allow_failure is not False:
+            if isinstance(outcome, Failed | TimedOut):
+                allowed = self._allowed(outcome.error)
+            elif isinstance(outcome, LeftRunning):
+                allowed = self._allowed(Error(type="Abandoned", message=outcome.message))
+        return AttemptEnded(self._spec.name, self._work.attempt, outcome, again, allowed)
+
+    def _allowed(self, error: Error) -> bool:
+        """Whether the task may fail so; one whose `allow_failure` cannot tell may not, and it is said."""
+        if self._spec.allow_failure is False:
+            return False
+        try:
+            return self._driver.survey.resolver.is_allowed(self._spec, error, self._values)
+        except ExpressionError as wrong:
+            if self.channel is not None:
+                self.channel.log("error", f"`allow_failure` cannot be judged: {wrong}", {})
+            return False
 
     # --- before it starts ----------------------------------------------------------------------
 
@@ -159,7 +178,7 @@ class Attempt:
             if isinstance(error, OSError) and is_of_storage(error):
                 raise StorageFailing(f"{error.filename}: {cause(error)}") from error
             why = secrecy.hidden_error(Error(type=type(error).__name__, message=str(error)), self._secrecy)
-            driver.tell(CouldNotBegin(self._spec.name, why))
+            driver.tell(CouldNotBegin(self._spec.name, why, allowed=self._allowed(why)))
             return None
         if work is None or not driver.run.may_start(self._number):  # much may have happened while it was prepared
             return None
@@ -175,6 +194,10 @@ class Attempt:
         """The work to do and why, or None where the task turned out fresh or has to wait for others."""
         driver, spec, number = self._driver, self._spec, self._number
         values = await driver.values(spec)
+        if spec.when is not None and (verdict := driver.survey.condition(number, values)) is not None:
+            driver.tell(verdict)
+            return None, None
+        self._values = values
         if await found_fresh(driver, number, values):
             return None, None
         asked = driver.run.tasks[number].approval

@@ -27,7 +27,7 @@ from flowd.engine.approving import Approvals
 from flowd.engine.attempt import Attempt
 from flowd.engine.entering import Entry
 from flowd.engine.long_waits import LongWaits
-from flowd.engine.prepare import NO_BINDING, is_plain, referenced_results
+from flowd.engine.prepare import NO_BINDING, has_conditions, is_plain, referenced_results
 from flowd.engine.resolving import reconcile
 from flowd.engine.services import Services
 from flowd.engine.stream import Stream
@@ -65,7 +65,8 @@ class Driver:
         self._heard = anyio.Event()
         self._waits: dict[int, Timer] = {}
         files = files_of(services.adapters, self.program)
-        self.survey = Survey(self.run, files, self._checkpoints, function_file=self.program.function_file)
+        hide = services.adapters.secrecy.hide
+        self.survey = Survey(self.run, files, self._checkpoints, function_file=self.program.function_file, hide=hide)
 
     # --- the loop ----------------------------------------------------------------------------------
 
@@ -286,7 +287,7 @@ class Driver:
         if not self._going:
             return
         if run.state == s.RUN_RUNNING and self.failure is None:
-            ready = run.take_ready()
+            ready = run.take_ready() if not run.shape.conditional else self._take_ready()
             for number in ready:
                 if run.is_held(number):
                     self.approvals.ask(number)
@@ -305,6 +306,19 @@ class Driver:
         """Whether a task goes on after a while; with a patient engine one that waits for a person does."""
         waits = {s.RETRYING, s.WAITING} if self.approvals.patient else {s.RETRYING}
         return any(task.state in waits for task in self.run.tasks)
+
+    def _take_ready(self) -> list[int]:
+        """What has become startable; what its `when` skips is no more, and may make others so."""
+        found = []
+        while self.run.state == s.RUN_RUNNING and (ready := self.run.take_ready()):
+            for number in ready:
+                verdict = self.survey.condition(number, None)
+                if verdict is None:
+                    found.append(number)
+                else:
+                    now = self.now()
+                    self._emit(decide(self.run, verdict, now), now)
+        return found
 
     def _offer(self, number: int, since: float | None = None, closed: Hashable = None) -> None:
         """Let a task compete for a start. Those of one priority grow older together: rank decides among them."""
@@ -391,7 +405,7 @@ class Driver:
     async def values(self, spec: TaskSpec) -> Mapping[str, Any]:
         """The results that a task takes as arguments or refers to in expressions, by task."""
         taken = self.program.bindings.get(spec.name, NO_BINDING).result_parameters
-        if not taken and is_plain(spec) and not spec.gate and spec.approve is None:
+        if not taken and is_plain(spec) and not has_conditions(spec) and not spec.gate and spec.approve is None:
             return _NO_VALUES
         names = sorted(referenced_results(spec).union(taken) & self.run.shape.index.keys())
         stored = {name: self.run.task(name).result for name in names}

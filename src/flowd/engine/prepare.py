@@ -13,8 +13,10 @@ from typing import Any
 import msgspec
 
 from flowd.authoring.binding import Binding
+from flowd.core import conditions
 from flowd.core import states as s
 from flowd.core.commands import parse_command, render_argv
+from flowd.core.events import Error, Reason
 from flowd.core.expressions import Expression, in_text, references_of, render_value, spans
 from flowd.core.gates import references
 from flowd.core.patterns import Glob, is_pattern, named
@@ -89,6 +91,16 @@ class Resolver:
             env=self._env(task, {}) if task.env or self._run.spec.env else {},
             action=action.text or list(action.argv or ()) if isinstance(action, Run) else self._action(task, {}),
         )
+
+    def when_false(self, task: TaskSpec, values: Mapping[str, Any]) -> Reason | None:
+        """Why the task's `when` keeps it from running; None where it holds. ExpressionError."""
+        return conditions.when_false(task, self._scope(values, lambda path: path)) if task.when is not None else None
+
+    def is_allowed(self, task: TaskSpec, error: Error, values: Mapping[str, Any]) -> bool:
+        """Whether the task may fail so. ExpressionError where its `allow_failure` cannot tell."""
+        if not isinstance(task.allow_failure, str):
+            return conditions.is_allowed(task, error, {})
+        return conditions.is_allowed(task, error, self._scope(values, lambda path: path))
 
     def outputs(self, task: TaskSpec) -> tuple[tuple[Output, str], ...]:
         """The outputs that are known without any other task; ExpressionError where one is not."""
@@ -318,7 +330,7 @@ class _Tasks(dict[str, Any]):
     def __missing__(self, name: str) -> dict[str, Any]:
         task = self._run.task(name)
         self[name] = {
-            "ok": task.state in s.OK,
+            "ok": task.ok,
             "failed": task.state in s.BROKEN,
             "skipped": task.state == s.SKIPPED,
             "state": task.state,
@@ -370,9 +382,14 @@ def is_literal(task: TaskSpec, env: Mapping[str, str]) -> bool:
 
 def referenced_results(task: TaskSpec) -> set[str]:
     """The tasks whose results the expressions of `task` refer to."""
-    if is_literal(task, {}) and not task.gate and task.approve is None:
+    if is_literal(task, {}) and not has_conditions(task) and not task.gate and task.approve is None:
         return set()
     return {name for name, *fields in _references(task) if fields[:1] in ([], ["result"])}
+
+
+def has_conditions(task: TaskSpec) -> bool:
+    """Whether the task has a `when`, or an expression as `allow_failure`."""
+    return task.when is not None or isinstance(task.allow_failure, str)
 
 
 def referenced_tasks(task: TaskSpec) -> set[str]:
@@ -382,6 +399,10 @@ def referenced_tasks(task: TaskSpec) -> set[str]:
 
 def _references(task: TaskSpec) -> Iterator[Sequence[str]]:
     """What follows `tasks.` in each reference of the task's expressions."""
+    for expression in conditions.expressions(task):
+        for place, *fields in expression.references:
+            if place == "tasks" and fields:
+                yield fields
     action = task.action
     texts: list[Any] = [task.with_, task.env, [ref.path for ref in task.inputs], [ref.path for ref in task.outputs]]
     if task.approve is not None:

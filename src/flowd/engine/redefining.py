@@ -47,7 +47,7 @@ def asking(by: str = "", again: RetryAsked | None = None) -> Ask:
 
 def _done(run: RunState, spec: PipelineSpec, again: RetryAsked | None) -> set[str]:
     """The tasks that have ended well and are not asked for again: what they read may be gone."""
-    well = {task.name for task, state in zip(run.shape.specs, run.tasks, strict=True) if state.state in s.OK}
+    well = {task.name for task, state in zip(run.shape.specs, run.tasks, strict=True) if state.ok}
     if again is None:
         return well
     well.difference_update(again.tasks)

@@ -20,14 +20,14 @@ import msgspec
 from flowd.core import gates
 from flowd.core import states as s
 from flowd.core.decide import decide
-from flowd.core.events import AnyEvent, Artifact, Reason, RunStarted, Stored
+from flowd.core.events import AnyEvent, Artifact, Error, Reason, RunStarted, Stored
 from flowd.core.expressions import ExpressionError
 from flowd.core.freshness import Evidence, Known, Verdict, judge, product
 from flowd.core.patterns import Glob, is_pattern
 from flowd.core.reasons import because
 from flowd.core.run import RunState
 from flowd.core.spec import TaskSpec
-from flowd.core.stimuli import FoundFresh
+from flowd.core.stimuli import CouldNotBegin, FoundFresh, WhenFalse
 from flowd.engine import checkpointing
 from flowd.engine.files import ABSENT, Declared, Files
 from flowd.engine.fingerprint import Codes, Named, digest_of, input_part, plain_parts
@@ -37,11 +37,13 @@ from flowd.engine.program import Program
 from flowd.engine.services import Adapters
 from flowd.ports.stores import Checkpoint
 
-FRESH, RUN, IF_NEEDED, WAIT = "fresh", "run", "if_needed", "wait"
+FRESH, RUN, SKIP, IF_NEEDED, WAIT = "fresh", "run", "skip", "if_needed", "wait"
+
+_OPEN = frozenset({"rule_open", "when_open", "upstream_open"})
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """What the pass over the graph says of one task: fresh, run or if_needed, why, and what is warned of."""
+    """What the pass over the graph says of one task: fresh, run, skip or if_needed, why, and what is warned of."""
 
     action: str
     reason: Reason
@@ -55,7 +57,8 @@ async def foresee(
     state, now = RunState("plan", program.spec), adapters.clock.now()
     state.apply(first, now)
     known = await checkpointing.load(adapters, program)
-    survey = Survey(state, files_of(adapters, program), known, function_file=program.function_file)
+    files, hide = files_of(adapters, program), adapters.secrecy.hide
+    survey = Survey(state, files, known, function_file=program.function_file, hide=hide)
     standings, _ = await anyio.to_thread.run_sync(survey.pass_over, now, limiter=threads)
     specs = state.shape.specs
     return {specs[number].name: _for_a_plan(specs[number], standing) for number, standing in standings.items()}
@@ -76,7 +79,8 @@ def files_of(adapters: Adapters, program: Program) -> Files:
 class Survey:
     """The knowledge that freshness needs, for one run. Its methods block: call them in a thread.
 
-    `function_file` gives the module file of a task's function, where it has one.
+    `function_file` gives the module file of a task's function, where it has one; `hide` takes secrets
+    out of what is told.
     """
 
     def __init__(
@@ -86,16 +90,19 @@ class Survey:
         checkpoints: Mapping[str, Checkpoint],
         *,
         function_file: Callable[[str], Path | None] = lambda _name: None,
+        hide: Callable[[str], str] = str,
     ) -> None:
         self.files = files
         self.resolver = Resolver(run, files)
         self._run = run
         self._checkpoints = checkpoints
         self._function_file = function_file
+        self._hide = hide
         self._codes = Codes(files)
         self._seen: dict[str, str] = {}  # digests, and what words name, for as long as nothing runs
         self._named: Named | None = None
         self._left: set[str] | None = None
+        self._open: set[int] = set()  # what may be skipped, as far as the pass can tell
 
     def pass_over(self, now: datetime) -> tuple[dict[int, Standing], list[AnyEvent]]:
         """Judge every pending task once, in order, and settle at once those that are fresh.
@@ -113,9 +120,18 @@ class Survey:
 
     def _judge_all(self, standings: dict[int, Standing], events: list[AnyEvent], now: datetime) -> None:
         for number in self._run.shape.order():
-            if self._run.tasks[number].state != s.PENDING:
+            task = self._run.tasks[number]
+            if task.state == s.SKIPPED and task.reason is not None:
+                standings[number] = Standing(SKIP, task.reason)
+            if task.state != s.PENDING:
+                continue
+            if (verdict := self._condition_now(number)) is not None:
+                events += decide(self._run, verdict, now)
+                standings[number] = Standing(SKIP, verdict.reason)
                 continue
             standing = standings[number] = self._stand(number, now)
+            if standing.reason.code in _OPEN:
+                self._open.add(number)
             if standing.action == FRESH:
                 events += decide(self._run, self.found(number, standing.reason, standing.warnings), now)
 
@@ -234,7 +250,15 @@ class Survey:
 
     def _stand(self, number: int, now: datetime) -> Standing:
         run, spec = self._run, self._run.shape.specs[number]
-        waiting = [need for need in run.shape.needs[number] if run.tasks[need].state not in s.OK]
+        waiting = [need for need in run.shape.needs[number] if run.tasks[need].state not in s.ENDED]
+        rule = run.shape.rules.get(number)
+        if run.missing[number] and rule is not None and rule != "all_done":
+            names = ", ".join(run.shape.specs[need].name for need in waiting)
+            return Standing(IF_NEEDED, because("rule_open", needs=names, rule=rule))
+        if waiting and spec.when is not None and run.tasks[number].tried_at is None:
+            return Standing(IF_NEEDED, because("when_open", expression=spec.when))
+        if rule is None and (open_ := [need for need in waiting if need in self._open]):
+            return Standing(IF_NEEDED, because("upstream_open", need=run.shape.specs[open_[0]].name))
         undecided = spec.cache and spec.name in self._checkpoints and not run.is_forced(number)
         if undecided and waiting:
             first = run.shape.specs[waiting[0]].name
@@ -244,6 +268,36 @@ class Survey:
             return Standing(IF_NEEDED, because("large_result"))
         verdict = self.judge_one(number, values, now)
         return Standing(FRESH if verdict.fresh else RUN, verdict.reason, verdict.warnings)
+
+    def condition(self, number: int, values: Mapping[str, Any] | None) -> WhenFalse | CouldNotBegin | None:
+        """What a task's `when` makes of it where it keeps it from running.
+
+        None where it holds, and where results that are not inline, nor given in `values`, are to be
+        read before it can be judged. One that has begun once is not judged again.
+        """
+        run, spec = self._run, self._run.shape.specs[number]
+        if spec.when is None or run.tasks[number].tried_at is not None:
+            return None
+        if values is None:
+            values = self._inline_values(spec)
+        if values is None:
+            return None
+        try:
+            reason = self.resolver.when_false(spec, values)
+        except ExpressionError as error:
+            told = Error(type=type(error).__name__, message=self._hide(str(error)))
+            return CouldNotBegin(spec.name, told, allowed=spec.allow_failure is True)
+        if reason is None:
+            return None
+        return WhenFalse(spec.name, msgspec.structs.replace(reason, sentence=self._hide(reason.sentence)))
+
+    def _condition_now(self, number: int) -> WhenFalse | None:
+        """That a task's `when` does not hold, where all that it needs has ended."""
+        run = self._run
+        if run.missing[number] or any(run.tasks[need].state not in s.ENDED for need in run.shape.needs[number]):
+            return None
+        verdict = self.condition(number, None)
+        return verdict if isinstance(verdict, WhenFalse) else None
 
     def _known(self, name: str) -> Known | None:
         checkpoint = self._checkpoints.get(name)
@@ -267,7 +321,8 @@ class Survey:
 
     def _inline_values(self, spec: TaskSpec) -> dict[str, Any] | None:
         values = {}
-        wanted = {name: self._run.task(name).result for name in referenced_results(spec)}
+        names = referenced_results(spec) & self._run.shape.index.keys()
+        wanted = {name: self._run.task(name).result for name in names}
         for name, stored in {**wanted, spec.name: self.recorded_result(spec)}.items():
             if stored is not None:
                 if not isinstance(stored.inline, msgspec.Raw):

@@ -194,6 +194,8 @@ class LogFollower:
             fields["order"] = [name for name in self._order if not chosen or name in chosen]
         elif isinstance(event, e.RunFinished) and event.state == "failed":
             fields["level"] = "error"
+        elif getattr(event, "allowed", False):
+            fields["level"] = "warning"
         return fields
 
     def _stamp(self, at: datetime) -> str:

@@ -61,7 +61,7 @@ def redefined(decision: Decision, asked: st.Redefined) -> None:
     for number in run.shape.order():
         needs = run.shape.needs[number]
         if run.tasks[number].state == s.UPSTREAM_FAILED and not any(
-            run.tasks[need].state in s.BAD and need not in again for need in needs
+            run.tasks[need].state in s.BAD and not run.tasks[need].allowed and need not in again for need in needs
         ):
             again.add(number)
     _reset(decision, again, asked.by)
@@ -82,7 +82,7 @@ def still_chosen(run: RunState, definition: PipelineSpec) -> tuple[str, ...]:
         name = queue.pop()
         if name not in chosen:
             chosen.add(name)
-            if name not in run.shape.index or run.task(name).state not in s.OK:
+            if name not in run.shape.index or not run.task(name).ok:
                 queue += known[name].needs
     return tuple(name for name in known if name in chosen)
 
@@ -94,9 +94,15 @@ def resolved(decision: Decision, answer: st.Resolved) -> None:
             e.TaskResolved(
                 task=answer.task,
                 verdict=answer.verdict,
+                allowed=answer.verdict == "failed" and _always_allowed(decision.run, answer.task),
                 by=answer.by,
                 result=answer.result,
                 outputs=answer.outputs,
                 parts=answer.parts,
             )
         )
+
+
+def _always_allowed(run: RunState, task: str) -> bool:
+    """Whether a task may fail in any case; of one for which it depends on how, nothing is known here."""
+    return run.shape.specs[run.shape.index[task]].allow_failure is True

@@ -73,6 +73,7 @@ def _failure(_run: RunState, spec: TaskSpec, task: TaskState, report: st.Attempt
         reason=why or because("timed_out" if timed_out else "failed", tries=task.tries, allowed=allowed, error=error),
         metrics=outcome.metrics,
         ending=outcome.ending,
+        allowed=report.allowed,
     )
 
 
@@ -104,6 +105,7 @@ def _left_running(_run: RunState, spec: TaskSpec, task: TaskState, report: st.At
         task=spec.name,
         attempt=task.attempt,
         reason=because("abandoned", message=outcome.message),
+        allowed=report.allowed,
     )
 
 
@@ -147,4 +149,14 @@ def could_not_begin(decision: Decision, report: st.CouldNotBegin) -> None:
     task = decision.run.task(report.task)
     if task.state in s.STARTABLE:
         reason = because("could_not_begin", error=report.error.message)
-        decision.say(e.TaskFailed(task=report.task, attempt=task.attempt, error=report.error, reason=reason))
+        decision.say(
+            e.TaskFailed(
+                task=report.task, attempt=task.attempt, error=report.error, reason=reason, allowed=report.allowed
+            )
+        )
+
+
+def when_false(decision: Decision, found: st.WhenFalse) -> None:
+    """A task's `when` does not hold."""
+    if decision.run.task(found.task).state in s.STARTABLE:
+        decision.say(e.TaskSkipped(task=found.task, reason=found.reason))

@@ -21,7 +21,7 @@ def stop_at_failures(decision: Decision) -> bool:
         return False
     if run.spec.fail_fast:
         for event in decision.events:
-            if isinstance(event, e.TaskEvent) and run.task(event.task).state in s.BROKEN:
+            if isinstance(event, e.TaskEvent) and (task := run.task(event.task)).state in s.BROKEN and not task.allowed:
                 decision.say(e.RunCancelRequested(reason=event.task, cause=FAIL_FAST))
                 return True
     most = run.spec.stop_after_failures
@@ -34,11 +34,15 @@ def stop_at_failures(decision: Decision) -> bool:
 
 
 def failures(run: RunState) -> int:
-    """How many attempts have failed since the run began, or since it was last gone on with; retried ones count."""
+    """How many attempts have failed since the run began, or since it was last gone on with.
+
+    Retried ones count, those of a task whose failure is allowed do not.
+    """
     since = run.entered_at
     return sum(
         attempt.error is not None and attempt.error.type != INTERRUPTED
         for task in run.tasks
+        if not task.allowed
         for attempt in task.attempts or ()
         if attempt.ended_at is not None and (since is None or attempt.ended_at >= since)
     )

@@ -2,38 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from flowd.core import events as e
 from flowd.core import states as s
 from flowd.core.deciding.decision import Decision, named
 from flowd.core.reasons import because
+from flowd.core.rules import ALL_SUCCEEDED, judge
 from flowd.core.run import RunState
 
 
 def settle(decision: Decision) -> None:
     """What follows from the state alone, to a fixed point; settling twice says nothing new."""
     run = decision.run
-    while run.unmet:
-        number = run.unmet.popleft()
-        name = run.shape.specs[number].name
-        state = run.tasks[number].state
-        if state not in s.BAD and state != s.SKIPPED:
+    while run.unmet or run.unruled:
+        if run.unruled:
+            _end_as_needs(decision, run.unruled.popleft())
             continue
-        for successor in run.shape.successors[number]:
-            if run.tasks[successor].state not in s.IDLE:
-                continue
-            below = run.shape.specs[successor].name
-            if state == s.CANCELLED:
-                decision.say(e.TaskCancelled(task=below, reason=because("cancelled.upstream", need=name)))
-            elif state == s.SKIPPED:
-                decision.say(e.TaskSkipped(task=below, reason=because("upstream_skipped", need=name)))
-            else:
-                decision.say(e.TaskUpstreamFailed(task=below, cause=name))
+        number = run.unmet.popleft()
+        task = run.tasks[number]
+        if task.state in s.ENDED and not task.ok:
+            for successor in run.shape.counted[number]:
+                _end_as_needs(decision, successor)
     if run.state == s.RUN_CANCELLING:
         for number, task in enumerate(run.tasks):
             if task.state in s.IDLE:
                 decision.say(e.TaskCancelled(task=run.shape.specs[number].name, reason=run.cancelling))
     if run.state in {s.RUN_RUNNING, s.RUN_CANCELLING} and run.unended == 0:
         decision.say(_finish(run))
+
+
+def _end_as_needs(decision: Decision, number: int) -> None:
+    """End a task that its needs keep from starting, as its rule says."""
+    run = decision.run
+    if run.tasks[number].state not in s.IDLE:
+        return
+    name, rule = run.shape.specs[number].name, run.shape.rules.get(number, ALL_SUCCEEDED)
+    verdict = judge(rule, run.tallies.get(number) or run.tally(number))
+    if verdict == "cancel":
+        need = _first(run, number, {s.CANCELLED})
+        decision.say(e.TaskCancelled(task=name, reason=because("cancelled.upstream", need=need)))
+    elif verdict == "upstream_failed":
+        decision.say(e.TaskUpstreamFailed(task=name, cause=_first(run, number, s.BAD - {s.CANCELLED})))
+    elif verdict == "skip" and rule == "any_failed":
+        decision.say(e.TaskSkipped(task=name, reason=because("no_failure")))
+    elif verdict == "skip":
+        reason = because("upstream_skipped", need=_first(run, number, {s.SKIPPED}))
+        decision.say(e.TaskSkipped(task=name, reason=reason))
+
+
+def _first(run: RunState, number: int, states: Collection[str]) -> str:
+    """The first of a task's needs that stands so and is not ok."""
+    needs = run.shape.needs[number]
+    return next(run.shape.specs[n].name for n in needs if run.tasks[n].state in states and not run.tasks[n].ok)
 
 
 def _finish(run: RunState) -> e.RunFinished:

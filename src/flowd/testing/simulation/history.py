@@ -14,6 +14,7 @@ from flowd.authoring.pipeline import Pipeline
 from flowd.authoring.retry import Retry
 from flowd.core import states as s
 from flowd.core.errors import BadRequest, FlowdError, NoSuchRun
+from flowd.core.rules import RULES
 from flowd.core.run import fold
 from flowd.core.spec import task_map
 from flowd.engine.handle import Result, Run
@@ -59,6 +60,12 @@ class History:
                 "timeout": random.choice((None, None, "1s")),
                 "uses": random.choice((None, {"db": 1}, {"db": 2})),
             }
+            if wanted["needs"] and random.random() < 0.3:
+                wanted["trigger_rule"] = random.choice(RULES)
+            if wanted["needs"] and random.random() < 0.2:
+                field = random.choice(("ok", "failed", "skipped"))
+                wanted["when"] = f"tasks.{random.choice(wanted['needs'])}.{field}"
+            wanted["allow_failure"] = random.choice((None, None, None, True, "error.type == 'RuntimeError'"))
             if random.random() < 0.5:
                 backoff = random.choice(("constant", "linear", "exponential"))
                 wanted["retry"] = Retry(attempts=random.randint(2, 3), backoff=backoff, delay="500ms")
@@ -96,7 +103,7 @@ class History:
             run = fold(RUN, self.pipeline.spec, self.world.envelopes(RUN))
         except NoSuchRun:
             return set()
-        return {spec.name for spec, task in zip(run.shape.specs, run.tasks, strict=True) if task.state in s.OK}
+        return {spec.name for spec, task in zip(run.shape.specs, run.tasks, strict=True) if task.ok}
 
     def _live(self, steps: int | None) -> bool:
         self.world.begin_life(steps)

@@ -9,6 +9,7 @@ from flowd.core import states as s
 from flowd.core.errors import NoSuchRun
 from flowd.core.run import RunState, fold
 from flowd.core.spec import Ask, PipelineSpec, task_map
+from flowd.core.task_state import TaskState
 from flowd.core.views import run_document
 from flowd.engine.handle import Result
 from flowd.testing.simulation.loop import BEGAN
@@ -78,15 +79,27 @@ def _starts_are_legal(spec: PipelineSpec, run: str, envelopes: list[e.Envelope])
     for envelope in envelopes:
         event = envelope.event
         if isinstance(event, e.TaskStarted):
-            unmet = [need for need in tasks[event.task].needs if state.task(need).state not in s.OK]
-            if unmet:
-                raise Broken(
-                    f"record {envelope.seq}: {event.task} starts, and {unmet[0]} is {state.task(unmet[0]).state}"
-                )
+            needs = [state.task(need) for need in tasks[event.task].needs]
+            if not _lets_start(tasks[event.task].trigger_rule, needs):
+                stand = ", ".join(need.state for need in needs)
+                raise Broken(f"record {envelope.seq}: {event.task} starts, and its needs are {stand}")
             due = state.task(event.task).retry_at
             if due is not None and envelope.at < due:
                 raise Broken(f"record {envelope.seq}: {event.task} starts {due - envelope.at} before its wait is over")
         state.apply(event, envelope.at)
+
+
+def _lets_start(rule: str, needs: list[TaskState]) -> bool:
+    """Whether a task may start whose needs stand so, as its trigger rule promises it."""
+    if rule in {"any_succeeded", "any_failed"}:
+        failed = s.BAD - {s.CANCELLED}
+        return any(need.ok if rule == "any_succeeded" else need.state in failed and not need.allowed for need in needs)
+    if rule == "all_done":
+        return all(need.state in s.ENDED for need in needs)
+    skipped = rule == "none_failed"
+    return all(need.ok or (skipped and need.state == s.SKIPPED) for need in needs) and (
+        not skipped or not needs or any(need.ok for need in needs)
+    )
 
 
 def _answers_count_once(world: World, envelopes: list[e.Envelope]) -> None:
