@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from flowd.authoring import declarations, kinds, records
+from flowd.authoring.binding import item_names
 from flowd.authoring.findings import Findings, KeyPath, listed, quoted
 from flowd.authoring.format import PIPELINE, POLICIES, TASK, Key
 from flowd.authoring.kinds import NONE, WRONG
@@ -112,11 +113,12 @@ def build(raw: Mapping[str, Any], findings: Findings, *, folder: str, resolve: R
             passed = draft.raw.get("with", {})  # as written: a value that was refused is passed none the less
             if not isinstance(passed, Mapping):
                 continue
-            misfits = list(mismatches(draft.function, task.needs, passed, drafts))
+            own = item_names(task)
+            misfits = list(mismatches(draft.function, [*task.needs, *own], passed, drafts))
             for code, message, hint in misfits:
                 findings.add(code, (*draft.path, "call"), message, hint)
             if not misfits:
-                bindings[task.name] = bind(draft.function, task.needs, passed)
+                bindings[task.name] = bind(draft.function, task.needs, passed, own)
     spec = PipelineSpec(
         name=top.get("name", ""),
         tasks=tuple(tasks),
@@ -157,7 +159,7 @@ def _add_reconcile(
         findings.add("unfit_key", path, "`reconcile` has no meaning for an idempotent task", hint, at_key=True)
     try:
         functions[key] = resolve(key, call)
-        bindings[key] = bind_reconcile(functions[key], task.needs, task.with_)
+        bindings[key] = bind_reconcile(functions[key], task.needs, task.with_, item_names(task))
     except CallError as error:
         findings.add(error.code, path, error.message, error.hint)
 
@@ -251,6 +253,9 @@ def _draft(name: str, raw: Mapping[str, Any], findings: Findings) -> Draft:
             at_key=True,
         )
     draft = Draft(name, raw, values, needs=values.pop("needs", ()))
+    if "foreach" in raw and "matrix" in raw:
+        hint = "write the combinations as a matrix, or a list of them as foreach"
+        findings.add("unfit_key", (*path, "matrix"), "a task has `foreach` or `matrix`, not both", hint, at_key=True)
     for given in values:
         key = TASK[given]
         misfit = draft.kind not in key.fits if key.fits else draft.kind == ALONE and given in _OF_ACTIONS
@@ -287,6 +292,8 @@ def _task(
     """The task's specification, defaults merged; its needs are those that were written."""
     values = _merged(draft, top, defaults)
     fields = {name: value for name, value in values.items() if name not in {"call", "run", "with", "executor"}}
+    if "matrix" in fields:
+        fields["matrix"], fields["axes"] = fields["matrix"]
     outputs = fields.get("outputs", ())
     fields.setdefault("cache", bool(outputs) and not reads_answer(draft.raw))
     fields = {"uses": _NOTHING, "env": _NOTHING, **fields}

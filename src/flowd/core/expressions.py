@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from flowd.core import syntax
+
 MOST_TEXT = 4_096
 MOST_RENDERED = 1_048_576
 
@@ -100,7 +102,7 @@ def compile_expression(text: str) -> Expression:
     if len(text) > MOST_TEXT:
         raise ExpressionError("bad_expression", f"an expression of {len(text)} characters", f"at most {MOST_TEXT} fit")
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
+        tree = syntax.expression(text.strip())
         expression = Expression(text.strip(), tree)
         _check_calls(expression)
     except ExpressionError:

@@ -27,5 +27,5 @@ class Decision:
 
 def named(run: RunState, states: Collection[str]) -> str:
     """The tasks in one of `states`, but for failures that are allowed, in words."""
-    names = [run.shape.specs[n].name for n, task in enumerate(run.tasks) if task.state in states and not task.allowed]
+    names = [spec.name for spec, task in run.own() if task.state in states and not task.allowed]
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from flowd.core import events as e
 from flowd.core import states as s
 from flowd.core.deciding.decision import Decision, named
+from flowd.core.deciding.fanning import settle_items
 from flowd.core.reasons import because
 from flowd.core.rules import ALL_SUCCEEDED, judge
 from flowd.core.run import RunState
@@ -24,9 +25,11 @@ def settle(decision: Decision) -> None:
         if task.state in s.ENDED and not task.ok:
             for successor in run.shape.counted[number]:
                 _end_as_needs(decision, successor)
+    if run.fans:
+        settle_items(decision)
     if run.state == s.RUN_CANCELLING:
-        for number, task in enumerate(run.tasks):
-            if task.state in s.IDLE:
+        for number in range(run.declared):
+            if run.tasks[number].state in s.IDLE:
                 decision.say(e.TaskCancelled(task=run.shape.specs[number].name, reason=run.cancelling))
     if run.state in {s.RUN_RUNNING, s.RUN_CANCELLING} and run.unended == 0:
         decision.say(_finish(run))
@@ -66,4 +69,6 @@ def _finish(run: RunState) -> e.RunFinished:
         return e.RunFinished(state=s.RUN_FAILED, reason=because("task_failed", tasks=broken))
     if cancelled := named(run, {s.CANCELLED}):  # before, and it was not asked for again
         return e.RunFinished(state=s.RUN_CANCELLED, reason=because("cancelled.before", tasks=cancelled))
+    if partial := named(run, {s.PARTIAL}):
+        return e.RunFinished(state=s.RUN_PARTIAL, reason=because("partial.run", tasks=partial))
     return e.RunFinished(state=s.RUN_SUCCEEDED)
