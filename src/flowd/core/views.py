@@ -10,8 +10,9 @@ import msgspec
 
 from flowd.core import states as s
 from flowd.core.events import Artifact, Error, Reason
+from flowd.core.reasons import because
 from flowd.core.run import RunState
-from flowd.core.spec import Approve, Param
+from flowd.core.spec import Approve, Param, TaskSpec
 from flowd.core.task_state import ApprovalState, AttemptState, TaskState
 
 WAITING = "waiting"
@@ -38,6 +39,11 @@ def run_status(run: RunState, *, owned: bool) -> str:
 
 def _could_go_on(run: RunState) -> bool:
     return any(task.state in s.STARTABLE and not run.missing[number] for number, task in enumerate(run.tasks))
+
+
+def cut_off(spec: TaskSpec) -> Reason:
+    """What the next owner of a run will say of a task that is on record as running, though nobody runs it."""
+    return because("owner_died" if spec.idempotent else "owner_died.uncertain")
 
 
 def answer_scope(approval: ApprovalState) -> dict[str, Any]:
@@ -86,8 +92,9 @@ def run_document(
 ) -> dict[str, Any]:
     """The document of `run --json` and `show --json`.
 
-    `log_of(task, attempt)` names an attempt's log file; `load(stored)` gives a result that is
-    not inline as JSON where it can.
+    Of a run that nobody owns, a task on record as running has the reason `owner_died`.
+    `log_of(task, attempt)` names an attempt's log file; `load(stored)` gives a result that is not
+    inline as JSON where it can.
     """
     status = run_status(run, owned=owned)
     ended = run.ended_at
@@ -96,6 +103,8 @@ def run_document(
         spec.name: task_document(spec.name, task, asks=spec.approve, log_of=log_of, load=load)
         for spec, task in zip(run.shape.specs, run.tasks, strict=True)
     }
+    for number in run.live if not owned else ():
+        tasks[run.shape.specs[number].name]["reason"] = reason_document(cut_off(run.shape.specs[number]))
     document = {
         "run": run.id,
         "pipeline": run.spec.name,
