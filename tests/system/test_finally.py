@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowd_process import Place
+from flowd_process import Place, until
 
 FILE = """
 name: closing
