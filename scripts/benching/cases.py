@@ -133,6 +133,7 @@ CASES: dict[str, Case] = {
             width=2,
         ),
         Case("W12", "loop lag of the host", "lag", (10_000,), 1_000, ("L2", "L3")),
+        Case("W13", "items of one list", "items", (LONG,), 2_000, ("L3",), per="an item"),
         Case("M", "memory of a task", "memory", (10_000,), 1_000, ()),
     )
 }

@@ -102,6 +102,8 @@ GOALS: tuple[Goal, ...] = (
     Goal("W12", figure="max_ms", unit="ms", what="lag of the host's loop, most"),
     Goal("W12", "L3", figure="p99_ms", unit="x", what="p99"),
     Goal("W12", "L2", figure="p99_ms", unit="x", what="p99"),
+    Goal("W13", must=300, aim=200, figure="peak_mb", unit="MB", what="peak memory of the process"),
+    Goal("W13", "L3"),
     Goal("M", figure="pending_kb", unit="kB", what="a pending task"),
     Goal("M", figure="running_kb", unit="kB", what="a running task"),
     Goal("M", figure="finished_kb", unit="kB", what="a finished task"),

@@ -15,6 +15,8 @@ MODULE = "def f(ctx=None, x=None, **more): pass\nasync def g(): pass\nclass C:\n
 UP = "name: p\ntasks:\n  up: {run: x, outputs: [o.txt]}\n  a: {run: x, "
 
 GOOD = {
+    "an answer that nobody is asked for, with another in its place": (
+        task("run: 'echo {{ default(approval.comment, 1) }} {{ defined(approval) }}', outputs: [o.txt]"), lambda a: a.cache),
     "a number in quotes": (task('run: x, description: "014"'), lambda a: a.description == "014"),
     "a version of three parts": (task("run: x, description: 1.2.3"), lambda a: a.description == "1.2.3"),
     "a date": (task("run: x, env: {DAY: 2026-11-22}"), lambda a: a.env == {"DAY": "2026-11-22"}),

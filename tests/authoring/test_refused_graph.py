@@ -120,7 +120,7 @@ EXPRESSIONS = [
     command("not closed", "echo {{ params.x", "bad_expression", "is not closed", "close it by `}}`"),
     command("a thousand calls", f"echo {{{{ len{'()' * 900} }}}}", "bad_expression", "nested too deeply", ""),
     command("too long", f"echo {{{{ {'1 + ' * 1_500}1 }}}}", "bad_expression", "characters", "at most 4096 fit"),
-    command("an item of a foreach to come", "echo {{ item }}", "not_yet", "`item` in expressions", ""),
+    command("an item without a foreach", "echo {{ item }}", "unknown_name", "`item` is not known here", "there is"),
     command("in double quotes", 'echo "{{ params.x }}"', "bad_placement", f"double quotes, {PLACE}", UNQUOTED),
     command("in single quotes", "echo '{{ params.x }}'", "bad_placement", f"single quotes, {PLACE}", UNQUOTED),
     command("in backticks", "echo `cat {{ params.x }}`", "bad_placement", f"backticks, {PLACE}", UNQUOTED),

@@ -6,10 +6,6 @@ import pytest
 
 from bad_files import bad, check_refused, task
 from flowd import BadPipeline, Pipeline
-from flowd.authoring.checks import _Expressions
-from flowd.authoring.findings import Findings, NoText
-from flowd.core.expressions import compile_expression
-from flowd.core.spec import PipelineSpec, Secret
 
 OK = "secrets: {T: {env: T}}\n"
 
@@ -67,13 +63,14 @@ def test_each_is_refused(case, tmp_path, capsys, monkeypatch) -> None:  # type: 
     check_refused(case, tmp_path, capsys, monkeypatch)
 
 
-def test_nothing_is_decided_by_one() -> None:
-    """A bare expression, such as a condition, has no business with it."""
-    findings = Findings(NoText("p"))
-    spec = PipelineSpec(name="p", tasks=(), secrets={"T": Secret(env="T")})
-    references = compile_expression("secrets.T == 'x' and params.n").references
-    _Expressions(spec, findings, None)._references(None, ("when",), references, frozenset({"params"}))
-    assert {problem.code for problem in findings.problems} == {"secret_misplaced", "unknown_name"}
+@pytest.mark.parametrize("policies", [{"when": "secrets.T"}, {"gate": ["secrets.T"]}, {"allow_failure": "secrets.T"}])
+def test_nothing_is_decided_by_one(policies) -> None:
+    """A bare expression, such as a condition, has no business with it; it is said once."""
+    pipeline = Pipeline("p", secrets={"T": {"env": "T"}})
+    pipeline.shell("a", "true", **policies)
+    with pytest.raises(BadPipeline) as refused:
+        pipeline.definition()
+    assert [problem.code for problem in refused.value.problems] == ["secret_misplaced"]
 
 
 def test_they_stand_in_the_specification() -> None:

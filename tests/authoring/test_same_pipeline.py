@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import msgspec
 import pytest
@@ -119,8 +120,9 @@ def plan(folder, file, capsys, *more):
     [(SMALL, ()), (PRICES, ()), (COMMANDS, ("-p", "day=2026-11-22")), (MANY, ())],
     ids=["small", "prices", "commands", "many"],
 )
-def test_yaml_and_python_are_one_specification_and_one_plan(written, more, tmp_path, capsys):
+def test_yaml_and_python_are_one_specification_and_one_plan(written, more, tmp_path, capsys, monkeypatch):
     """Equal values, equal bytes as recorded, and an identical `plan --json`."""
+    monkeypatch.delitem(sys.modules, "steps", raising=False)  # that of another test
     (tmp_path / "steps.py").write_text(STEPS)
     (tmp_path / "p.yaml").write_text(written[0])
     (tmp_path / "flows.py").write_text(HEAD + written[1])

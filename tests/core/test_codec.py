@@ -49,6 +49,9 @@ ALL = [
     e.TaskSkipped(task="t", reason=WHY),
     e.TaskUpstreamFailed(task="t", cause="u"),
     e.TaskCancelled(task="t"),
+    e.TaskExpanded(task="t", count=2, keys=("a", "b"), result=e.Stored(digest="d", size=9)),
+    e.TaskPartial(task="t", reason=WHY),
+    e.TaskReopened(task="t", items=("a",), by="me"),
     e.TaskReset(task="t", by="me"),
 ]
 

@@ -38,6 +38,9 @@ TASK_EVENTS = (
     e.TaskSkipped(task="b", reason=WHY),
     e.TaskUpstreamFailed(task="b", cause="a"),
     e.TaskCancelled(task="b"),
+    e.TaskExpanded(task="b", count=0),
+    e.TaskPartial(task="b"),
+    e.TaskReopened(task="b"),
     e.TaskReset(task="b"),
 )
 RUN_EVENTS = (
@@ -72,10 +75,13 @@ def with_task_in(state: str) -> RunState:
         s.UNCERTAIN: (s.RUNNING, e.TaskUncertain),
         s.ABANDONED: (s.RUNNING, e.TaskAbandoned),
         s.SUCCEEDED: (s.RUNNING, e.TaskSucceeded),
+        s.PARTIAL: (s.EXPANDED, e.TaskPartial),
     }
     before, last = into.get(state, (s.PENDING, None))
     if before == s.RUNNING:
         run.apply(TASK_EVENTS[0], NOON)
+    elif before == s.EXPANDED:
+        run.apply(e.TaskExpanded(task="b", count=0), NOON)
     for event in TASK_EVENTS:
         if reached or state == run.task("b").state:
             break
@@ -153,7 +159,10 @@ def test_the_tables_speak_of_known_states() -> None:
             assert {*moves, *moves.values()} <= {*states, ""}
     reached = {target for moves in s.TASK_TRANSITIONS.values() for target in moves.values()}
     assert set(s.TASK_STATES) <= reached | set(s.RESOLUTIONS.values())
-    assert {event for event, moves in s.TASK_TRANSITIONS.items() if s.ENDED & moves.keys()} == {e.TaskReset}
+    assert {event for event, moves in s.TASK_TRANSITIONS.items() if s.ENDED & moves.keys()} == {
+        e.TaskReset,
+        e.TaskReopened,
+    }
     assert {event for event, moves in s.RUN_TRANSITIONS.items() if s.RUN_ENDED & moves.keys()} == {e.RunReopened}
 
 

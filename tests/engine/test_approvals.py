@@ -404,6 +404,7 @@ async def test_a_fresh_action_asks_nobody(tmp_path):
         ({"approve": {"message": "{{ approval.by }}"}}, "unknown_name", "`approval` is not known"),
         ({"approve": {"form": {"n": 1}}, "with_": {"x": "{{ approval.m }}"}}, "unknown_name", "`m` is not known"),
         ({"with_": {"x": "{{ approval.by }}"}}, "unknown_name", "`approval` is not known"),
+        ({"with_": {"x": "{{ default(1, approval.by) }}"}}, "unknown_name", "`approval` is not known"),
         (
             {"approve": {}, "with_": {"x": "{{ approval.by }}"}, "outputs": ["o"], "cache": True},
             "unfit_key",

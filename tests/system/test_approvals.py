@@ -45,6 +45,8 @@ def test_without_a_terminal_what_can_run_is_finished(here: Place) -> None:
     ):
         refused = here.run("approve", "r", "publish", *words)
         assert (refused.code, said in refused.err) == (2, True), refused.said
+    why = here.json("why", "r", "publish")
+    assert (why["code"], why["next"]) == ("approval", "flowd approve r publish --set level=VALUE")
     assert here.run("approve", "r", "measure").code == 2
     ended = here.run("approve", "r", "publish", "--set", "level=2", "--comment", "so be it")
     assert ended.code == 1, ended.said  # the other task had failed
@@ -228,7 +230,7 @@ def test_an_answer_of_another_process_ends_the_question(here: Place) -> None:
     terminal = Terminal(here, "run", "--run-id", "r")
     terminal.until("[a/r/Enter] ")
     here.ok("approve", "r", "publish", "--set", "level=5")
-    terminal.until("approved by")
+    terminal.until("publish: approved by")
     terminal.until("succeeded in")
     assert terminal.end() == 0
     assert len(here.lines("published")) == 1

@@ -96,6 +96,52 @@ def test_the_log_is_on_the_console_and_in_the_file(scoring: Place) -> None:
     assert not [line for line in log if "log_plan_missing" in line]
 
 
+# --- the analyst -------------------------------------------------------------------------------------------
+
+
+def test_the_report_waits_for_the_analyst(scoring: Place) -> None:
+    """Exit 3 and the line to type; the comment lands in the report; the next day the report waits again."""
+    waiting = scoring.run("run")
+    assert waiting.code == 3, waiting.said
+    document = scoring.json("show")
+    assert states(document) == {**dict.fromkeys(DAILY, "succeeded"), "report": "waiting"}
+    assert f"flowd approve {document['run']} report" in waiting.said
+    assert not scoring.lines("reports/report.txt")
+    scoring.ok("approve", document["run"], "report", "--comment", "Looks right; see 'Q3' $HOME")
+    assert set(states(scoring.json("show")).values()) == {"succeeded"}
+    assert scoring.lines("reports/report.txt")[-1] == "Analyst's comment: Looks right; see 'Q3' $HOME"
+    again = scoring.json("run", code=3)
+    assert states(again) == {**dict.fromkeys(DAILY, "fresh"), "report": "waiting"}
+    forced = scoring.run("run", "--force", "--events")
+    assert (forced.code, ran(forced)) == (3, set(DAILY))
+
+
+def test_a_rejected_report_is_not_written(scoring: Place) -> None:
+    """Exit 1, and the report of the last time stays as it was; without a comment it says that there is none."""
+    scoring.run("run")
+    scoring.ok("approve", "last", "report")
+    before = scoring.lines("reports/report.txt")
+    assert before[-1] == "No comment by an analyst."
+    scoring.run("run")
+    rejected = scoring.run("reject", "last", "report", "--comment", "The raw file is last week's")
+    assert rejected.code == 1, rejected.said
+    report = scoring.json("show")["tasks"]["report"]
+    assert (report["state"], report["reason"]["code"]) == ("failed", "rejected")
+    assert "The raw file is last week's" in scoring.ok("show").said
+    assert scoring.lines("reports/report.txt") == before
+
+
+def test_without_the_key_the_report_is_automatic(scoring: Place) -> None:
+    """Removing `approve` is all it takes: the report is written, and is fresh the next time."""
+    path = scoring.folder / "pipeline.yaml"
+    text, removed = re.subn(r"    approve:.*\n(      .*\n)+(?=    run)", "", path.read_text())
+    assert removed == 1
+    path.write_text(text)
+    scoring.ok("run")
+    assert scoring.lines("reports/report.txt")[-1] == "No comment by an analyst."
+    assert set(states(scoring.json("run")).values()) == {"fresh"}
+
+
 # --- without a daemon --------------------------------------------------------------------------------------
 
 
@@ -131,8 +177,11 @@ def test_what_cron_and_the_ci_service_start_runs(here: Place) -> None:
         "run configs/scoring/pipeline.yaml report --no-input",
         "run configs/scoring/pipeline.yaml train_or_score --no-input",
     ]
-    assert here.run(*shlex.split(commands()[1])).code == 0
+    weekly, daily = map(shlex.split, commands())
+    here.ok(*daily)
     assert here.lines("configs/scoring/data/scores.json")
+    waiting = here.run(*weekly)
+    assert (waiting.code, "next: flowd approve" in waiting.out) == (3, True), waiting.said
 
 
 def test_the_crontab_is_a_line_for_the_shell(scoring: Place) -> None:

@@ -25,12 +25,13 @@ import msgspec
 
 from flowd.adapters import disk
 from flowd.core.errors import NoSuchRun, StateDamaged
-from flowd.core.events import Envelope, TaskFailed, TaskResolved, TaskStarted, TaskSucceeded
+from flowd.core.events import Envelope, TaskExpanded, TaskFailed, TaskResolved, TaskStarted, TaskSucceeded
+from flowd.core.fanout import base_name
 from flowd.core.spec import Definition
 from flowd.ports.stores import Checkpoint
 
 CHECKPOINTS_FORMAT = 1
-_READ = ("task_started", "task_succeeded", "task_resolved", "task_failed")
+_READ = ("task_started", "task_succeeded", "task_resolved", "task_failed", "task_expanded")
 _ALL = ""  # in the place of a task's name, which is never empty
 
 
@@ -108,6 +109,7 @@ def pipeline_key(name: str, folder: Path, state_dir: Path) -> str:
 async def successes(journal: Runs, run: str) -> tuple[dict[str, Checkpoint], str | None]:
     """The newest checkpoint of each task that one run's journal tells of, and what is damaged in it."""
     started: dict[str, tuple[datetime, TaskStarted]] = {}
+    expanded = set[str]()
     found: dict[str, Checkpoint] = {}
     try:
         async for envelope in journal.select(run, _READ):
@@ -115,8 +117,12 @@ async def successes(journal: Runs, run: str) -> tuple[dict[str, Checkpoint], str
             if isinstance(event, TaskStarted):
                 started[event.task] = (envelope.at, event)
             elif isinstance(event, TaskSucceeded) or (isinstance(event, TaskResolved) and event.verdict == "succeeded"):
-                if event.task in started:  # else a person's answer was all of it
-                    found[event.task] = _checkpoint(run, envelope.at, event, *started[event.task])
+                if event.task in started or base_name(event.task) in expanded:  # else a person's answer was all of it
+                    found[event.task] = _checkpoint(
+                        run, envelope.at, event, *started.get(event.task, (envelope.at, None))
+                    )
+            elif isinstance(event, TaskExpanded):
+                expanded.add(event.task)
             elif isinstance(event, TaskFailed) and event.reason is not None and event.reason.code == "gate_failed":
                 found[event.task] = Checkpoint(run=run, at=envelope.at, attempt=event.attempt, refused=True)
     except NoSuchRun:
@@ -127,10 +133,10 @@ async def successes(journal: Runs, run: str) -> tuple[dict[str, Checkpoint], str
 
 
 def _checkpoint(
-    run: str, at: datetime, event: TaskSucceeded | TaskResolved, began: datetime, start: TaskStarted
+    run: str, at: datetime, event: TaskSucceeded | TaskResolved, began: datetime, start: TaskStarted | None
 ) -> Checkpoint:
-    common: dict[str, Any] = {"run": run, "at": at, "attempt": start.attempt, "result": event.result}
-    common |= {"outputs": event.outputs, "parts": event.parts}
+    common: dict[str, Any] = {"run": run, "at": at, "attempt": 0 if start is None else start.attempt}
+    common |= {"result": event.result, "outputs": event.outputs, "parts": event.parts}
     if isinstance(event, TaskResolved):
         return Checkpoint(**common)  # how long it took nobody knows
     return Checkpoint(**common, duration_s=(at - began).total_seconds(), metrics=event.metrics)

@@ -14,13 +14,14 @@ from typing import Any
 import msgspec
 
 from flowd.authoring import declarations, kinds, records
+from flowd.authoring.binding import item_names
 from flowd.authoring.findings import Findings, KeyPath, listed, quoted
 from flowd.authoring.format import PIPELINE, POLICIES, TASK, Key
 from flowd.authoring.kinds import NONE, WRONG
 from flowd.authoring.params import check_param
 from flowd.authoring.resolve import Binding, CallError, bind, bind_reconcile, is_async, mismatches, reconcile_key
 from flowd.core.expressions import ExpressionError, references_of
-from flowd.core.graph import case_clashes, implied_needs, normal_path
+from flowd.core.graph import case_clashes, implied_needs
 from flowd.core.spec import Action, Ask, Call, LogSpec, Param, PipelineSpec, Retry, Run, TaskSpec, section_of
 
 Function = Callable[..., Any]
@@ -114,11 +115,12 @@ def build(raw: Mapping[str, Any], findings: Findings, *, folder: str, resolve: R
             passed = draft.raw.get("with", {})  # as written: a value that was refused is passed none the less
             if not isinstance(passed, Mapping):
                 continue
-            misfits = list(mismatches(draft.function, task.needs, passed, drafts))
+            own = item_names(task)
+            misfits = list(mismatches(draft.function, [*task.needs, *own], passed, drafts))
             for code, message, hint in misfits:
                 findings.add(code, (*draft.path, "call"), message, hint)
             if not misfits:
-                bindings[task.name] = bind(draft.function, task.needs, passed)
+                bindings[task.name] = bind(draft.function, task.needs, passed, own)
     spec = PipelineSpec(
         name=top.get("name", ""),
         tasks=tuple(tasks),
@@ -159,7 +161,7 @@ def _add_reconcile(
         findings.add("unfit_key", path, "`reconcile` has no meaning for an idempotent task", hint, at_key=True)
     try:
         functions[key] = resolve(key, call)
-        bindings[key] = bind_reconcile(functions[key], task.needs, task.with_)
+        bindings[key] = bind_reconcile(functions[key], task.needs, task.with_, item_names(task))
     except CallError as error:
         findings.add(error.code, path, error.message, error.hint)
 
@@ -262,6 +264,9 @@ def _draft(section: str, name: str, raw: Mapping[str, Any], findings: Findings) 
             at_key=True,
         )
     draft = Draft(name, raw, values, needs=values.pop("needs", ()), section=section)
+    if "foreach" in raw and "matrix" in raw:
+        hint = "write the combinations as a matrix, or a list of them as foreach"
+        findings.add("unfit_key", (*path, "matrix"), "a task has `foreach` or `matrix`, not both", hint, at_key=True)
     for given in values:
         key = TASK[given]
         misfit = draft.kind not in key.fits if key.fits else draft.kind == ALONE and given in _OF_ACTIONS
@@ -298,6 +303,8 @@ def _task(
     """The task's specification, defaults merged; its needs are those that were written."""
     values = _merged(draft, top, defaults)
     fields = {name: value for name, value in values.items() if name not in {"call", "run", "with", "executor"}}
+    if "matrix" in fields:
+        fields["matrix"], fields["axes"] = fields["matrix"]
     outputs = fields.get("outputs", ())
     fields.setdefault("cache", bool(outputs) and not reads_answer(draft.raw))
     if draft.section == "finally":  # it has to run, whatever it left before
@@ -374,7 +381,7 @@ def _executor(draft: Draft, wanted: str | None, findings: Findings) -> str:
 def reads_answer(raw: Mapping[str, Any]) -> bool:
     """Whether what a task is given depends on the answer that its own start waits for."""
     try:
-        return any(
+        return raw.get("approve") is not None and any(
             access[0] == "approval" for access in references_of([raw.get(key) for key in ("with", "env", "run")])
         )
     except ExpressionError:
@@ -386,15 +393,4 @@ def _with_needs(task: TaskSpec, implied: tuple[tuple[str, str], ...]) -> TaskSpe
     return msgspec.structs.replace(task, needs=(*task.needs, *more)) if more else task
 
 
-def item_path(draft: Draft, key: str, wanted: str, folder: str, *, last: bool = False) -> KeyPath:
-    """Where a path stands, first or last, in a task's `inputs` or `outputs`."""
-    written = draft.raw.get(key)
-    numbered = list(enumerate(written if isinstance(written, list | tuple) else ()))
-    for number, item in reversed(numbered) if last else numbered:
-        path = item.get("path") if isinstance(item, Mapping) else item
-        if isinstance(path, str) and normal_path(path, folder) == wanted:
-            return (*draft.path, key, number)
-    return (*draft.path, key) if key in draft.raw else draft.path
-
-
-__all__ = ["NONE", "WRONG", "Built", "Draft", "Resolve", "build", "item_path", "misfit"]
+__all__ = ["NONE", "WRONG", "Built", "Draft", "Resolve", "build", "misfit"]

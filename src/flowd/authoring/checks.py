@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import pairwise
 from typing import Any
 
-from flowd.authoring import conditions, declarations, people
-from flowd.authoring.build import Built, Draft, item_path
+from flowd.authoring import conditions, declarations, items, people
+from flowd.authoring.binding import item_names
+from flowd.authoring.build import Built, Draft
 from flowd.authoring.final import check_section, ordinary
 from flowd.authoring.findings import Findings, KeyPath, listed, quoted
 from flowd.authoring.secrets import misuse
@@ -23,6 +24,7 @@ from flowd.core.expressions import (
     check_references,
     compile_expression,
     parse_template,
+    unknown,
 )
 from flowd.core.graph import (
     AmbiguousWriter,
@@ -38,10 +40,10 @@ from flowd.core.spec import PipelineSpec, Run, TaskSpec
 
 _PATH_ROOTS = frozenset({"params", "run", "tasks"})
 _TASK_ROOTS = frozenset({"params", "run", "tasks", "inputs", "outputs", "env"})
+_LIST_ROOTS = frozenset({"params", "run", "tasks", "env"})
 _GATE_ROOTS = _TASK_ROOTS | {"metrics", "result"}
 _PIPELINE_ROOTS = frozenset({"params", "run", "env"})
 _IN_LOG_FILE = frozenset({"task", "run.id"})
-_LATER_ROOTS = frozenset({"item", "index", "matrix"})
 _ENOUGH = 200  # problems, after which expressions are not looked at any more
 
 
@@ -56,6 +58,8 @@ def check(built: Built, findings: Findings, folder: str) -> None:
         _check_needs(draft, built, findings)
         _check_paths(task, draft, findings, folder)
         _check_uses(task, draft, spec, findings)
+        if task.matrix and task.outputs:
+            items.check_cells(task, draft.path, findings, folder)
         if task.trigger_rule in {"any_succeeded", "any_failed"} and not task.needs:
             message = f"`trigger_rule: {task.trigger_rule}` has no meaning for a task that needs none"
             findings.add("unfit_key", (*draft.path, "trigger_rule"), message, "name its `needs`, or remove it")
@@ -80,7 +84,7 @@ def _check_paths(task: TaskSpec, draft: Draft, findings: Findings, folder: str) 
     seen: set[str] = set()
     for output in task.outputs:
         path = normal_path(output.path, folder)
-        place = item_path(draft, "outputs", path, folder)
+        place = _item_path(draft, "outputs", path, folder)
         if escapes(output.path):
             hint = "write into the pipeline's folder, or give an absolute path"
             findings.add("outside_folder", place, f"{quoted(output.path)} lies outside the pipeline's folder", hint)
@@ -88,10 +92,21 @@ def _check_paths(task: TaskSpec, draft: Draft, findings: Findings, folder: str) 
             what = "the whole file system" if path == "/" else "the pipeline's folder itself"
             findings.add("bad_path", place, f"this is {what}", "name a file in it")
         if path in seen:
-            again = item_path(draft, "outputs", path, folder, last=True)
+            again = _item_path(draft, "outputs", path, folder, last=True)
             findings.add("duplicate_output", again, f"{quoted(output.path)} is given twice", "keep one")
         seen.add(path)
     _check_literal(draft.values, draft.path, findings)
+
+
+def _item_path(draft: Draft, key: str, wanted: str, folder: str, *, last: bool = False) -> KeyPath:
+    """Where a path stands, first or last, in a task's `inputs` or `outputs`."""
+    written = draft.raw.get(key)
+    numbered = list(enumerate(written if isinstance(written, list | tuple) else ()))
+    for number, item in reversed(numbered) if last else numbered:
+        path = item.get("path") if isinstance(item, Mapping) else item
+        if isinstance(path, str) and normal_path(path, folder) == wanted:
+            return (*draft.path, key, number)
+    return (*draft.path, key) if key in draft.raw else draft.path
 
 
 def _check_literal(values: Mapping[str, Any], base: KeyPath, findings: Findings) -> None:
@@ -136,7 +151,7 @@ def _check_writers(built: Built, needs: dict[str, tuple[str, ...]], findings: Fi
         if isinstance(problem, AmbiguousWriter):
             draft = built.drafts[problem.reader]
             message = f"{listed(problem.writers)} all write {quoted(problem.path)}, and it is not said which is read"
-            path = item_path(draft, "inputs", problem.path, folder)
+            path = _item_path(draft, "inputs", problem.path, folder)
             findings.add(
                 "ambiguous_writer", path, message, f"add the one that is meant to the needs of {problem.reader}"
             )
@@ -144,7 +159,7 @@ def _check_writers(built: Built, needs: dict[str, tuple[str, ...]], findings: Fi
             draft = built.drafts[problem.second]
             first, second = quoted(problem.first), quoted(problem.second)
             message = f"{first} and {second} both write {quoted(problem.path)}, and nothing orders them"
-            path = item_path(draft, "outputs", problem.path, folder)
+            path = _item_path(draft, "outputs", problem.path, folder)
             findings.add("unordered_writers", path, message, f"add {problem.first} to the needs of {problem.second}")
 
 
@@ -170,6 +185,20 @@ class _Expressions:
                 return
             self._task(task, built.drafts[task.name])
 
+    def _list(self, task: TaskSpec, base: KeyPath) -> None:
+        """What the task is carried out for."""
+        foreach = task.foreach
+        if foreach is None:
+            return
+        path = (*base, "foreach")
+        if isinstance(foreach.over, str):
+            self._references(task, path, compile_expression(foreach.over).references, _LIST_ROOTS, own=False)
+        else:
+            for place, text in _texts(path, foreach.over):
+                self._template(task, place, text, _LIST_ROOTS, "foreach", own=False)
+        if foreach.key:
+            self._references(task, (*path, "key"), compile_expression(foreach.key).references, _LIST_ROOTS)
+
     def _log_file(self, text: str) -> None:
         """Lines go there before much else is known of a run."""
         try:
@@ -184,13 +213,14 @@ class _Expressions:
 
     def _task(self, task: TaskSpec, draft: Draft) -> None:
         base = draft.path
+        self._list(task, base)
         self._approve(task, base)
-        own = _TASK_ROOTS | {"rejection"} | ({"approval"} if task.approve is not None else set())
+        own = _TASK_ROOTS | {"rejection"} | ({"approval"} if people.may_read_answer(task) else set())
         for path, text in _texts((*base, "with"), task.with_):
             self._template(task, path, text, own, "with")
         for key, text, roots in conditions.of_task(task):
             path = (*base, key) if key in draft.values else ("defaults", key)
-            self._references(task, path, compile_expression(text).references, roots)
+            self._expression(task, path, compile_expression(text), roots, f"`{key}`")
         own_env = draft.values.get("env", {})
         for name, text in task.env.items():
             place: KeyPath = (*base, "env", name) if name in own_env else ("defaults", "env", name)
@@ -233,11 +263,23 @@ class _Expressions:
         except ExpressionError as error:
             self._report(path, error)
             return
+        self._expression(task, path, expression, roots, place)
+
+    def _expression(
+        self, task: TaskSpec, path: KeyPath, expression: Expression, roots: frozenset[str], place: str
+    ) -> None:
         self._secrets(path, [expression], place)
         self._references(task, path, {access for access in expression.references if access[0] != "secrets"}, roots)
 
     def _template(
-        self, task: TaskSpec | None, path: KeyPath, text: str, roots: frozenset[str], place: str = "a text"
+        self,
+        task: TaskSpec | None,
+        path: KeyPath,
+        text: str,
+        roots: frozenset[str],
+        place: str = "a text",
+        *,
+        own: bool = True,
     ) -> None:
         """Check a text with `{{ }}`; `place` is what it belongs to, as far as secrets are concerned."""
         if "{{" not in text:
@@ -248,25 +290,31 @@ class _Expressions:
             self._report(path, error)
             return
         self._secrets(path, template.expressions, place)
-        self._references(task, path, {access for access in template.references if access[0] != "secrets"}, roots)
+        found = {access for access in template.references if access[0] != "secrets"}
+        self._references(task, path, found, roots, own=own)
 
     def _secrets(self, path: KeyPath, expressions: Sequence[Expression], place: str) -> None:
         for expression in expressions:
             for error in misuse(expression, self._spec.secrets, place):
                 self._report(path, error)
 
-    def _references(self, task: TaskSpec | None, path: KeyPath, references: Set[Access], roots: frozenset[str]) -> None:
-        later = {access[0] for access in references} & _LATER_ROOTS
-        for root in sorted(later):
-            self._findings.add("not_yet", path, f"{quoted(root)} in expressions is not supported yet")
+    def _references(
+        self,
+        task: TaskSpec | None,
+        path: KeyPath,
+        references: Set[Access],
+        roots: frozenset[str],
+        *,
+        own: bool = True,
+    ) -> None:
+        if task is not None and own:
+            roots |= {*item_names(task)}
+            if task.matrix:
+                self._axes(task, path, references)
         for error in people.misnamed(task, references):
             self._report(path, error)
-        if any(access[0] == "secrets" for access in references):  # of a bare expression, which decides something
-            later = later | {"secrets"}
-            message = "a secret cannot stand in an expression that decides"
-            self._findings.add("secret_misplaced", path, message, "use it in `env` or `with`")
         errors = check_references(
-            [access for access in references if access[0] not in later],
+            references,
             roots=roots,
             params=self._spec.params,
             upstream=self._above(task, references),
@@ -274,6 +322,12 @@ class _Expressions:
         )
         for error in errors:
             self._report(path, error)
+
+    def _axes(self, task: TaskSpec, path: KeyPath, references: Set[Access]) -> None:
+        known = {name for cell in task.matrix for name in cell}
+        for access in sorted(references):
+            if access[0] == "matrix" and len(access) > 1 and access[1] not in known:
+                self._report(path, unknown(access[1], known, "`matrix`: "))
 
     def _above(self, task: TaskSpec | None, references: Set[Access]) -> Sequence[str]:
         named = {access[1] for access in references if access[0] == "tasks" and len(access) > 1}

@@ -146,13 +146,15 @@ TASK = _table(
         fits=("text", "argv"),
     ),
     _SHELL,
+    Key("foreach", "foreach", "Carry it out for each item of a list: an expression, or {over, key, …}.", "none"),
+    Key("matrix", "matrix", "Carry it out for each combination: {AXIS: [value, …], include, exclude}.", "none"),
     Key("logs", "texts", "What the task says it will log.", "none", policy=True),
     Key("gate", "gates", "What has to hold of its metrics and result: [EXPR or {check, severity, name}].", "none"),
     Key("approve", "approve", "A person's answer that its start waits for; alone, all of the task.", "none"),
     Key("reconcile", "call", "A function that is asked what became of an attempt whose end is unknown."),
     Key("owner", "owner", "Who answers for it: a name of `owners`.", "none", policy=True, inactive=True),
     Key("description", "text", "What it is for, in a sentence."),
-    later="service pipeline wait foreach matrix repeat port ready restart keep lifetime stop",
+    later="service pipeline wait repeat port ready restart keep lifetime stop",
 )
 
 RETRY = _table(
@@ -164,6 +166,14 @@ RETRY = _table(
     Key("on", "failures", "Only after these: exception names, exit codes, timeout.", "any failure"),
     Key("never_on", "failures", "Never after these.", "none"),
     Key("max_elapsed", "span", "No try begins after this time.", "none"),
+)
+
+FOREACH = _table(
+    Key("over", "list_or_expression", "The list, or an expression that gives it.", required=True),
+    Key("key", "expression", "What an item is called by: an expression over `item` and `index`.", "its place"),
+    Key("max_concurrency", "count", "How many items run at once.", "no bound of its own"),
+    Key("min_success", "share", "Which share of the items is enough for those that need the task.", "1.0"),
+    Key("fail_fast", "bool", "Whether a failure stops the other items.", "false"),
 )
 
 INPUT = _table(Key("path", "path", "The path or glob.", required=True))

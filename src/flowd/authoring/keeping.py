@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flowd.authoring.binding import Checked, reconcile_key
+from flowd.authoring.binding import Checked, item_names, reconcile_key
 from flowd.authoring.findings import Findings, KeyPath, NoText
 from flowd.authoring.nodes import Broken
 from flowd.authoring.pipeline import Pipeline
@@ -189,11 +189,11 @@ def _bound(pipeline: Pipeline, spec: PipelineSpec) -> Checked:
             names = takes.get(task.action)
             if names is None:
                 names = takes[task.action] = parameters_of(function)
-            bindings[task.name] = binding_of(names, task.needs, task.with_)
+            bindings[task.name] = binding_of(names, task.needs, task.with_, item_names(task))
         if task.reconcile is not None:
             key = reconcile_key(task.name)
             functions[key] = pipeline.resolve(task.reconcile)
-            bindings[key] = bind_reconcile(functions[key], task.needs, task.with_)
+            bindings[key] = bind_reconcile(functions[key], task.needs, task.with_, item_names(task))
     return Checked(spec, functions, bindings)
 
 

@@ -14,7 +14,7 @@ from flowd.authoring.format import Key
 from flowd.authoring.kinds import NONE, WRONG, check_name, items, name, pairs, surprises, text, wrong
 from flowd.authoring.params import check_param
 from flowd.authoring.records import record
-from flowd.core.expressions import Access, ExpressionError, references_of, unknown
+from flowd.core.expressions import Access, ExpressionError, references_of, required_by, unknown
 from flowd.core.spec import Approve, Gate, PipelineSpec, Run, TaskSpec, section_of
 
 _ANSWERED: Final = ("comment", "by", "at")
@@ -99,8 +99,23 @@ def misnamed(task: TaskSpec | None, references: Iterable[Access]) -> Iterator[Ex
             yield unknown(rest[0], known, "`approval`: ")
 
 
+def may_read_answer(task: TaskSpec) -> bool:
+    """Whether `approval` may be named: the start waits for one, or `default` stands in wherever it is named.
+
+    So a task whose `approve` is removed goes on by itself.
+    """
+    try:
+        return task.approve is not None or all(access[0] != "approval" for access in required_by(_given(task)))
+    except ExpressionError:
+        return False  # reported where it stands
+
+
 def _reads_answer(task: TaskSpec) -> bool:
+    return any(access[0] == "approval" for access in references_of(_given(task)))
+
+
+def _given(task: TaskSpec) -> list[Any]:
     action, written = task.action, list[Any]([task.with_, task.env])
     if isinstance(action, Run):
         written += [action.text or "", list(action.argv or ())]
-    return any(access[0] == "approval" for access in references_of(written))
+    return written

@@ -91,7 +91,16 @@ class Pipeline:
 
     @overload
     def task(
-        self, fn: None = None, /, *, name: str | None = None, needs: Needs = (), replace: bool = False, **policies: Any
+        self,
+        fn: None = None,
+        /,
+        *,
+        name: str | None = None,
+        needs: Needs = (),
+        foreach: Any = None,
+        matrix: Mapping[str, Any] | None = None,
+        replace: bool = False,
+        **policies: Any,
     ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
     def task(
@@ -101,20 +110,24 @@ class Pipeline:
         *,
         name: str | None = None,
         needs: Needs = (),
+        foreach: Any = None,
+        matrix: Mapping[str, Any] | None = None,
         replace: bool = False,
         **policies: Any,
     ) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
         """Make a function a task; `policies` are the keys of a task in a file (`with_` for `with`).
 
         A parameter that is named after an earlier task is a need and receives its result; `ctx`
-        is the attempt's context. With `finally_=True` it stands under `finally`. Raises BadPipeline
+        is the attempt's context. With `foreach` (a task stands for its result) the function is called
+        for each item of a list, with `matrix` for each combination of its axes; a parameter `item`,
+        `index` or `matrix` receives which. With `finally_=True` it stands under `finally`. Raises BadPipeline
         for a parameter that nothing is passed for, and for a name that is taken unless `replace`.
         """
 
         def decorate(function: Callable[P, R]) -> Task[P, R]:
             plain: Any = function.function if isinstance(function, Task) else function
             chosen = name if name is not None else str(getattr(plain, "__name__", ""))
-            raw = {"call": _call_of(plain), **_written(policies)}
+            raw = {"call": _call_of(plain), **_written({**policies, "foreach": foreach, "matrix": matrix})}
             self._add(chosen, raw, needs, replace=replace, function=plain)
             return Task(chosen, plain)
 
@@ -130,7 +143,8 @@ class Pipeline:
         **policies: Any,
     ) -> Task[[], None]:
         """Add a command: a text for the shell, or an argument vector without one."""
-        self._add(name, {"run": command, **_written(policies)}, needs, replace=replace)
+        raw = {"run": command, **_written(policies)}
+        self._add(name, raw, [*_names(needs), *_listed(raw.get("foreach"))], replace=replace)
         return Task(name, _not_callable)
 
     def approve(
@@ -180,7 +194,8 @@ class Pipeline:
                 self._source.note(name, function)
             taken = parameters_of(function)
             wanted += [one for one in taken if one in tasks and one != name and one not in (*wanted, *passed, "ctx")]
-            later = {"item", "index"} if "foreach" in raw else set()
+            later = {"item", "index"} if "foreach" in raw else {"matrix", "index"} if "matrix" in raw else set()
+            wanted += [one for one in _listed(raw.get("foreach")) if one not in wanted]
             misfits = mismatches(function, [*wanted, *later], passed, tasks)
             problems = [self._problem((section, name), code, message, hint) for code, message, hint in misfits]
             if problems:
@@ -336,6 +351,12 @@ def _names(needs: Needs) -> list[str]:
     if isinstance(needs, str | Task):
         needs = [needs]
     return [need.name if isinstance(need, Task) else need for need in needs]
+
+
+def _listed(foreach: Any) -> list[str]:
+    """The task whose result is the list, where it stands there itself."""
+    over = foreach.get("over") if isinstance(foreach, Mapping) else foreach
+    return [over.name] if isinstance(over, Task) else []
 
 
 def _not_callable() -> None:

@@ -221,6 +221,7 @@ READERS: dict[str, Reader] = {
     **{name: _of("schedules", name) for name in ("overlap", "dst", "time_of_day", "expect")},
     **{name: _of("triggers", name) for name in ("trigger", "untemplated", "secret", "group", "template")},
     **{name: _of("triggers", name) for name in ("retention", "size")},
+    **{name: _of("items", name) for name in ("foreach", "matrix", "list_or_expression", "expression", "share")},
     **{name: _of("people", name) for name in ("gates", "approve", "form", "askers")},
     "owner": kinds.name,
 }

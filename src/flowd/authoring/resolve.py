@@ -27,10 +27,12 @@ __all__ = [
 ]
 
 
-def bind_reconcile(function: Callable[..., Any], needs: Collection[str], with_: Collection[str]) -> Binding:
+def bind_reconcile(
+    function: Callable[..., Any], needs: Collection[str], with_: Collection[str], items: Collection[str] = ()
+) -> Binding:
     """As `bind`, for a task's `reconcile`, which takes of `with` what it likes."""
     taken = parameters_of(function)
-    return bind(function, needs, [name for name in with_ if name in taken])
+    return bind(function, needs, [name for name in with_ if name in taken], items)
 
 
 def resolve_call(folder: Path, module: str, function: str) -> Callable[..., Any]:
@@ -73,21 +75,27 @@ def is_async(function: Callable[..., Any]) -> bool:
     )
 
 
-def bind(function: Callable[..., Any], needs: Collection[str], with_: Collection[str]) -> Binding:
-    """What the function takes of `ctx` and of its needs' results; CallError where it does not fit.
+def bind(
+    function: Callable[..., Any], needs: Collection[str], with_: Collection[str], items: Collection[str] = ()
+) -> Binding:
+    """What the function takes of `ctx`, of its needs' results and of its item; CallError where it does not fit.
 
-    A parameter is `ctx`, a key of `with`, a direct need, or has a default.
+    A parameter is `ctx`, a key of `with`, a direct need, one of `items`, or has a default.
     """
-    for code, message, hint in mismatches(function, needs, with_):
+    for code, message, hint in mismatches(function, [*needs, *items], with_):
         raise CallError(code, message, hint)
-    return binding_of(parameters_of(function), needs, with_)
+    return binding_of(parameters_of(function), needs, with_, items)
 
 
-def binding_of(names: Collection[str], needs: Collection[str], with_: Collection[str]) -> Binding:
+def binding_of(
+    names: Collection[str], needs: Collection[str], with_: Collection[str], items: Collection[str] = ()
+) -> Binding:
     """As `bind`, for a function that is known to fit and takes these names."""
+    left = [name for name in names if name not in with_ and name != "ctx"]
     return Binding(
         wants_ctx="ctx" in names and "ctx" not in with_,
-        result_parameters=tuple(name for name in names if name in needs and name not in with_ and name != "ctx"),
+        result_parameters=tuple(name for name in left if name in needs and name not in items),
+        item_parameters=tuple(name for name in left if name in items),
     )
 
 

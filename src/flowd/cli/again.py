@@ -113,6 +113,7 @@ def _resume_there(found: Found, wishes: dict[str, Any]) -> int:
 @RUN
 @click.argument("tasks", nargs=-1)
 @click.option("--downstream", is_flag=True, help="Run what depends on them again, too.")
+@click.option("--failed-items", is_flag=True, help="Of tasks with items only those that did not end well.")
 @ANEW
 @NO_RUN
 @STATE_DIR
@@ -126,6 +127,7 @@ def retry(
     state_dir: str | None,
     *,
     downstream: bool,
+    failed_items: bool,
     anew: bool,
     no_run: bool,
     **wishes: Any,
@@ -141,14 +143,21 @@ def retry(
         raise StateLocked(f"run {found.id} is going on: it is held by {found.owner}; cancel it, or wait for its end")
     given = _taken_up(found, anew=anew)
     if not anew:
-        refuse_unknown(tasks, set(found.state.shape.index), f"run {found.id}")
+        refuse_unknown(tasks, found.state.shape.index, f"run {found.id}")
         for line in changes(found, given):
             tell(line)
-    request = Request(id=new_request_id(), kind="retry", by=person(), tasks=tasks, downstream=downstream)
+    request = Request(
+        id=new_request_id(),
+        kind="retry",
+        by=person(),
+        tasks=tasks,
+        downstream=downstream,
+        failed_items=failed_items,
+    )
 
     def begin(engine: Any) -> Any:
         more = {"by": request.by, "pipeline": given, "go_on": not no_run, "with_new_definition": anew}
-        return engine.retry(found.id, *tasks, downstream=downstream, **more)
+        return engine.retry(found.id, *tasks, downstream=downstream, failed_items=failed_items, **more)
 
     left = {} if anew else _not_ended(found, request, no_run=no_run)
     what = f"{', '.join(name for name in tasks if name not in left) or 'what failed'} to run again"
@@ -166,10 +175,12 @@ def _not_ended(found: Found, request: Request, *, no_run: bool) -> dict[str, str
     from flowd.core.again import not_ended, refusal
     from flowd.core.stimuli import RetryAsked
 
+    asked = RetryAsked(tasks=request.tasks, downstream=request.downstream, failed_items=request.failed_items)
+    if request.failed_items and (refused := refusal(found.state, asked)):
+        raise BadRequest(f"run {found.id}: {refused}")
     cut_off = found.owner is None and any(found.state.task(name).state == s.RUNNING for name in request.tasks)
     if cut_off or (found.owner is None and not no_run):
         return {}
-    asked = RetryAsked(tasks=request.tasks, downstream=request.downstream)
     if refused := refusal(found.state, asked):
         raise BadRequest(f"run {found.id}: {refused}")
     left = not_ended(found.state, asked)
@@ -317,7 +328,7 @@ def _changed_code(found: Found, given: Pipeline | None) -> list[str]:
     files = Files(program.folder)
     codes = Codes(files)
     lines = []
-    for spec, task in zip(found.state.shape.specs, found.state.tasks, strict=True):
+    for spec, task in found.state.own():
         if task.state in s.OK or began is None:
             continue
         for name in codes.parts(spec, program.function_file(spec.name)):

@@ -42,7 +42,7 @@ def resolve(
 ) -> int:
     """Say what became of an uncertain task; the run then goes on."""
     found = looked_up(state_dir, run)
-    refuse_unknown((task,), set(found.state.shape.index), f"run {found.id}")
+    refuse_unknown((task,), found.state.shape.index, f"run {found.id}")
     value = _read(result, verdict) if result is not None else None
     request = Request(id=new_request_id(), kind="resolve", by=person(), tasks=(task,), verdict=verdict, result=value)
     given = given_pipeline()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,7 +155,7 @@ def standings_of(
     return definition, typed, anyio.run(ask)
 
 
-def refuse_unknown(tasks: tuple[str, ...], known: set[str], where: str) -> None:
+def refuse_unknown(tasks: tuple[str, ...], known: Collection[str], where: str) -> None:
     """BadRequest for a task that is not there."""
     import difflib
 

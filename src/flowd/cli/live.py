@@ -85,8 +85,8 @@ class LiveRegion:
             took = duration_text((now - self._since(run, number)).total_seconds())
             rows.append(f"  {'▸' if self._unicode else '>'} {name:<{width}}   {took:<5}   {self._bar(name)}".rstrip())
         more = f", {len(names) - most} of them not shown" if len(names) > most else ""
-        done = sum(task.state in s.ENDED for task in run.tasks)
-        return [*rows, f"  {done} of {len(run.tasks)} done, {len(names)} running{more}"]
+        done = sum(task.state in s.ENDED for _, task in run.own())
+        return [*rows, f"  {done} of {run.declared} done, {len(names)} running{more}"]
 
     @staticmethod
     def _since(run: RunState, number: int) -> datetime:

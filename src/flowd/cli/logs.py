@@ -16,6 +16,8 @@ from flowd.cli.finding import found_run, look, place_of
 from flowd.cli.options import JSON, RUN, STATE_DIR
 from flowd.cli.streams import is_terminal, put, say_document, tell
 from flowd.core.errors import BadRequest
+from flowd.core.fanout import base_name
+from flowd.core.items import name_of
 from flowd.core.printable import printable
 from flowd.core.run import RunState
 from flowd.ports.executor import log_path
@@ -65,7 +67,7 @@ def logs(
         name = found_run(journal, run)
         found = anyio.run(look, journal, name)
         if task is not None:
-            refuse_unknown((task,), set(found.state.shape.index), f"run {name}")
+            refuse_unknown((task,), found.state.shape.index, f"run {name}")
         if attempt is not None and not follow:
             _refuse_unbegun(found.state, task, attempt)
         reader = Reader(found.folder, task, attempt)
@@ -123,9 +125,12 @@ class Reader:
     def files(self, state: RunState) -> Sequence[AttemptFile]:
         """The files that are asked for, in the order in which the attempts began."""
         begun = []
-        for spec, task in zip(state.shape.specs, state.tasks, strict=True):
-            if self._task in {None, spec.name}:
-                begun += [(attempt.started_at, spec.name, attempt.n) for attempt in task.attempts or ()]
+        for number, task in enumerate(state.tasks):
+            if not task.attempts:
+                continue
+            name = name_of(state, number)
+            if self._task in {None, name, base_name(name)}:
+                begun += [(attempt.started_at, name, attempt.n) for attempt in task.attempts]
         for _, name, n in sorted(begun):
             if self._attempt in {None, n} and (name, n) not in self._files:
                 self._files[name, n] = AttemptFile(name, n, log_path(self._folder, name, n))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,12 +21,16 @@ from flowd.cli.options import JSON, RUN, STATE_DIR
 from flowd.cli.screen import error_text, inline_result
 from flowd.cli.state_dir import find_state_dir
 from flowd.cli.streams import say, say_document, style_of, tell
-from flowd.cli.wording import age_text, duration_text, note, params_text, size_text, tasks_text
+from flowd.cli.wording import age_text, duration_text, items_text, note, params_text, size_text, tasks_text
 from flowd.core import states as s
 from flowd.core.codec import public
 from flowd.core.errors import FlowdError
 from flowd.core.events import Ending, Envelope
+from flowd.core.fanout import Fan
+from flowd.core.items import name_of
+from flowd.core.run import RunState
 from flowd.core.task_state import TaskState
+from flowd.core.views import shown_state
 from flowd.wiring.reading import reading
 
 __all__ = ["events", "list_", "logs", "runs", "show"]
@@ -135,7 +140,7 @@ def _show_resolved(found: Found, *, as_json: bool) -> None:
 def show_lines(found: Found) -> list[str]:
     """A run, task by task."""
     run = found.state
-    lines = [f"{run.spec.name}  {tasks_text(len(run.tasks))}  run {run.id}"]
+    lines = [f"{run.spec.name}  {tasks_text(run.declared)}  run {run.id}"]
     head = found.status
     if run.started_at is not None:
         head += f", started {run.started_at:%Y-%m-%d %H:%M:%S} UTC"
@@ -146,13 +151,32 @@ def show_lines(found: Found) -> list[str]:
         lines.append(params_text(run.params))
     if run.reason is not None:
         lines.append(f"{run.reason.sentence} [{run.reason.code}]")
-    for spec, task in zip(run.shape.specs, run.tasks, strict=True):
+    for number, (spec, task) in enumerate(run.own()):
         lines += ["", *_task_lines(spec.name, task)]
+        if number in run.fans:
+            lines += _item_lines(run, run.fans[number])
+    return lines
+
+
+MOST_ITEMS = 20
+
+
+def _item_lines(run: RunState, fan: Fan) -> list[str]:
+    """How the items of a task stand, and those of them that did not end well."""
+    states = Counter(run.tasks[number].state for number in fan.numbers())
+    counted = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in states.items())
+    lines = [f"  {items_text(fan.count)}" + (f": {counted}" if counted else "")]
+    wrong = [number for number in fan.numbers() if run.tasks[number].state in s.BAD | {s.UNCERTAIN, s.RETRYING}]
+    for number in wrong[:MOST_ITEMS]:
+        lines += [f"  {line}" for line in _task_lines(name_of(run, number), run.tasks[number])]
+    if len(wrong) > MOST_ITEMS:
+        lines.append(f"  and {len(wrong) - MOST_ITEMS} more; flowd show {run.id} --json lists all")
     return lines
 
 
 def _task_lines(name: str, task: TaskState) -> list[str]:
-    lines = [f"{name}  {task.state.replace('_', ' ')}{', which is allowed' if task.allowed else ''}"]
+    allowed = ", which is allowed" if task.allowed else ""
+    lines = [f"{name}  {shown_state(task).replace('_', ' ')}{allowed}"]
     if task.reason is not None and task.state != s.SUCCEEDED:
         lines.append(f"  {task.reason.sentence} [{task.reason.code}]")
     lines += approval_lines(task)
@@ -166,7 +190,7 @@ def _task_lines(name: str, task: TaskState) -> list[str]:
         if attempt.ending is not None:
             lines.append(f"    {ending_text(attempt.ending)}")
     lines += [f"  {artifact.path}  {size_text(artifact.size)}  {artifact.digest[:12]}" for artifact in task.outputs]
-    told = note(task.metrics, inline_result(task.result))
+    told = note(task.metrics, inline_result(task.result)) if task.items is None else ""
     if told:
         lines.append(f"  {told}")
     return [*lines, *(f"  warning: {warning}" for warning in task.warnings)]

@@ -6,6 +6,7 @@ The word carries the meaning; glyphs and colour only help. A line that is not gr
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import PurePath
@@ -13,8 +14,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from flowd.cli.wording import duration_text, note, tasks_text, wait_text
+from flowd.cli.wording import duration_text, items_text, note, tasks_text, wait_text
 from flowd.core import events as e
+from flowd.core.fanout import base_name
 from flowd.core.printable import printable
 from flowd.core.run import RunState
 from flowd.core.task_state import TaskState
@@ -22,6 +24,8 @@ from flowd.core.task_state import TaskState
 NAME_WIDTH = 40
 NOTE_WIDTH = 28
 DURATION_WIDTH = 5
+MOST_ITEMS = 10
+"""So many failed items of a task are told by a line each."""
 
 _ASCII: Final = str.maketrans(
     {"✓": "+", "=": "=", "↻": "~", "✗": "x", "→": "->", "←": "<-", "…": "...", "·": "-", "│": "|"}
@@ -78,12 +82,16 @@ class Transcript:
         self._fresh: list[str] = []
         self._headed = False
         self._width = 0
+        self._failed_items: Counter[str] = Counter()
 
     def after(self, envelope: e.Envelope) -> list[Line]:
         """The lines that follow from an event that the run has just applied."""
         event = envelope.event
         if isinstance(event, e.TaskFresh):
-            self._fresh.append(event.task)
+            if "[" not in event.task:
+                self._fresh.append(event.task)
+            return []
+        if isinstance(event, e.TaskEvent) and "[" in event.task and not self._is_told(event):
             return []
         if isinstance(event, e.RunStarted) or (isinstance(event, e.RunFinished) and not self._headed):
             return []  # a run in which all is fresh is told in the summary alone
@@ -107,13 +115,22 @@ class Transcript:
 
     def heading(self) -> str:
         """What runs: pipeline, number of tasks, run."""
-        return f"{self._run.spec.name}  {tasks_text(len(self._run.tasks))}  run {self._run.id}"
+        return f"{self._run.spec.name}  {tasks_text(self._run.declared)}  run {self._run.id}"
 
     def width(self) -> int:
         """The width of the column of names."""
         if not self._width:
-            self._width = min(max((len(spec.name) for spec in self._run.shape.specs), default=0), NAME_WIDTH)
+            self._width = min(max((len(spec.name) for spec, _ in self._run.own()), default=0), NAME_WIDTH)
         return self._width
+
+    def _is_told(self, event: e.TaskEvent) -> bool:
+        """Whether an item has a line of its own: one whose end is unknown, and the first few that fail."""
+        if isinstance(event, e.TaskUncertain | e.TaskResolved):
+            return True
+        if not isinstance(event, e.TaskFailed | e.TaskTimedOut | e.TaskAbandoned):
+            return False
+        self._failed_items[base_name(event.task)] += 1
+        return self._failed_items[base_name(event.task)] <= MOST_ITEMS
 
     def _heading(self) -> list[Line]:
         lines = []
@@ -135,8 +152,6 @@ class Transcript:
     def _task_line(self, event: e.TaskEvent, at: datetime) -> list[Line]:
         task = self._run.task(event.task)
         if isinstance(event, e.TaskSucceeded):
-            if not event.attempt:
-                return []  # a person's answer was all of it, and has its line
             return self._success(event, task, at)
         took = f"{self._took(task, at):<{DURATION_WIDTH}}   "
         if isinstance(event, e.TaskRetryScheduled):
@@ -144,22 +159,21 @@ class Transcript:
             allowed = f" of {spec.retry.attempts}" if spec.retry is not None and spec.retry.attempts else ""
             text = f"attempt {task.tries}{allowed} failed: {error_text(event.error)}, again in {wait_text(event.delay)}"
             return [self._line("↻", event.task, text, "warn")]
+        if isinstance(event, e.TaskPartial):
+            return [self._line("!", event.task, f"{took}partial: {_sentence(task)}", "warn")]
         if isinstance(event, e.TaskFailed | e.TaskTimedOut):
             if task.allowed:
                 return [self._line("!", event.task, f"{took}{failure_text(task)}   allowed to fail", "warn")]
             return [self._line("✗", event.task, took + failure_text(task), "bad")]
-        sentence = task.reason.sentence if task.reason is not None else ""
+        sentence = _sentence(task)
         if isinstance(event, e.TaskUpstreamFailed):
             return [self._line("-", event.task, f"did not run: {event.cause} did not end well", "warn")]
-        if isinstance(event, e.TaskApprovalRequested):
-            return [self._line("?", event.task, sentence, "warn")]
-        if isinstance(event, e.TaskApproved):
-            said = f": {event.comment}" if event.comment else ""
-            return [self._line("✓", event.task, f"{sentence}{said}", "good")]
-        if isinstance(event, e.TaskRejected):
-            return [self._line("✗", event.task, sentence, "bad")]
+        if isinstance(event, e.TaskApproved) and event.comment:
+            sentence = f"{sentence}: {event.comment}"
         if isinstance(event, e.TaskResolved):
             return [self._line("✓" if event.verdict == "succeeded" else "-", event.task, sentence, "warn")]
+        if (answer := _ANSWERS.get(type(event))) is not None:
+            return [self._line(answer[0], event.task, sentence, answer[1])]
         word = _WORDS.get(type(event))
         if word is None:
             return []
@@ -167,7 +181,10 @@ class Transcript:
         return [self._line(glyph, event.task, f"{verb}: {sentence}" if sentence else verb, mood)]
 
     def _success(self, event: e.TaskSucceeded, task: TaskState, at: datetime) -> list[Line]:
-        told = note(event.metrics, inline_result(event.result))
+        fan = self._run.fans.get(self._run.shape.index[event.task])
+        if not event.attempt and fan is None:
+            return []  # a person's answer was all of it, and has its line
+        told = items_text(fan.count) if fan is not None else note(event.metrics, inline_result(event.result))
         names = ", ".join(PurePath(artifact.path).name for artifact in event.outputs[:3])
         names += f" and {len(event.outputs) - 3} more" if len(event.outputs) > 3 else ""
         text = f"{self._took(task, at):<{DURATION_WIDTH}}   {told:<{NOTE_WIDTH}}   {names}"
@@ -177,7 +194,7 @@ class Transcript:
 
     def _took(self, task: TaskState, at: datetime) -> str:
         if not task.attempts:
-            return "-"
+            return "-" if task.tried_at is None else duration_text((at - task.tried_at).total_seconds())
         return duration_text((at - task.attempts[-1].started_at).total_seconds())
 
 
@@ -188,6 +205,18 @@ _WORDS: Final[Mapping[type[e.Event], tuple[str, str, str]]] = {
     e.TaskUncertain: ("?", "uncertain", "warn"),
     e.TaskAbandoned: ("✗", "abandoned", "bad"),
 }
+
+
+def _sentence(task: TaskState) -> str:
+    return task.reason.sentence if task.reason is not None else ""
+
+
+_ANSWERS: Final[Mapping[type[e.Event], tuple[str, str]]] = {
+    e.TaskApprovalRequested: ("?", "warn"),
+    e.TaskApproved: ("✓", "good"),
+    e.TaskRejected: ("✗", "bad"),
+}
+"""What a person is asked, and answers."""
 
 
 def inline_result(stored: e.Stored | None) -> object:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
+from shlex import quote
 
 from flowd.cli.screen import Line, failure_text
 from flowd.cli.wording import age_text, duration_text, size_text, tasks_text
 from flowd.core import states as s
+from flowd.core.items import name_of
 from flowd.core.run import RunState
-from flowd.core.views import INTERRUPTED, WAITING, warnings
+from flowd.core.views import INTERRUPTED, WAITING, shown_state, warnings
 
 MOST_FAILURES = 10
 
@@ -22,6 +24,7 @@ ALLOWED = "allowed"
 
 _COUNTED = (
     (s.SUCCEEDED, "ran"),
+    (s.PARTIAL, "partial"),
     (s.FRESH, "fresh"),
     (s.SKIPPED, "skipped"),
     (s.FAILED, "failed"),
@@ -47,7 +50,7 @@ def summary(run: RunState, status: str, *, seconds: float, now: datetime, ended:
     """
     lines = _all_fresh(run, now, ended)
     lines = lines or [Line("")]
-    counts = Counter(ALLOWED if task.allowed else task.state for task in run.tasks)
+    counts = Counter(ALLOWED if task.allowed else shown_state(task) for _, task in run.own())
     told = [f"{counts[state]} {word}" for state, word in _COUNTED if counts[state] or state == s.SUCCEEDED]
     lead = f"{status} {'in' if run.state in s.RUN_ENDED else 'after'} {duration_text(seconds)}   {', '.join(told)}"
     if status == s.RUN_SUCCEEDED and counts[s.FRESH] and not counts[s.SUCCEEDED]:
@@ -63,9 +66,11 @@ def summary(run: RunState, status: str, *, seconds: float, now: datetime, ended:
 
 def following(run: RunState, status: str) -> list[str]:
     """The commands that go on from here."""
+    if status == s.RUN_PARTIAL:
+        return [f"flowd retry {run.id} --failed-items"]
     if status in {s.RUN_FAILED, s.RUN_CANCELLED}:
         return [f"flowd retry {run.id}"]
-    uncertain = [f"flowd resolve {run.id} {name} --as {_VERDICT}" for name in _named(run, {s.UNCERTAIN})]
+    uncertain = [f"flowd resolve {run.id} {quote(name)} --as {_VERDICT}" for name in _uncertain(run)]
     if status == WAITING:
         return uncertain + [approval_command(run, name) for name in _named(run, {s.WAITING})]
     if status in {INTERRUPTED, s.RUN_PAUSED}:
@@ -81,18 +86,23 @@ def approval_command(run: RunState, task: str) -> str:
 
 
 def _all_fresh(run: RunState, now: datetime, ended: Ended) -> list[Line]:
-    if not run.tasks or any(task.state != s.FRESH for task in run.tasks):
+    if not run.declared or any(task.state != s.FRESH for _, task in run.own()):
         return []
-    sources = sorted({task.source for task in run.tasks if task.source})
+    sources = sorted({task.source for _, task in run.own() if task.source})
     known = {source: at for source in sources if (at := ended(source)) is not None}
     newest = max(known, key=lambda source: known[source]) if known else sources[-1] if sources else ""
     age = f" ({age_text((now - known[newest]).total_seconds())})" if newest in known else ""
-    are = "is" if len(run.tasks) == 1 else "are"
-    return [Line(f"  = {tasks_text(len(run.tasks))} {are} fresh: nothing changed since {newest}{age}", "quiet")]
+    are = "is" if run.declared == 1 else "are"
+    return [Line(f"  = {tasks_text(run.declared)} {are} fresh: nothing changed since {newest}{age}", "quiet")]
 
 
 def _named(run: RunState, states: frozenset[str] | set[str]) -> list[str]:
-    return [spec.name for spec, task in zip(run.shape.specs, run.tasks, strict=True) if task.state in states]
+    return [spec.name for spec, task in run.own() if task.state in states]
+
+
+def _uncertain(run: RunState) -> list[str]:
+    """The tasks and items whose end is unknown."""
+    return [name_of(run, number) for number, task in enumerate(run.tasks) if task.state == s.UNCERTAIN]
 
 
 def question_lines(run: RunState, task: str) -> list[str]:
@@ -122,9 +132,12 @@ def _why(run: RunState, status: str) -> list[Line]:
         lines += [Line(f"  {name} {text}") for text in question_lines(run, name)]
     lines += [
         Line(f"  {name} is uncertain: {reason.sentence}")
-        for name in _named(run, {s.UNCERTAIN})
+        for name in _uncertain(run)
         if (reason := run.task(name).reason) is not None
     ]
+    for name in _named(run, {s.PARTIAL}):
+        if (partly := run.task(name).reason) is not None:
+            lines.append(Line(f"  {name} is partial: {partly.sentence}"))
     warned = warnings(run)
     lines += [Line(f"  ! {warning}", "warn") for warning in warned[:MOST_FAILURES]]
     if len(warned) > MOST_FAILURES:

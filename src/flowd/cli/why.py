@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Any
 
 import anyio
@@ -11,10 +12,12 @@ from flowd.adapters.inbox import ask, new_request_id
 from flowd.cli.finding import Found, found_run, look, place_of
 from flowd.cli.options import JSON, STATE_DIR
 from flowd.cli.streams import say, say_document, style_of
+from flowd.cli.summary import approval_command
 from flowd.core import states as s
 from flowd.core.errors import BadRequest
 from flowd.core.reasons import REASONS, because
 from flowd.core.task_state import TaskState
+from flowd.core.views import approval_document, moment, shown_state
 from flowd.ports.inbox import Request
 from flowd.wiring.reading import reading
 
@@ -61,17 +64,22 @@ def _of_file(file: str, task: str, state_dir: str | None) -> dict[str, Any]:
 def _of_run(found: Found, name: str) -> dict[str, Any]:
     from flowd.cli.check import refuse_unknown
 
-    refuse_unknown((name,), set(found.state.shape.index), f"run {found.id}")
+    refuse_unknown((name,), found.state.shape.index, f"run {found.id}")
     task = found.state.task(name)
-    details: dict[str, Any] = {"run": found.id, "task": name, "state": task.state}
-    words = {"RUN": found.id, "TASK": name}
+    details: dict[str, Any] = {"run": found.id, "task": name, "state": shown_state(task)}
+    words = {"RUN": found.id, "TASK": quote(name)}
     if task.state in s.STARTABLE:
         return _waiting(found, name, task, details, words)
+    asks = found.state.shape.specs[found.state.shape.index[name]].approve
+    if task.state == s.WAITING and task.approval is not None and task.reason is not None:
+        details |= {"since": moment(task.approval.requested_at), "approval": approval_document(asks, task.approval)}
+        answer = _answer(task.reason.code, task.reason.sentence, details, words)
+        return {**answer, "next": approval_command(found.state, name)}
     if task.error is not None:
         details["error"] = {"type": task.error.type, "message": task.error.message, "where": task.error.where}
     if task.reason is not None:
         return _answer(task.reason.code, task.reason.sentence, details, words)
-    reason = because("running" if task.state == s.RUNNING else "done")
+    reason = because("running" if shown_state(task) == s.RUNNING else "done")
     return _answer(reason.code, reason.sentence, details, words)
 
 

@@ -56,6 +56,11 @@ def tasks_text(count: int) -> str:
     return "1 task" if count == 1 else f"{count} tasks"
 
 
+def items_text(count: int) -> str:
+    """`1 item`, `4 items`."""
+    return "1 item" if count == 1 else f"{count} items"
+
+
 def number_text(value: float) -> str:
     """A number for a column: whole ones whole, others with four significant digits."""
     if isinstance(value, bool):

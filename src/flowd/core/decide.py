@@ -20,6 +20,7 @@ from flowd.core.deciding.asking import adopted_by, cancel_asked, deadline_reache
 from flowd.core.deciding.decision import Decision
 from flowd.core.deciding.ends import attempt_ended, could_not_begin, found_fresh, when_false
 from flowd.core.deciding.failing import stop_at_failures
+from flowd.core.deciding.fanning import expanded, gathered
 from flowd.core.deciding.settling import settle
 from flowd.core.run import RunState
 
@@ -66,6 +67,8 @@ _HANDLERS: dict[type, Callable[[Decision, Any], None]] = {
     st.AttemptEnded: attempt_ended,
     st.FoundFresh: found_fresh,
     st.CouldNotBegin: could_not_begin,
+    st.Expanded: expanded,
+    st.Gathered: gathered,
     st.WhenFalse: when_false,
     st.CancelAsked: cancel_asked,
     st.PauseAsked: pause_asked,

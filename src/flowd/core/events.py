@@ -89,7 +89,7 @@ class RunClosing(Event, frozen=True, kw_only=True):
 
 
 class RunFinished(Event, frozen=True, kw_only=True):
-    """The run ended: succeeded, failed or cancelled."""
+    """The run ended: succeeded, partial, failed or cancelled."""
 
     state: str
     reason: Reason | None = None
@@ -175,9 +175,10 @@ class TaskRetryScheduled(TaskEvent, frozen=True, kw_only=True):
 
 
 class TaskFailed(TaskEvent, frozen=True, kw_only=True):
-    """The attempt failed and no other follows; `attempt` 0: it could not be begun.
+    """The attempt failed and no other follows; `attempt` 0: it could not be begun, or too few of its items ended well.
 
-    Where its `allow_failure` says so it is `allowed`: ok for what needs it, and for the run.
+    Where its `allow_failure` says so it is `allowed`: ok for what needs it, and for the run. `outputs` is the
+    list of the items that failed.
     """
 
     attempt: int
@@ -185,6 +186,7 @@ class TaskFailed(TaskEvent, frozen=True, kw_only=True):
     reason: Reason | None = None
     metrics: dict[str, float] = {}
     ending: Ending | None = None
+    outputs: tuple[Artifact, ...] = ()
     allowed: bool = False
 
 
@@ -286,6 +288,33 @@ class TaskCancelled(TaskEvent, frozen=True, kw_only=True):
     ending: Ending | None = None
 
 
+class TaskExpanded(TaskEvent, frozen=True, kw_only=True):
+    """It is known which items the task is carried out for: `count` tasks of their own, called `task[key]`.
+
+    `result` holds the items themselves (none for a matrix, whose cells the specification has). Without
+    `keys` an item's key is its place in the list.
+    """
+
+    count: int
+    keys: tuple[str, ...] = ()
+    result: Stored | None = None
+
+
+class TaskPartial(TaskEvent, frozen=True, kw_only=True):
+    """Not all, but enough of the task's items ended well; `result` has null for the others, `outputs` their list."""
+
+    result: Stored | None = None
+    outputs: tuple[Artifact, ...] = ()
+    reason: Reason | None = None
+
+
+class TaskReopened(TaskEvent, frozen=True, kw_only=True):
+    """A person asked for items of the task again: those with these keys, or all that did not end well."""
+
+    items: tuple[str, ...] = ()
+    by: str = ""
+
+
 class TaskReset(TaskEvent, frozen=True, kw_only=True):
     """A person asked for the task again, perhaps by rejecting one below: it is pending, its attempts count anew."""
 
@@ -321,6 +350,9 @@ TASK_EVENTS = (
     | TaskSkipped
     | TaskUpstreamFailed
     | TaskCancelled
+    | TaskExpanded
+    | TaskPartial
+    | TaskReopened
     | TaskReset
 )
 AnyEvent = RUN_EVENTS | TASK_EVENTS

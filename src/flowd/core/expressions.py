@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from flowd.core import syntax
+
 MOST_TEXT = 4_096
 MOST_RENDERED = 1_048_576
 
@@ -73,6 +75,11 @@ class Expression:
         self.references = frozenset(_accesses(tree))
         self.tasks = frozenset(path[1] for path in self.references if path[0] == "tasks" and len(path) > 1)
 
+    @property
+    def required(self) -> frozenset[Access]:
+        """The references without which it has no value: not those that `default` or `defined` stand in for."""
+        return frozenset(_accesses(self.tree, required=True))
+
     def part(self, tree: ast.expr) -> Expression:
         """A part of it as an expression of its own; messages still quote the whole."""
         return Expression(self.text, tree)
@@ -95,7 +102,7 @@ def compile_expression(text: str) -> Expression:
     if len(text) > MOST_TEXT:
         raise ExpressionError("bad_expression", f"an expression of {len(text)} characters", f"at most {MOST_TEXT} fit")
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
+        tree = syntax.expression(text.strip())
         expression = Expression(text.strip(), tree)
         _check_calls(expression)
     except ExpressionError:
@@ -131,8 +138,11 @@ _ALLOWED = (
 )  # fmt: skip
 
 
-def _accesses(tree: ast.AST) -> Iterator[Access]:
-    """Each path of constant keys that starts at a name and is not itself part of a longer one."""
+def _accesses(tree: ast.AST, *, required: bool = False) -> Iterator[Access]:
+    """Each path of constant keys that starts at a name and is not itself part of a longer one.
+
+    `required` leaves out what `default` and `defined` are asked about.
+    """
     stack: list[ast.AST] = [tree]
     while stack:
         branch = stack.pop()
@@ -141,7 +151,8 @@ def _accesses(tree: ast.AST) -> Iterator[Access]:
             yield path
             stack.extend(rest)
         elif isinstance(branch, ast.Call):
-            stack.extend([*branch.args, *branch.keywords])
+            asks = required and isinstance(branch.func, ast.Name) and branch.func.id in {"default", "defined"}
+            stack.extend([*branch.args[1 if asks else 0 :], *branch.keywords])
         else:
             stack.extend(ast.iter_child_nodes(branch))
 
@@ -286,6 +297,15 @@ def references_of(value: Any) -> frozenset[Access]:
     if isinstance(value, list | tuple):
         return frozenset(access for item in value for access in references_of(item))
     return frozenset()
+
+
+def required_by(value: Any) -> frozenset[Access]:
+    """The same without what `default` and `defined` stand in for."""
+    if isinstance(value, str):
+        expressions = parse_template(value).expressions if "{{" in value else ()
+        return frozenset(access for expression in expressions for access in expression.required)
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return frozenset(access for item in items for access in required_by(item))
 
 
 def check_references(

@@ -54,6 +54,7 @@ OF_FRESHNESS: Final[Mapping[str, Why]] = {
     "changed": Why("its `{part}` {change}"),
     "upstream_may_change": Why("{need} comes first, and may change", _RUN),
     "finally": Why("it runs once all tasks have ended, however they do"),
+    "items": Why("each of its items is looked at when its turn comes", _RUN),
     "rule_open": Why("it runs as {needs} end (trigger_rule: {rule})", _RUN),
     "upstream_open": Why("it runs unless {need} is skipped", _RUN),
     "when_open": Why("it runs if `when: {expression}` holds then", _RUN),
@@ -75,6 +76,10 @@ OF_TASKS: Final[Mapping[str, Why]] = {
     "timed_out": Why("timed out in {tries} of {allowed} attempts: {error}", _AGAIN),
     "deadline.task": Why("it still ran when the run's deadline passed", _AGAIN),
     "could_not_begin": Why("it could not be begun: {error}", _AGAIN),
+    "items_failed": Why("{failed} of {count} items failed: {names}", "flowd retry RUN --failed-items"),
+    "partial": Why("{failed} of {count} items failed: {names}", "flowd retry RUN --failed-items"),
+    "fail_fast.item": Why("another item failed, and the task says fail_fast", "flowd retry RUN --failed-items"),
+    "cancelled.items": Why("its task ended before it began", "flowd retry RUN --failed-items"),
     "upstream_failed": Why("it needs {need}, which did not end well", _AGAIN),
     "upstream_skipped": Why("{need} was skipped", _SHOW),
     "no_failure": Why("none of its needs failed, and its trigger_rule is any_failed", _SHOW),
@@ -96,6 +101,7 @@ OF_TASKS: Final[Mapping[str, Why]] = {
 
 OF_RUNS: Final[Mapping[str, Why]] = {
     "task_failed": Why("{tasks} did not end well", _AGAIN),
+    "partial.run": Why("{tasks} ended well in part", "flowd retry RUN --failed-items"),
     "cancelled": Why("the run was cancelled", _AGAIN),
     "cancelled.said": Why("{said}", _AGAIN),
     "cancelled.before": Why("{tasks} had been cancelled", _AGAIN),

@@ -49,8 +49,8 @@ def resolved_document(run: RunState) -> dict[str, Any]:
     document["owners"], document["notify"] = _unaddressed(document["owners"]), _unaddressed(document["notify"])
     document["env"] = _hidden(_filled(spec.env, scope))
     document["params"] = {name: _param(name, param, params.get(name)) for name, param in spec.params.items()}
-    document["tasks"] = {task.name: _task(task, scope) for task in run.shape.specs if not task.final}
-    document["finally"] = {task.name: _task(task, scope) for task in run.shape.specs if task.final}
+    document["tasks"] = {task.name: _task(task, scope) for task, _ in run.own() if not task.final}
+    document["finally"] = {task.name: _task(task, scope) for task, _ in run.own() if task.final}
     return document
 
 
@@ -87,7 +87,7 @@ def _task(task: TaskSpec, scope: Mapping[str, Any]) -> dict[str, Any]:
         document["run"] = _shown(_command(action.text, scope))
     else:
         document["run"] = _shown([_filled(item, scope) for item in action.argv or ()])
-    document |= _fields(task, {"name", "action", "inputs", "outputs", "with_", "env", "reconcile"})
+    document |= _fields(task, {"name", "axes", "action", "inputs", "outputs", "with_", "env", "reconcile"})
     asked = task.reconcile
     document |= {
         "with": _hidden(_filled(task.with_, scope)),

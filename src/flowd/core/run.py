@@ -8,18 +8,23 @@ still missing, what has become ready) is kept beside them for speed and is never
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from flowd.core import events as e
+from flowd.core import items
 from flowd.core import states as s
 from flowd.core.errors import IllegalTransition
+from flowd.core.fanout import Fan
 from flowd.core.reasons import because
 from flowd.core.rules import Tally, judge
 from flowd.core.shape import Shape
-from flowd.core.spec import PipelineSpec
+from flowd.core.spec import PipelineSpec, TaskSpec
 from flowd.core.task_state import EFFECTS, TaskState
+
+_OF_ANOTHER = e.TaskCancelled(task="")
 
 
 class RunState:
@@ -28,7 +33,8 @@ class RunState:
     `live` holds the tasks that run now, `unmet` those that ended otherwise than well and whose
     consequences are not settled yet, `unruled` those whose own trigger rule says that they will not
     go (`tallies` count for it), `ready` those that became startable and were not handed out
-    yet; all by index.
+    yet; all by index. The `declared` tasks come first; behind them stand the items of expanded
+    tasks, whose `owners` these are.
     """
 
     def __init__(self, run_id: str, spec: PipelineSpec) -> None:
@@ -58,13 +64,20 @@ class RunState:
         self.owner = ""
         self.force = False
         self.forced: set[str] = set()
+        self.declared = 0
+        self.fans: dict[int, Fan] = {}
+        self.owners: list[int] = []
+        self.tried: dict[int, dict[str, TaskState]] = {}  # items of lists that are made anew
 
     def apply(self, event: e.AnyEvent, at: datetime) -> None:
         """Change the state by one event that happened at `at`; IllegalTransition if it may not."""
         if isinstance(event, e.TaskEvent):
-            number = self.shape.index.get(event.task)
-            if number is None:
-                raise IllegalTransition(f"run {self.id} has no task {event.task!r} for {type(event).__name__}")
+            try:
+                number = self.shape.index[event.task]
+            except KeyError:
+                raise IllegalTransition(
+                    f"run {self.id} has no task {event.task!r} for {type(event).__name__}"
+                ) from None
             task = self.tasks[number]
             target = s.TASK_TRANSITIONS[type(event)].get(task.state)
             if target is None:
@@ -74,7 +87,10 @@ class RunState:
                 if target is None:
                     raise IllegalTransition(f"{event.task!r} resolved as {event.verdict!r}")  # type: ignore[union-attr]
             self._enter(number, task, target, event)
-            EFFECTS[type(event)](task, event, at)
+            if (effect := EFFECTS.get(type(event))) is not None:
+                effect(task, event, at)
+            if (of_items := items.EFFECTS.get(type(event))) is not None:
+                of_items(self, number, event, at)
             return
         target = s.RUN_TRANSITIONS[type(event)].get(self.state)
         if target is None:
@@ -84,24 +100,32 @@ class RunState:
             if target not in s.RUN_ENDED:
                 raise IllegalTransition(f"run {self.id} finished as {target!r}")
         self.state = target
-        effect = _RUN_EFFECTS.get(type(event))
-        if effect is not None:
-            effect(self, event, at)
+        of_run = _RUN_EFFECTS.get(type(event))
+        if of_run is not None:
+            of_run(self, event, at)
 
     def take_ready(self) -> list[int]:
         """The tasks that have become startable since the last call; one that is retrying, not before `retry_at`."""
         ready, self.ready = self.ready, []
-        return [number for number in ready if self.tasks[number].state in s.STARTABLE and not self.missing[number]]
+        return [number for number in ready if self._can_go_on(number)]
 
     def may_start(self, number: int) -> bool:
         """Whether an attempt may begin now: a need may have been asked for again since the task became startable."""
-        task = self.tasks[number]
-        return (
-            self.state == s.RUN_RUNNING
-            and task.state in s.STARTABLE
-            and not self.missing[number]
-            and not self.is_held(number)
-        )
+        return self.state == s.RUN_RUNNING and self._can_go_on(number) and not self.is_held(number)
+
+    def could_start(self, number: int) -> bool:
+        """Whether nothing but the run itself, or a person, keeps the task from its next attempt."""
+        if self.missing[number] or self.tasks[number].state not in s.STARTABLE:
+            return False
+        fan = items.fan_of(self, number)
+        return fan is None or not fan.halted
+
+    def _can_go_on(self, number: int) -> bool:
+        """Whether an attempt may begin, or what its items have left may be gathered."""
+        if self.tasks[number].state == s.EXPANDED:
+            fan = self.fans.get(number)
+            return fan is not None and fan.is_done
+        return self.could_start(number)
 
     def is_held(self, number: int) -> bool:
         """Whether a person has to say yes before this task may start."""
@@ -113,14 +137,19 @@ class RunState:
         """Whether all tasks have ended but for those under `finally`."""
         finals = self.shape.finals
         return self.unended <= len(finals) and all(
-            task.state in s.ENDED for number, task in enumerate(self.tasks) if number not in finals
+            task.state in s.ENDED for number, (_, task) in enumerate(self.own()) if number not in finals
         )
 
     def find_ready(self) -> None:
-        """Look for startable tasks anew, after a replay or a reset."""
+        """Look for startable tasks anew, after a replay or a reset; items are handed out by `items.take`."""
+        tasks, missing = self.tasks, self.missing
         self.ready = [
-            number for number, task in enumerate(self.tasks) if task.state == s.PENDING and not self.missing[number]
+            number for number in range(self.declared) if tasks[number].state == s.PENDING and not missing[number]
         ]
+        for fan in self.fans.values():
+            fan.look_again()
+            if tasks[fan.parent].state == s.EXPANDED and fan.is_done:
+                self.ready.append(fan.parent)
 
     def task(self, name: str) -> TaskState:
         """The state of the task called `name`; KeyError if the run has none."""
@@ -131,11 +160,26 @@ class RunState:
         asked = self.tasks[number].reason
         return (
             self.force
-            or self.shape.specs[number].name in self.forced
+            or self.shape.specs[items.owner(self, number)].name in self.forced
             or (asked is not None and asked.code == "retried")
         )
 
+    def own(self) -> Iterator[tuple[TaskSpec, TaskState]]:
+        """The declared tasks, each with its state."""
+        return zip(self.shape.specs[: self.declared], self.tasks[: self.declared], strict=True)
+
+    def enter(self, number: int, target: str) -> None:
+        """Bring a task into a state as a consequence of what an event says of another."""
+        self._enter(number, self.tasks[number], target, _OF_ANOTHER)
+
     def _enter(self, number: int, task: TaskState, target: str, event: e.TaskEvent) -> None:
+        left = task.state
+        self._count(number, task, target, event)
+        if self.fans:
+            items.moved(self, number, left, event)
+
+    def _count(self, number: int, task: TaskState, target: str, event: e.TaskEvent) -> None:
+        """Change a task's state, and keep what follows from it beside it."""
         left, task.state = task.state, target
         if left == s.RUNNING:
             self.live.discard(number)
@@ -228,7 +272,7 @@ class RunState:
     def begin(self, event: e.RunStarted, at: datetime) -> None:
         """Lay out the selected tasks, all pending."""
         chosen = set(event.tasks)
-        self.shape = Shape([task for task in self.spec.tasks if not chosen or task.name in chosen])
+        self._draw([task for task in self.spec.tasks if not chosen or task.name in chosen])
         self.tasks = [TaskState() for _ in self.shape.specs]
         self._lay_out()
         self.unended = len(self.tasks)
@@ -239,18 +283,25 @@ class RunState:
 
     def redefine(self, event: e.RunRedefined, _at: datetime) -> None:
         """Lay out the tasks of another specification; those of a known name stand as they stood."""
-        known = {spec.name: task for spec, task in zip(self.shape.specs, self.tasks, strict=True)}
+        known, lists = {spec.name: task for spec, task in self.own()}, items.kept_items(self)
         chosen = set(event.tasks)
         self.spec, self.params = event.definition, event.params
-        self.shape = Shape([task for task in self.spec.tasks if not chosen or task.name in chosen])
+        self._draw([task for task in self.spec.tasks if not chosen or task.name in chosen])
         self.tasks = [known.get(spec.name) or TaskState() for spec in self.shape.specs]
         self.unended = sum(task.state not in s.ENDED for task in self.tasks)
         if not self.is_done:
             self.closing = None
         self._lay_out()
+        items.relaid(self, lists)
         self.live = {number for number, task in enumerate(self.tasks) if task.state == s.RUNNING}
         self.unmet = deque(number for number, task in enumerate(self.tasks) if task.state in s.ENDED - s.OK)
         self.find_ready()
+
+    def _draw(self, tasks: Sequence[TaskSpec]) -> None:
+        """The shape of these tasks, none of which has items yet."""
+        self.shape = Shape(tasks)
+        self.shape.index.find = partial(items.find, self)
+        self.declared, self.fans, self.owners, self.tried = len(tasks), {}, [], {}
 
 
 # --- what the events of the run itself leave behind ---------------------------------------------------

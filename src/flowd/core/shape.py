@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 from flowd.core.rules import ALL_SUCCEEDED
 from flowd.core.spec import TaskSpec
+
+
+class Index(dict[str, int]):
+    """The numbers of tasks by name: it holds the declared ones, and `find`s the items of those that have any."""
+
+    find: Callable[[str], int | None] = staticmethod(lambda _name: None)
+
+    def __missing__(self, name: str) -> int:
+        number = self.find(name)
+        if number is None:
+            raise KeyError(name)
+        return number
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (isinstance(name, str) and self.find(name) is not None)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The number of a task or an item, or `default`."""
+        number = super().get(name)
+        if number is None:
+            number = self.find(name)
+        return default if number is None else number
+
+    def declared(self, name: str) -> int | None:
+        """The number of a declared task."""
+        return super().get(name)
 
 
 class Shape:
@@ -15,11 +42,14 @@ class Shape:
     the trigger rules other than `all_succeeded`; with any, `counted` and `ruled` are the successors apart.
     """
 
-    __slots__ = ("conditional", "counted", "finals", "index", "needs", "ruled", "rules", "specs", "successors")
+    __slots__ = (
+        "conditional", "counted", "declared", "finals", "index", "needs", "ruled", "rules", "specs", "successors",
+    )  # fmt: skip
 
     def __init__(self, tasks: Sequence[TaskSpec]) -> None:
         self.specs = list(tasks)
-        self.index = index = {task.name: number for number, task in enumerate(tasks)}
+        self.declared = len(self.specs)  # what comes behind these are items
+        self.index = index = Index((task.name, number) for number, task in enumerate(tasks))
         # Tuples, and nothing of its own for a task without: a million lists would keep the garbage collector busy.
         self.needs: list[tuple[int, ...]] = [
             tuple([index[need] for need in task.needs if need in index]) for task in self.specs
@@ -43,8 +73,8 @@ class Shape:
         return len(self.specs)
 
     def order(self) -> list[int]:
-        """A topological order; tasks in a cycle are left out (validation refuses them before)."""
-        missing = [len(needs) for needs in self.needs]
+        """A topological order of the declared tasks; those in a cycle are left out (validation refuses them before)."""
+        missing = [len(needs) for needs in self.needs[: self.declared]]
         order = [number for number, count in enumerate(missing) if count == 0]
         for number in order:  # grows while it is walked
             for successor in self.successors[number]:

@@ -80,6 +80,22 @@ class Output(Spec, frozen=True, kw_only=True):
     delete: bool = False
 
 
+class Foreach(Spec, frozen=True, kw_only=True):
+    """A task is carried out once for each item of a list.
+
+    `over` is the expression that gives the list once the task's needs have ended, or the list itself; `key` is
+    the expression that names an item (empty: its place, or the item where all are short texts). Below full
+    success, but at or over the share `min_success` of the items, the task is partial. After a failure
+    `fail_fast` begins no further item, and stops those that run.
+    """
+
+    over: str | list[Any]
+    key: str = ""
+    max_concurrency: int | None = None
+    min_success: float = 1.0
+    fail_fast: bool = False
+
+
 class Gate(Spec, frozen=True, kw_only=True):
     """A condition on what a task gave: a bare expression that has to hold, or (`warn`) is only told where it does not.
 
@@ -156,6 +172,9 @@ class TaskSpec(Spec, frozen=True, kw_only=True):
     cwd: str | None = None
     shell: str = "sh"
     logs: tuple[str, ...] = ()
+    foreach: Foreach | None = None
+    matrix: tuple[dict[str, Any], ...] = ()  # its cells, in order
+    axes: tuple[str, ...] = ()  # of the matrix: a cell is called by its values on these
     gate: tuple[Gate, ...] = ()
     approve: Approve | None = None
     reconcile: Call | None = None

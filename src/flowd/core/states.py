@@ -17,10 +17,12 @@ from flowd.core import events as e
 
 PENDING: Final = "pending"
 RUNNING: Final = "running"
+EXPANDED: Final = "expanded"  # its items are on their way; it is shown as running
 RETRYING: Final = "retrying"
 WAITING: Final = "waiting"
 UNCERTAIN: Final = "uncertain"
 SUCCEEDED: Final = "succeeded"
+PARTIAL: Final = "partial"
 FRESH: Final = "fresh"
 SKIPPED: Final = "skipped"
 FAILED: Final = "failed"
@@ -32,10 +34,12 @@ ABANDONED: Final = "abandoned"
 TASK_STATES: Final = (
     PENDING,
     RUNNING,
+    EXPANDED,
     RETRYING,
     WAITING,
     UNCERTAIN,
     SUCCEEDED,
+    PARTIAL,
     FRESH,
     SKIPPED,
     FAILED,
@@ -45,7 +49,7 @@ TASK_STATES: Final = (
     ABANDONED,
 )
 
-OK: Final = frozenset({SUCCEEDED, FRESH})
+OK: Final = frozenset({SUCCEEDED, PARTIAL, FRESH})
 """States in which a need counts as met."""
 
 BAD: Final = frozenset({FAILED, TIMED_OUT, UPSTREAM_FAILED, CANCELLED, ABANDONED})
@@ -61,21 +65,24 @@ _RESET = dict.fromkeys(sorted(ENDED), PENDING) | {WAITING: PENDING}
 
 TASK_TRANSITIONS: Final[Mapping[type[e.Event], Mapping[str, str]]] = {
     e.TaskStarted: {PENDING: RUNNING, RETRYING: RUNNING},
-    e.TaskSucceeded: {RUNNING: SUCCEEDED, PENDING: SUCCEEDED},  # the latter where a person's answer is all of it
-    e.TaskFresh: {PENDING: FRESH},
+    e.TaskSucceeded: {RUNNING: SUCCEEDED, EXPANDED: SUCCEEDED, PENDING: SUCCEEDED},  # the last: an answer is all of it
+    e.TaskFresh: {PENDING: FRESH, EXPANDED: FRESH},
     e.TaskRetryScheduled: {RUNNING: RETRYING},
-    e.TaskFailed: {RUNNING: FAILED, PENDING: FAILED, RETRYING: FAILED, WAITING: FAILED},
+    e.TaskFailed: {RUNNING: FAILED, PENDING: FAILED, RETRYING: FAILED, WAITING: FAILED, EXPANDED: FAILED},
     e.TaskTimedOut: {RUNNING: TIMED_OUT, PENDING: TIMED_OUT, RETRYING: TIMED_OUT},
     e.TaskAbandoned: {RUNNING: ABANDONED},
     e.TaskInterrupted: {RUNNING: PENDING},
     e.TaskUncertain: {RUNNING: UNCERTAIN},
     e.TaskResolved: {UNCERTAIN: ""},  # to where the verdict says: RESOLUTIONS
+    e.TaskExpanded: {PENDING: EXPANDED},
+    e.TaskPartial: {EXPANDED: PARTIAL},
+    e.TaskReopened: dict.fromkeys(sorted(ENDED), EXPANDED),
     e.TaskApprovalRequested: {PENDING: WAITING, WAITING: WAITING},
     e.TaskApproved: {WAITING: PENDING},
     e.TaskRejected: {WAITING: FAILED},
     e.TaskSkipped: {PENDING: SKIPPED, RETRYING: SKIPPED, WAITING: SKIPPED},
     e.TaskUpstreamFailed: {PENDING: UPSTREAM_FAILED, RETRYING: UPSTREAM_FAILED, WAITING: UPSTREAM_FAILED},
-    e.TaskCancelled: {PENDING: CANCELLED, RUNNING: CANCELLED, RETRYING: CANCELLED, WAITING: CANCELLED},
+    e.TaskCancelled: dict.fromkeys((PENDING, RUNNING, RETRYING, WAITING, EXPANDED), CANCELLED),
     e.TaskReset: _RESET,
 }
 
@@ -95,6 +102,7 @@ RUN_RUNNING: Final = "running"
 RUN_CANCELLING: Final = "cancelling"
 RUN_PAUSED: Final = "paused"
 RUN_SUCCEEDED: Final = "succeeded"
+RUN_PARTIAL: Final = "partial"
 RUN_FAILED: Final = "failed"
 RUN_CANCELLED: Final = "cancelled"
 
@@ -104,10 +112,11 @@ RUN_STATES: Final = (
     RUN_CANCELLING,
     RUN_PAUSED,
     RUN_SUCCEEDED,
+    RUN_PARTIAL,
     RUN_FAILED,
     RUN_CANCELLED,
 )
-RUN_ENDED: Final = frozenset({RUN_SUCCEEDED, RUN_FAILED, RUN_CANCELLED})
+RUN_ENDED: Final = frozenset({RUN_SUCCEEDED, RUN_PARTIAL, RUN_FAILED, RUN_CANCELLED})
 
 RUN_TRANSITIONS: Final[Mapping[type[e.Event], Mapping[str, str]]] = {
     e.RunStarted: {RUN_NEW: RUN_RUNNING},

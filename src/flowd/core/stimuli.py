@@ -115,6 +115,24 @@ class WhenFalse(msgspec.Struct, frozen=True):
     reason: Reason
 
 
+class Expanded(msgspec.Struct, frozen=True):
+    """The items that a pending task is carried out for are known, and kept; `keys` empty: their places."""
+
+    task: str
+    count: int
+    keys: tuple[str, ...] = ()
+    items: Stored | None = None
+
+
+class Gathered(msgspec.Struct, frozen=True, kw_only=True):
+    """What the items of a task have left is gathered: the list of their results, and `failed` in words."""
+
+    task: str
+    result: Stored | None = None
+    outputs: tuple[Artifact, ...] = ()
+    failed: str = ""
+
+
 class CancelAsked(msgspec.Struct, frozen=True):
     """Someone wants the run to stop."""
 
@@ -146,11 +164,12 @@ class Adopted(msgspec.Struct, frozen=True):
 
 
 class RetryAsked(msgspec.Struct, frozen=True, kw_only=True):
-    """A person wants tasks again: those named, else all that did not end well."""
+    """A person wants tasks again: those named, else all that did not end well; or of these the `failed_items` alone."""
 
     tasks: tuple[str, ...] = ()
     downstream: bool = False
     by: str = ""
+    failed_items: bool = False
 
 
 class Redefined(msgspec.Struct, frozen=True, kw_only=True):
@@ -222,6 +241,8 @@ Stimulus = (
     AttemptEnded
     | FoundFresh
     | CouldNotBegin
+    | Expanded
+    | Gathered
     | WhenFalse
     | CancelAsked
     | PauseAsked

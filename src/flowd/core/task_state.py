@@ -73,6 +73,7 @@ class TaskState(msgspec.Struct, gc=False):
     approval: ApprovalState | None = None
     sent_back: e.SentBack | None = None  # why it runs again, where a person has sent a task below back to it
     attempts: list[AttemptState] | None = None
+    items: e.Stored | None = None  # the list that it is carried out for
     allowed: bool = False  # it failed, and its `allow_failure` says that this is well
 
     @property
@@ -202,12 +203,24 @@ def _resolved(task: TaskState, event: e.TaskResolved, at: datetime) -> None:
         task.result, task.outputs, task.parts = event.result, event.outputs, event.parts
 
 
-def _reset(task: TaskState, event: e.TaskReset, _at: datetime) -> None:
+def reset(task: TaskState, event: e.TaskReset | e.TaskReopened) -> None:
+    """A person asked for the task again: nothing of how it ended stands."""
     task.tries, task.tried_at, task.ended_at, task.error, task.source = 0, None, None, None, None
     task.result, task.outputs, task.metrics, task.parts, task.warnings = None, (), _EMPTY, _EMPTY, ()
-    task.waited = task.approval = None
-    task.sent_back, task.allowed = event.sent_back, False
+    task.waited = None
+    if isinstance(event, e.TaskReset):  # items that run again were answered for with their list
+        task.approval = None
+    task.sent_back, task.allowed = event.sent_back if isinstance(event, e.TaskReset) else None, False
     task.reason = because("retried.by" if event.by else "retried", by=event.by)
+
+
+def _reset(task: TaskState, event: e.TaskReset, _at: datetime) -> None:
+    reset(task, event)
+
+
+def _failed(task: TaskState, event: e.TaskFailed, at: datetime) -> None:
+    _broken(task, event, at)
+    task.outputs = event.outputs
 
 
 EFFECTS: dict[type[e.Event], Callable[[TaskState, Any, datetime], None]] = {
@@ -215,7 +228,7 @@ EFFECTS: dict[type[e.Event], Callable[[TaskState, Any, datetime], None]] = {
     e.TaskSucceeded: _succeeded,
     e.TaskFresh: _fresh,
     e.TaskRetryScheduled: _retry_scheduled,
-    e.TaskFailed: _broken,
+    e.TaskFailed: _failed,
     e.TaskTimedOut: _broken,
     e.TaskAbandoned: _abandoned,
     e.TaskInterrupted: _interrupted,

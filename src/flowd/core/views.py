@@ -10,6 +10,8 @@ import msgspec
 
 from flowd.core import states as s
 from flowd.core.events import Artifact, Error, Reason
+from flowd.core.fanout import item_name
+from flowd.core.items import name_of
 from flowd.core.run import RunState
 from flowd.core.spec import Approve, Param
 from flowd.core.task_state import ApprovalState, AttemptState, TaskState
@@ -37,7 +39,7 @@ def run_status(run: RunState, *, owned: bool) -> str:
 
 
 def _could_go_on(run: RunState) -> bool:
-    return any(task.state in s.STARTABLE and not run.missing[number] for number, task in enumerate(run.tasks))
+    return any(map(run.could_start, range(len(run.tasks))))
 
 
 def answer_scope(approval: ApprovalState) -> dict[str, Any]:
@@ -94,8 +96,16 @@ def run_document(
     duration = (ended - run.started_at).total_seconds() if ended and run.started_at else None
     tasks = {
         spec.name: task_document(spec.name, task, asks=spec.approve, log_of=log_of, load=load)
-        for spec, task in zip(run.shape.specs, run.tasks, strict=True)
+        for spec, task in run.own()
     }
+    for number, fan in run.fans.items():
+        name = run.shape.specs[number].name
+        tasks[name]["items"] = {
+            (key := fan.key(place)): task_document(
+                item_name(name, key), run.tasks[fan.base + place], log_of=log_of, load=load
+            )
+            for place in range(fan.count)
+        }
     document = {
         "run": run.id,
         "pipeline": run.spec.name,
@@ -119,14 +129,19 @@ def run_document(
 
 def counts(run: RunState) -> dict[str, int]:
     """How many tasks stand in each state."""
-    return dict(Counter(task.state for task in run.tasks))
+    return dict(Counter(shown_state(task) for _, task in run.own()))
+
+
+def shown_state(task: TaskState) -> str:
+    """The state of a task as it is shown: one whose items are on their way is running."""
+    return s.RUNNING if task.state == s.EXPANDED else task.state
 
 
 def warnings(run: RunState) -> list[str]:
     """What was warned of, each under its task's name."""
     return [
-        f"{spec.name}: {warning}"
-        for spec, task in zip(run.shape.specs, run.tasks, strict=True)
+        f"{name_of(run, number)}: {warning}"
+        for number, task in enumerate(run.tasks)
         for warning in (*task.warnings, *_allowed(task))
     ]
 
@@ -140,7 +155,7 @@ def _allowed(task: TaskState) -> tuple[str, ...]:
 
 def first_error(run: RunState) -> dict[str, Any] | None:
     """The error of the first task, in written order, that broke; with that task's name."""
-    for spec, task in zip(run.shape.specs, run.tasks, strict=True):
+    for spec, task in run.own():
         if task.state in s.BROKEN and not task.allowed and task.error is not None:
             return {"task": spec.name, **error_document(task.error)}
     return None
@@ -152,10 +167,10 @@ def task_document(
     """One task as it stands in the document of its run; `asks` is what it asks a person."""
     attempts = task.attempts or []
     return {
-        "state": task.state,
+        "state": shown_state(task),
         "attempts": task.attempt,
         "reason": reason_document(task.reason),
-        "started": moment(attempts[0].started_at) if attempts else None,
+        "started": moment(attempts[0].started_at if attempts else task.tried_at),
         "ended": moment(task.ended_at),
         "result": _result(task, load),
         "metrics": task.metrics,

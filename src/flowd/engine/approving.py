@@ -24,12 +24,14 @@ from flowd.core.deciding.approvals import BY_TIMEOUT, MESSAGE, between
 from flowd.core.errors import BadRequest, FlowdError, StorageFailing, cause, is_of_storage
 from flowd.core.events import Artifact, Error
 from flowd.core.expressions import ExpressionError
+from flowd.core.reasons import because
 from flowd.core.spec import Ask, TaskSpec
 from flowd.core.stimuli import ApprovalAsked, ApprovalExpired, Approved, CouldNotBegin, Rejected
 from flowd.core.task_state import ApprovalState
 from flowd.core.views import WAITING, answer_scope, run_status
 from flowd.engine import results
 from flowd.engine.files import ABSENT
+from flowd.engine.survey import IF_NEEDED, Standing
 from flowd.engine.timers import Timer
 
 if TYPE_CHECKING:
@@ -189,7 +191,9 @@ class Approvals:
 async def found_fresh(driver: Driver, number: int, values: Mapping[str, Any]) -> bool:
     """Judge a task behind one that had to run, now that its needs have ended; whether it need not run."""
     standing = driver.standings.get(number)
-    if standing is None or standing.action != "if_needed" or driver.run.tasks[number].attempt:
+    if standing is None and number >= driver.run.declared and driver.run.shape.specs[number].cache:
+        standing = Standing(IF_NEEDED, because("items"))  # an item: it was not there at the pass over the graph
+    if standing is None or standing.action != IF_NEEDED or driver.run.tasks[number].attempt:
         return False
     threads = driver.services.threads
     verdict = await anyio.to_thread.run_sync(driver.survey.judge_one, number, values, driver.now(), limiter=threads)

@@ -21,6 +21,7 @@ from flowd.core import gates
 from flowd.core.errors import FlowdError, StorageFailing, cause, is_of_storage
 from flowd.core.events import Artifact, Ending, Error, Reason, Stored
 from flowd.core.expressions import ExpressionError
+from flowd.core.fanout import base_name
 from flowd.core.reasons import because
 from flowd.core.secrecy import Secrecy
 from flowd.core.stimuli import (
@@ -224,8 +225,8 @@ class Attempt:
             values,
             attempt=attempt,
             run_folder=driver.folder,
-            function=driver.program.functions.get(spec.name),
-            binding=driver.program.bindings.get(spec.name, NO_BINDING),
+            function=driver.program.functions.get(base_name(spec.name)),
+            binding=driver.program.bindings.get(base_name(spec.name), NO_BINDING),
             secrets=secrets,
         )
         work.redactions = self._secrecy.forms
@@ -284,7 +285,8 @@ class Attempt:
         assert channel is not None
         assert self._prepared is not None
         value, hidden = secrecy.hidden_result(value, self._secrecy)
-        stored = await results.store(value, driver.services.adapters.results) if value is not None else None
+        most = results.INLINE_BYTES if self._number < driver.run.declared else results.ITEM_BYTES
+        stored = await results.store(value, driver.services.adapters.results, most) if value is not None else None
         artifacts: tuple[Artifact, ...] = ()
         if spec.outputs:
             files = driver.survey.files
@@ -317,7 +319,7 @@ class Attempt:
         values = await driver.values(spec)
         read = gates.reads_result(spec.gate)
         result = await results.load(stored, driver.services.adapters.results) if read else None
-        scope = driver.survey.resolver.gate_scope(self._prepared, values, channel.metrics, result)
+        scope = driver.survey.resolver.gate_scope(spec, self._prepared, values, channel.metrics, result)
         if broken := gates.failed(spec.gate, "error", scope):
             raise GateFailed(self._secrecy.hide("; ".join(broken)))
         warned = [self._secrecy.hide(said) for said in gates.failed(spec.gate, "warn", scope)]
@@ -365,7 +367,7 @@ class Attempt:
         if spec.retry is not None and (reason is None or gates.GATE_FAILED in spec.retry.on):
             again = retrying.answer(
                 spec.retry,
-                driver.program.strategies.get(spec.name),
+                driver.program.strategies.get(base_name(spec.name)),
                 tries=task.tries,
                 elapsed=now - (task.tried_at or now),
                 failure=failure,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flowd.core import states as s
 from flowd.core.events import Reason
+from flowd.core.items import fan_of, name_of
 from flowd.core.run import RunState
 from flowd.core.spec import PipelineSpec
 from flowd.engine.program import Program
@@ -38,23 +39,36 @@ async def merge(adapters: Adapters, program: Program, run: RunState) -> None:
 def newest(run: RunState) -> dict[str, Checkpoint]:
     """The checkpoints of the tasks that stand as succeeded in a run; refused ones where a gate has failed."""
     found = {}
-    for spec, task in zip(run.shape.specs, run.tasks, strict=True):
+    for number, (spec, task) in enumerate(zip(run.shape.specs, run.tasks, strict=True)):
         if task.state == s.FAILED and task.ended_at is not None and _gate_failed(task.reason):
-            found[spec.name] = Checkpoint(run=run.id, at=task.ended_at, attempt=task.attempt, refused=True)
-        if task.state != s.SUCCEEDED or not task.attempts or task.ended_at is None:
+            refused = Checkpoint(run=run.id, at=task.ended_at, attempt=task.attempt, refused=True)
+            found[name_of(run, number)] = refused
+        if task.ended_at is None or (task.state != s.SUCCEEDED and not _has_moved(run, number)):
             continue
-        last = task.attempts[-1]
-        found[spec.name] = Checkpoint(
-            run=run.id,
+        if not task.attempts and number not in run.fans and task.state != s.FRESH:  # a person said so
+            continue
+        if number >= run.declared and not (spec.cache or spec.outputs):
+            continue  # there may be very many, and nobody would look for them
+        began = task.attempts[-1].started_at if task.attempts else task.tried_at or task.ended_at
+        found[name_of(run, number)] = Checkpoint(
+            run=task.source or run.id,
             at=task.ended_at,
             attempt=task.attempt,
-            duration_s=(task.ended_at - last.started_at).total_seconds(),
+            duration_s=(task.ended_at - began).total_seconds(),
             result=task.result,
             outputs=task.outputs,
             metrics=task.metrics,
             parts=task.parts,
         )
     return found
+
+
+def _has_moved(run: RunState, number: int) -> bool:
+    """Whether a fresh item may have stood in another place of its list: what is kept under its place is another's."""
+    fan, task = fan_of(run, number), run.tasks[number]
+    if fan is None or fan.keys or fan.template.matrix or task.state != s.FRESH:
+        return False
+    return fan.template.fresh_for is None  # else it would seem younger than it is
 
 
 def _gate_failed(reason: Reason | None) -> bool:

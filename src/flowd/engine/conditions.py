@@ -10,6 +10,7 @@ import msgspec
 from flowd.core import states as s
 from flowd.core.events import Error
 from flowd.core.expressions import ExpressionError
+from flowd.core.fanout import judged_by_item
 from flowd.core.run import RunState
 from flowd.core.spec import TaskSpec
 from flowd.core.stimuli import CouldNotBegin, WhenFalse
@@ -43,6 +44,8 @@ class Conditions:
         """
         run, spec = self._run, self._run.shape.specs[number]
         if spec.when is None or run.tasks[number].tried_at is not None:
+            return None
+        if judged_by_item(spec.when) and (number < run.declared or not self._resolver.knows(spec)):
             return None
         if values is None:
             values = self._known(spec)

@@ -18,13 +18,17 @@ from flowd.core import events as e
 from flowd.core import states as s
 from flowd.core.claims import urgency
 from flowd.core.decide import begin, decide, start
+from flowd.core.fanout import base_name
+from flowd.core.items import owner
 from flowd.core.rank import critical_path, learned
 from flowd.core.spec import TaskSpec
 from flowd.core.stimuli import AttemptEnded, CancelAsked, PauseAsked, ResumeAsked, Stimulus
-from flowd.engine import checkpointing, results
+from flowd.engine import checkpointing, fanning, results
 from flowd.engine.approving import Approvals
 from flowd.engine.attempt import Attempt
 from flowd.engine.entering import Entry
+from flowd.engine.fanning import FanWork
+from flowd.engine.fans import Fans
 from flowd.engine.long_waits import LongWaits
 from flowd.engine.moments import Moments
 from flowd.engine.prepare import NO_BINDING
@@ -48,7 +52,7 @@ class Driver:
         self.stream = stream
         self.standings: dict[int, Standing] = {}
         self.failure: Exception | None = None
-        self.attempts: dict[int, Attempt] = {}
+        self.attempts: dict[int, Attempt | FanWork] = {}
         self.approvals = Approvals(self)
         self.answered_at = 0  # the last record of a person's yes: what it lets start begins once that is durable
         self._entry = entry
@@ -63,9 +67,16 @@ class Driver:
         self._still = anyio.Event()
         self._heard = anyio.Event()
         self.moments = Moments(self)
+        self.fans = Fans(self.run, services.admission)
         files = files_of(services.adapters, self.program)
-        hide = services.adapters.secrecy.hide
-        self.survey = Survey(self.run, files, self._checkpoints, function_file=self.program.function_file, hide=hide)
+        self.survey = Survey(
+            self.run,
+            files,
+            self._checkpoints,
+            function_file=self.program.function_file,
+            bindings=self.program.bindings,
+            hide=services.adapters.secrecy.hide,
+        )
 
     # --- the loop ----------------------------------------------------------------------------------
 
@@ -217,7 +228,9 @@ class Driver:
         left_running: Awaitable[object] | None = None
         since = self._taken(number)
         if self.failure is None and self.run.may_start(number):
-            attempt = self.attempts[number] = Attempt(self, number, scope, since)
+            fanned = self.fans.is_fan(number)
+            attempt = (FanWork if fanned else Attempt)(self, number, scope, since)
+            self.attempts[number] = attempt
             try:
                 left_running = await attempt.perform()
             except Exception as error:  # noqa: BLE001  # a defect or a dead disk ends this run, never the engine
@@ -245,7 +258,9 @@ class Driver:
 
     def uses(self, number: int) -> Mapping[Any, float]:
         """What a task holds of the limits while it runs."""
-        own: Mapping[Any, float] = self.run.shape.specs[number].uses
+        if self.fans.is_fan(number):
+            return {}
+        own: Mapping[Any, float] = {**self.run.shape.specs[number].uses, **self.fans.uses(number)}
         return own if self.run.spec.max_concurrency is None else {**own, (self.run.id, RUN_LIMIT): 1.0}
 
     def _emit(self, events: list[e.AnyEvent], now: datetime) -> None:
@@ -263,6 +278,8 @@ class Driver:
                 self._stop_attempts("cancelled")
             elif isinstance(event, e.RunDeadlinePassed):
                 self._stop_attempts("deadline")
+            elif isinstance(event, e.TaskFailed | e.TaskTimedOut | e.TaskAbandoned):
+                self.fans.stop_beside(self.run.shape.index[event.task], self.attempts)
 
     def go_on(self, hands: int = 0) -> None:
         """Offer what has become startable; notice when nothing can go on by itself."""
@@ -280,8 +297,9 @@ class Driver:
                     self.offer(number)
                 else:
                     self.moments.wait_for_retry(number, retry_at)
-            if len(ready) > hands:
-                self.services.wake(len(ready) - hands)
+            more = len(ready) + (self.fans.hand_out(self.offer) if run.fans else 0)
+            if more > hands:
+                self.services.wake(more - hands)
         if self.attempts or self.approvals.busy:
             return
         if run.state != s.RUN_RUNNING or not (self._offered or self._waits_by_itself()):
@@ -299,6 +317,7 @@ class Driver:
         if since is None:
             since = self.services.adapters.clock.monotonic()
         self._offered[number] = since
+        self.fans.offered(number)
         priority = self.run.shape.specs[number].priority
         if closed is not None or self.run.shape.specs[number].uses:
             self._long_waits.may_come()
@@ -307,7 +326,7 @@ class Driver:
         self.services.admission.offer(
             (self, number),
             priority=priority,
-            rank=self._ranks[number],
+            rank=self._ranks[owner(self.run, number)],
             uses=self.uses(number) if closed is None else {**self.uses(number), closed: 1.0},
             since=since,
             waits_since=min(first, since),
@@ -318,6 +337,7 @@ class Driver:
         since = self._offered.pop(number, None)
         if since is None:
             return self.services.adapters.clock.monotonic()
+        self.fans.begun(number)
         priority = self.run.shape.specs[number].priority
         count, first = self._queues.pop(priority)
         if count > 1:
@@ -360,7 +380,9 @@ class Driver:
 
     async def values(self, spec: TaskSpec) -> Mapping[str, Any]:
         """The results that a task takes as arguments or refers to in expressions, by task."""
-        taken = self.program.bindings.get(spec.name, NO_BINDING).result_parameters
+        taken = self.program.bindings.get(base_name(spec.name), NO_BINDING).result_parameters
+        if "[" in spec.name:
+            await fanning.load_list(self, base_name(spec.name))
         if not taken and is_plain(spec) and not asks(spec):
             return _NO_VALUES
         names = sorted(referenced_results(spec).union(taken) & self.run.shape.index.keys())

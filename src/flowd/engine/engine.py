@@ -204,6 +204,7 @@ class Engine(Answers):
         run_id: str,
         *tasks: str,
         downstream: bool = False,
+        failed_items: bool = False,
         by: str = "",
         pipeline: Pipeline | None = None,
         go_on: bool = True,
@@ -211,18 +212,20 @@ class Engine(Answers):
     ) -> Run:
         """Run tasks of a run again (all that did not end well, where none is named), in the same run.
 
+        Of a task with items, those that did not end well run again; with `failed_items` nothing else does.
+
         A run that nobody owns is adopted and goes on, unless `go_on` is false; as `pipeline` is
         now, where `with_new_definition`.
         """
         if with_new_definition:
             self._check_anew(run_id, pipeline)
-            again = RetryAsked(tasks=tasks, downstream=downstream, by=by)
+            again = RetryAsked(tasks=tasks, downstream=downstream, by=by, failed_items=failed_items)
             anew = redefining.asking(by, again)
             enter = adoption(self._adapters(), run_id, pipeline=pipeline, anew=anew, go_on=go_on)
             return await self._here.launch(run_id, enter)
         state, _, _ = await read(self._adapters(), run_id, uncalled=True)
         redefining.refuse_unknown(tasks, state.shape.index, f"run {run_id}")
-        asked = RetryAsked(tasks=tasks, downstream=downstream, by=by)
+        asked = RetryAsked(tasks=tasks, downstream=downstream, by=by, failed_items=failed_items)
         enter = adoption(self._adapters(), run_id, [asked], pipeline=pipeline, go_on=go_on)
         return await self._here.tell(run_id, asked, enter)
 

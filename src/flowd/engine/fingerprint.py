@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from flowd.core import syntax
 from flowd.core.commands import words_of
 from flowd.core.patterns import named as named_by
 from flowd.core.spec import Call, Run, TaskSpec
@@ -114,7 +115,7 @@ def _meaning(source: bytes) -> str:
     """A digest of Python code without docstrings, comments and layout."""
     import ast
 
-    tree = ast.parse(source)
+    tree = syntax.module(source)
     for branch in ast.walk(tree):
         if isinstance(branch, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = branch.body[0] if branch.body else None

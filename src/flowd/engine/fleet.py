@@ -163,6 +163,7 @@ class Fleet:
         finally:
             services.admission.drop((run_id, RUN_LIMIT))
             if (ended := self.drivers.pop(run_id, None)) is not None:
+                ended.fans.close()
                 self._open_limits(ended.run.spec)
             self._owned.pop(run_id).set()
             self._ended.pop(run_id).set()

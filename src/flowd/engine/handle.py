@@ -16,7 +16,7 @@ from flowd.core.codec import public
 from flowd.core.errors import BadRequest, RunFailed
 from flowd.core.events import Envelope, Error, Reason
 from flowd.core.run import RunState
-from flowd.core.views import run_document, run_status
+from flowd.core.views import run_document, run_status, shown_state
 from flowd.engine import results
 from flowd.engine.driver import Driver
 from flowd.engine.services import Adapters
@@ -216,9 +216,9 @@ class Run:
     async def _result(self, state: RunState) -> Result:
         folder = await self._folder()
         tasks = {}
-        for spec, task in zip(state.shape.specs, state.tasks, strict=True):
+        for spec, task in state.own():
             tasks[spec.name] = TaskResult(
-                state=task.state,
+                state=shown_state(task),
                 attempts=task.attempt,
                 result=task.result and await results.load(task.result, self._adapters.results),
                 metrics=task.metrics,

@@ -81,7 +81,9 @@ async def _do(driver: Driver, request: Request) -> str:
         if not driver.resume():
             return "the run has just come to rest; ask again"
     elif request.kind == "retry":
-        asked = RetryAsked(tasks=request.tasks, downstream=request.downstream, by=request.by)
+        asked = RetryAsked(
+            tasks=request.tasks, downstream=request.downstream, by=request.by, failed_items=request.failed_items
+        )
         if refused := refusal(driver.run, asked):
             return refused
         driver.tell(asked)

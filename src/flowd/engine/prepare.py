@@ -6,7 +6,7 @@ import glob
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from flowd.core import states as s
 from flowd.core.commands import parse_command, render_argv
 from flowd.core.events import Error, Reason
 from flowd.core.expressions import Expression, in_text, render_value, spans
+from flowd.core.fanout import base_name
+from flowd.core.items import owner
 from flowd.core.patterns import Glob, is_pattern, named
 from flowd.core.run import RunState
 from flowd.core.spec import Ask, Call, Output, Param, Run, TaskSpec
@@ -55,6 +57,24 @@ class Resolver:
     def __init__(self, run: RunState, files: Files) -> None:
         self._run = run
         self._files = files
+        self.lists: dict[str, Sequence[Any]] = {}  # what tasks are carried out for; the caller has loaded them, too
+
+    def own_scope(self, task: TaskSpec) -> dict[str, Any]:
+        """What stands for an item in its expressions: `item` or `matrix`, and `index`; nothing for another task."""
+        if "[" not in task.name:
+            return {}
+        name = base_name(task.name)
+        fan = self._run.fans[self._run.shape.index[name]]
+        place = self._run.shape.index[task.name] - fan.base
+        return {"matrix" if fan.template.matrix else "item": self.lists[name][place], "index": place}
+
+    def knows(self, task: TaskSpec) -> bool:
+        """Whether the list that an item is of is at hand."""
+        return base_name(task.name) in self.lists
+
+    def scope(self, task: TaskSpec, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What the expressions of a task may refer to, paths as they are written."""
+        return self._scope(task, values, lambda path: path)
 
     def written(self, task: TaskSpec, values: Mapping[str, Any]) -> Prepared:
         """Resolved with paths as they are written. ExpressionError where that is not possible."""
@@ -62,7 +82,7 @@ class Resolver:
             return Prepared(inputs=(), outputs=(), with_={}, env={}, action=self._action(task, {}))
         if is_literal(task, self._run.spec.env):
             return self._as_written(task)
-        scope = self._scope(values, lambda path: path) | {"secrets": Unread()} | self._answer(task)
+        scope = self.scope(task, values) | {"secrets": Unread()} | self._answer(task)
         inputs, outputs = self._paths(task, scope)
         scope["inputs"], scope["outputs"] = [str(path) for path in inputs], [str(path) for _, path in outputs]
         return Prepared(
@@ -89,25 +109,32 @@ class Resolver:
 
     def when_false(self, task: TaskSpec, values: Mapping[str, Any]) -> Reason | None:
         """Why the task's `when` keeps it from running; None where it holds. ExpressionError."""
-        return conditions.when_false(task, self._scope(values, lambda path: path)) if task.when is not None else None
+        return (
+            conditions.when_false(task, self._scope(task, values, lambda path: path)) if task.when is not None else None
+        )
 
     def is_allowed(self, task: TaskSpec, error: Error, values: Mapping[str, Any]) -> bool:
         """Whether the task may fail so. ExpressionError where its `allow_failure` cannot tell."""
         if not isinstance(task.allow_failure, str):
             return conditions.is_allowed(task, error, {})
-        return conditions.is_allowed(task, error, self._scope(values, lambda path: path))
+        return conditions.is_allowed(task, error, self._scope(task, values, lambda path: path))
 
     def outputs(self, task: TaskSpec) -> tuple[tuple[Output, str], ...]:
         """The outputs that are known without any other task; ExpressionError where one is not."""
         if not any("{{" in ref.path for ref in task.outputs):
             return tuple([(output, named(output.path)) for output in task.outputs])
-        return self._paths(task, self._scope({}, lambda path: path))[1]
+        return self._paths(task, self.scope(task, {}))[1]
+
+    def outputs_of(self, task: TaskSpec, own: Mapping[str, Any]) -> tuple[tuple[Output, str], ...]:
+        """As `outputs`, of an item that is not laid out yet and for which `own` stands."""
+        scope = {**self._scope(None, {}, lambda path: path), **own}
+        return tuple((output, _path(output.path, scope)) for output in task.outputs)
 
     def inputs(self, task: TaskSpec) -> tuple[str, ...]:
         """The inputs that are known without any other task; ExpressionError where one is not."""
         if not any("{{" in ref.path for ref in task.inputs):
             return tuple([named(ref.path) for ref in task.inputs])
-        return self._paths(task, self._scope({}, lambda path: path))[0]
+        return self._paths(task, self.scope(task, {}))[0]
 
     def work(
         self,
@@ -136,11 +163,14 @@ class Resolver:
             wants_ctx=binding.wants_ctx,
         )
         if not self._is_plain(task):
-            scope = self._scope(values, self._absolute) | {"secrets": secrets} | self._answer(task)
+            scope = self._scope(task, values, self._absolute) | {"secrets": secrets} | self._answer(task)
             self._resolve(work, prepared, scope)
         if isinstance(task.action, Call) and binding.result_parameters:
             taken = {name: values.get(name) for name in binding.result_parameters}
             work.arguments = {**taken, **work.arguments}
+        if isinstance(task.action, Call) and binding.item_parameters:
+            own = self.own_scope(task)
+            work.arguments = {**{name: own[name] for name in binding.item_parameters}, **work.arguments}
         return work
 
     def _resolve(self, work: Work, prepared: Prepared, scope: dict[str, Any]) -> None:
@@ -159,7 +189,8 @@ class Resolver:
 
     def _answer(self, task: TaskSpec) -> dict[str, Any]:
         """`approval`, where a person has said yes to its start; `rejection`, where one has sent it back here."""
-        known, scope = self._run.task(task.name), dict[str, Any]()
+        number = owner(self._run, self._run.shape.index[task.name])  # one answer lets all items of a task begin
+        task, known, scope = self._run.shape.specs[number], self._run.tasks[number], dict[str, Any]()
         if task.approve is not None and known.approval is not None and known.approval.answered_at is not None:
             scope["approval"] = answer_scope(known.approval)
         if (sent := known.sent_back) is not None:
@@ -169,17 +200,17 @@ class Resolver:
     def asked(self, task: TaskSpec, values: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         """What a person is asked, and the paths that are shown, as written. ExpressionError."""
         assert task.approve is not None
-        scope = self._scope(values, lambda path: path)
+        scope = self._scope(task, values, lambda path: path)
         inputs, outputs = self._paths(task, scope)
         scope["inputs"], scope["outputs"] = list(inputs), [path for _, path in outputs]
         message = _text(render_value(task.approve.message or f"Go on with {task.name}?", scope))
         return message, tuple(_path(written, scope) for written in task.approve.show)
 
     def gate_scope(
-        self, prepared: Prepared, values: Mapping[str, Any], metrics: Mapping[str, float], result: Any
+        self, task: TaskSpec, prepared: Prepared, values: Mapping[str, Any], metrics: Mapping[str, float], result: Any
     ) -> dict[str, Any]:
         """What a task's gates may speak of, with paths as they are written."""
-        scope = self._scope(values, lambda path: path)
+        scope = self._scope(task, values, lambda path: path)
         scope["inputs"], scope["outputs"] = list(prepared.inputs), [path for _, path in prepared.outputs]
         return {**scope, "metrics": metrics, "result": result}
 
@@ -202,9 +233,11 @@ class Resolver:
         taken = parameters_of(function)
         work.argv, work.function, work.wants_ctx = (), function, binding.wants_ctx
         work.params = ReadParams(self._params(self._absolute))
-        arguments = render_value(task.with_, self._scope(values, self._absolute) | {"secrets": secrets})
+        arguments = render_value(task.with_, self._scope(task, values, self._absolute) | {"secrets": secrets})
         work.arguments = {name: value for name, value in arguments.items() if name in taken}
         work.arguments |= {name: values.get(name) for name in binding.result_parameters}
+        own = self.own_scope(task)
+        work.arguments |= {name: own[name] for name in binding.item_parameters}
         return work
 
     def _reserved(self, work: Work) -> dict[str, str]:
@@ -251,9 +284,10 @@ class Resolver:
             for name, value in given.items()
         }
 
-    def _scope(self, values: Mapping[str, Any], place: Callable[[str], str]) -> dict[str, Any]:
+    def _scope(self, task: TaskSpec | None, values: Mapping[str, Any], place: Callable[[str], str]) -> dict[str, Any]:
         run = self._run
         return {
+            **({} if task is None else self.own_scope(task)),
             "params": self._params(place),
             "env": os.environ,
             "run": {

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from flowd.authoring.binding import Binding, reconcile_key
+from flowd.authoring.binding import Binding, item_names, reconcile_key
 from flowd.authoring.pipeline import Pipeline
 from flowd.core.errors import BadRequest
+from flowd.core.fanout import base_name
 from flowd.core.spec import Call, Definition, TaskSpec
 from flowd.engine.retrying import Strategies
 
@@ -43,7 +44,7 @@ class Program:
 
     def function_file(self, task: str) -> Path | None:
         """The file that a task's function was written in, where there is one."""
-        function = self.functions.get(task)
+        function = self.functions.get(base_name(task))
         if function is None:
             return None
         key = id(function)  # which lives as long as the program
@@ -82,11 +83,11 @@ def from_definition(definition: Definition) -> Program:
     for task in definition.spec.tasks:
         if isinstance(task.action, Call):
             function = functions[task.name] = _imported(definition, task, task.action)
-            bindings[task.name] = bind(function, task.needs, task.with_)
+            bindings[task.name] = bind(function, task.needs, task.with_, item_names(task))
         if task.reconcile is not None:
             key = reconcile_key(task.name)
             functions[key] = _imported(definition, task, task.reconcile)
-            bindings[key] = bind_reconcile(functions[key], task.needs, task.with_)
+            bindings[key] = bind_reconcile(functions[key], task.needs, task.with_, item_names(task))
     return Program(definition, functions, bindings, {})
 
 

@@ -14,6 +14,7 @@ from flowd.core.codec import MAX_LINE
 from flowd.core.deciding.anew import still_chosen
 from flowd.core.errors import BadRequest
 from flowd.core.events import RunStarted
+from flowd.core.fanout import base_name
 from flowd.core.run import RunState
 from flowd.core.shape import Shape
 from flowd.core.spec import Definition, PipelineSpec
@@ -47,7 +48,7 @@ def asking(by: str = "", again: RetryAsked | None = None) -> Ask:
 
 def _done(run: RunState, spec: PipelineSpec, again: RetryAsked | None) -> set[str]:
     """The tasks that have ended well and are not asked for again: what they read may be gone."""
-    well = {task.name for task, state in zip(run.shape.specs, run.tasks, strict=True) if state.ok}
+    well = {task.name for task, state in run.own() if state.ok}
     if again is None:
         return well
     well.difference_update(again.tasks)
@@ -79,12 +80,19 @@ def _refuse(run: RunState, recorded: Definition, program: Program, again: RetryA
         hint = (
             "start a new run" if run.state == s.RUN_SUCCEEDED else "ask for what failed again, with the new definition"
         )
-        word = "was" if run.state == s.RUN_CANCELLED else "has"
+        word = {s.RUN_CANCELLED: "was", s.RUN_PARTIAL: "is"}.get(run.state, "has")
         raise BadRequest(f"run {run.id} {word} {run.state}, so there is nothing to go on with; {hint}")
-    there = {task.name for task in spec.tasks}
+    there = {task.name: (task.foreach, task.matrix) for task in spec.tasks}
     for task, state in zip(run.shape.specs, run.tasks, strict=True):
         unknown = state.state == s.UNCERTAIN or (state.state == s.RUNNING and not task.idempotent)  # its owner died
-        if task.name not in there and unknown:
+        name = base_name(task.name)
+        before = None if name == task.name else run.shape.specs[run.shape.index[name]]
+        if before is not None and there.get(name) != (before.foreach, before.matrix) and unknown:
+            raise BadRequest(
+                f"{task.name} is uncertain, and what {name} is carried out for has changed: resolve it first "
+                f"(flowd resolve {run.id} '{task.name}' --as VERDICT), or put that back"
+            )
+        if name not in there and unknown:
             raise BadRequest(
                 f"task {task.name} is uncertain, and is no longer in the pipeline: nobody could say what became of it; "
                 f"resolve it first (flowd resolve {run.id} {task.name} --as VERDICT), or put it back"

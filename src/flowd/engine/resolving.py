@@ -51,7 +51,7 @@ async def resolve(driver: Driver, task: str, verdict: str, *, by: str = "", valu
 
 async def reconcile(driver: Driver) -> None:
     """Ask the `reconcile` of every uncertain task that has one; what it cannot tell is left to a person."""
-    for spec, task in zip(driver.run.shape.specs, driver.run.tasks, strict=True):
+    for spec, task in list(zip(driver.run.shape.specs, driver.run.tasks, strict=True)):
         key = reconcile_key(spec.name)
         if task.state != s.UNCERTAIN or spec.reconcile is None or key not in driver.program.functions:
             continue

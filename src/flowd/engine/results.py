@@ -20,6 +20,9 @@ from flowd.ports.stores import Results
 INLINE_BYTES = 32 * 1024
 """A JSON result up to this size stands in the journal; a larger one is a file of its own."""
 
+ITEM_BYTES = 512
+"""As much of an item, of which there may be very many."""
+
 _encoder = msgspec.json.Encoder()
 _PLAIN = frozenset({str, int, bool, type(None)})
 
@@ -44,8 +47,8 @@ def is_json(value: Any, path: str = "result") -> bool:
     return False
 
 
-async def store(value: Any, results: Results) -> Stored | None:
-    """Keep a result: inline JSON, JSON in a file, or a pickle where JSON would change it.
+async def store(value: Any, results: Results, inline: int = INLINE_BYTES) -> Stored | None:
+    """Keep a result: JSON inline up to so many bytes, JSON in a file, or a pickle where JSON would change it.
 
     Raises BadResult where it can be kept in no way.
     """
@@ -58,9 +61,16 @@ async def store(value: Any, results: Results) -> Stored | None:
         raise BadResult(
             f"the result, a {type(value).__name__}, cannot be kept: {error}; return plain data, or write a file"
         ) from error
-    if codec == "json" and len(data) <= INLINE_BYTES:
-        return Stored(digest=hashlib.sha256(data).hexdigest(), size=len(data), inline=msgspec.Raw(data))
+    if codec == "json":
+        return await store_json(data, results, inline)
     return Stored(codec=codec, digest=await results.put(data, codec), size=len(data))
+
+
+async def store_json(data: bytes, results: Results, inline: int = INLINE_BYTES) -> Stored:
+    """Keep a value that is JSON already."""
+    if len(data) <= inline:
+        return Stored(digest=hashlib.sha256(data).hexdigest(), size=len(data), inline=msgspec.Raw(data))
+    return Stored(digest=await results.put(data, "json"), size=len(data))
 
 
 async def load(stored: Stored | None, results: Results) -> Any:

@@ -17,12 +17,15 @@ import anyio
 import anyio.to_thread
 import msgspec
 
+from flowd.authoring.binding import Binding
 from flowd.core import gates
 from flowd.core import states as s
 from flowd.core.decide import decide
 from flowd.core.events import AnyEvent, Artifact, Reason, RunStarted, Stored
-from flowd.core.expressions import ExpressionError
+from flowd.core.expressions import ExpressionError, compile_expression
+from flowd.core.fanout import base_name, is_fanned
 from flowd.core.freshness import Evidence, Known, Verdict, judge, product
+from flowd.core.items import fan_of, owner
 from flowd.core.patterns import Glob, is_pattern
 from flowd.core.reasons import because
 from flowd.core.run import RunState
@@ -33,12 +36,13 @@ from flowd.engine.conditions import Conditions
 from flowd.engine.files import ABSENT, Declared, Files
 from flowd.engine.fingerprint import Codes, Named, digest_of, input_part, plain_parts
 from flowd.engine.looks import Looks
-from flowd.engine.prepare import Prepared, Resolver
+from flowd.engine.prepare import NO_BINDING, Prepared, Resolver
 from flowd.engine.program import Program
-from flowd.engine.references import referenced_results
+from flowd.engine.references import referenced_results, referenced_tasks
 from flowd.engine.services import Adapters
 from flowd.ports.stores import Checkpoint
 
+_NO_BINDINGS: Mapping[str, Binding] = {}
 FRESH, RUN, SKIP, IF_NEEDED, WAIT = "fresh", "run", "skip", "if_needed", "wait"
 
 _OPEN = frozenset({"rule_open", "when_open", "upstream_open"})
@@ -59,8 +63,14 @@ async def foresee(
     state, now = RunState("plan", program.spec), adapters.clock.now()
     state.apply(first, now)
     known = await checkpointing.load(adapters, program)
-    files, hide = files_of(adapters, program), adapters.secrecy.hide
-    survey = Survey(state, files, known, function_file=program.function_file, hide=hide)
+    survey = Survey(
+        state,
+        files_of(adapters, program),
+        known,
+        function_file=program.function_file,
+        bindings=program.bindings,
+        hide=adapters.secrecy.hide,
+    )
     standings, _ = await anyio.to_thread.run_sync(survey.pass_over, now, limiter=threads)
     specs = state.shape.specs
     return {specs[number].name: _for_a_plan(specs[number], standing) for number, standing in standings.items()}
@@ -81,8 +91,8 @@ def files_of(adapters: Adapters, program: Program) -> Files:
 class Survey:
     """The knowledge that freshness needs, for one run. Its methods block: call them in a thread.
 
-    `function_file` gives the module file of a task's function, where it has one; `hide` takes secrets
-    out of what is told.
+    `function_file` gives the module file of a task's function, where it has one, `bindings` say what it
+    takes; `hide` takes secrets out of what is told.
     """
 
     def __init__(
@@ -92,6 +102,7 @@ class Survey:
         checkpoints: Mapping[str, Checkpoint],
         *,
         function_file: Callable[[str], Path | None] = lambda _name: None,
+        bindings: Mapping[str, Binding] = _NO_BINDINGS,
         hide: Callable[[str], str] = str,
     ) -> None:
         self.files = files
@@ -99,6 +110,7 @@ class Survey:
         self._run = run
         self._checkpoints = checkpoints
         self._function_file = function_file
+        self._bindings = bindings
         self.conditions = Conditions(run, self.resolver, self._inline_values, hide)
         self._codes = Codes(files)
         self._seen: dict[str, str] = {}  # digests, and what words name, for as long as nothing runs
@@ -166,7 +178,8 @@ class Survey:
     def found(self, number: int, reason: Reason, warnings: tuple[str, ...] = ()) -> FoundFresh:
         """The stimulus that a task was found fresh."""
         name = self._run.shape.specs[number].name
-        known = self._checkpoints[name]
+        known = self._checkpoint(number)
+        assert known is not None
         return FoundFresh(
             task=name,
             source=known.run,
@@ -181,10 +194,10 @@ class Survey:
     def judge_one(self, number: int, values: Mapping[str, Any], now: datetime) -> Verdict:
         """Judge a task whose needs have all ended, or that runs whatever they give."""
         spec = self._run.shape.specs[number]
-        known = self._checkpoints.get(spec.name)
+        known = self._checkpoint(number)
         forced = self._run.is_forced(number)
         if forced or not spec.cache or known is None:
-            return judge(spec, self._known(spec.name), Evidence(parts={}), now=now, forced=forced)
+            return judge(spec, _known(known), Evidence(parts={}), now=now, forced=forced)
         missing, altered = self._outputs_now(number, known)
         try:
             prepared = self.resolver.written(spec, values)
@@ -193,15 +206,15 @@ class Survey:
             evidence = Evidence(parts=self.parts(number, prepared, read), missing=missing, altered=altered)
         except (ExpressionError, OSError) as error:
             evidence = Evidence(parts={}, missing=missing, altered=altered, unknown=str(error))
-            verdict = judge(spec, self._known(spec.name), evidence, now=now, by_clock=self._by_clock())
+            verdict = judge(spec, _known(known), evidence, now=now, by_clock=self._by_clock())
             untold = verdict.fresh and spec.gate  # a person has touched it, and its gates cannot be judged
             return Verdict(fresh=False, reason=because("unknown", error=str(error))) if untold else verdict
-        verdict = judge(spec, self._known(spec.name), evidence, now=now, by_clock=self._by_clock())
+        verdict = judge(spec, _known(known), evidence, now=now, by_clock=self._by_clock())
         return self._gated(spec, prepared, values, known) if verdict.fresh and spec.gate else verdict
 
     def _gated(self, spec: TaskSpec, prepared: Prepared, values: Mapping[str, Any], known: Checkpoint) -> Verdict:
         """What is fresh, once its gates are judged anew: by what is recorded of it, with today's parameters."""
-        scope = self.resolver.gate_scope(prepared, values, known.metrics, values.get(spec.name))
+        scope = self.resolver.gate_scope(spec, prepared, values, known.metrics, values.get(spec.name))
         if broken := gates.failed(spec.gate, "error", scope):
             return Verdict(fresh=False, reason=because("gate_failed.recorded", gates="; ".join(broken)))
         warned = tuple(f"gate_warning: {said}" for said in gates.failed(spec.gate, "warn", scope))
@@ -211,6 +224,9 @@ class Survey:
         """The fingerprint of a task whose needs have ended, as the world is now."""
         run, spec = self._run, self._run.shape.specs[number]
         needs = [run.shape.specs[need].name for need in run.shape.needs[number]]
+        own = self.resolver.own_scope(spec)
+        if own:  # a list that has grown is no change to an item that was in it
+            needs = [need for need in needs if need not in self._only_listed(number)]
         parts = plain_parts(
             spec,
             action=prepared.action,
@@ -221,11 +237,27 @@ class Survey:
             products={need: product(run.task(need).result, run.task(need).outputs) for need in needs},
         )
         parts |= self._codes.parts(spec, self._function_file(spec.name), self._named)
-        own = Declared(self.files, [path for _, path in prepared.outputs])
+        if own:
+            parts["item"] = digest_of(own.get("item", own.get("matrix")))
+            if "index" in self._binding(spec.name).item_parameters:
+                parts["index"] = digest_of(own["index"])
+        declared = Declared(self.files, [path for _, path in prepared.outputs])
         for pattern in prepared.inputs:
             for written in self.files.matches(pattern):
-                parts[f"input:{written}"] = input_part(self._input_digest(number, written, own))
+                parts[f"input:{written}"] = input_part(self._input_digest(number, written, declared))
         return parts
+
+    def _only_listed(self, number: int) -> set[str]:
+        """The needs of an item that only its task's list was made of."""
+        foreach = self._run.shape.specs[owner(self._run, number)].foreach
+        spec = self._run.shape.specs[number]
+        if foreach is None or not isinstance(foreach.over, str):
+            return set()
+        taken = referenced_tasks(spec).union(self._binding(spec.name).result_parameters)
+        return set(compile_expression(foreach.over).tasks) - taken
+
+    def _binding(self, name: str) -> Binding:
+        return self._bindings.get(base_name(name), NO_BINDING)
 
     def param_parts(self, names: Collection[str]) -> dict[str, str]:
         """The fingerprint of the parameters that an attempt has read by itself."""
@@ -261,6 +293,8 @@ class Survey:
             return Standing(IF_NEEDED, because("rule_open", needs=names, rule=rule))
         if waiting and spec.when is not None and run.tasks[number].tried_at is None:
             return Standing(IF_NEEDED, because("when_open", expression=spec.when))
+        if is_fanned(spec) and not waiting:
+            return Standing(IF_NEEDED, because("items"))
         if rule is None and (open_ := [need for need in waiting if need in self._open]):
             return Standing(IF_NEEDED, because("upstream_open", need=run.shape.specs[open_[0]].name))
         undecided = spec.cache and spec.name in self._checkpoints and not run.is_forced(number)
@@ -273,17 +307,30 @@ class Survey:
         verdict = self.judge_one(number, values, now)
         return Standing(FRESH if verdict.fresh else RUN, verdict.reason, verdict.warnings)
 
-    def _known(self, name: str) -> Known | None:
-        checkpoint = self._checkpoints.get(name)
-        if checkpoint is None:
-            return None
-        return Known(
-            run=checkpoint.run,
-            at=checkpoint.at,
-            parts=checkpoint.parts,
-            touched=checkpoint.touched,
-            refused=checkpoint.refused,
-        )
+    def _checkpoint(self, number: int) -> Checkpoint | None:
+        """The newest checkpoint of a task; of an item that is called by its place, wherever it stood in the list."""
+        spec = self._run.shape.specs[number]
+        found, fan = self._checkpoints.get(spec.name), fan_of(self._run, number)
+        if fan is None or fan.keys or "item" not in (own := self.resolver.own_scope(spec)):
+            return found
+        item = digest_of(own["item"])
+        if found is not None and found.parts.get("item") == item:
+            return found
+        moved = self._by_item.get((fan.template.name, item))
+        if moved is None or {path for _, path in self.resolver.outputs(spec)} != {one.path for one in moved.outputs}:
+            return found
+        return moved
+
+    @cached_property
+    def _by_item(self) -> dict[tuple[str, str], Checkpoint]:
+        """The newest checkpoint by what the item was, of all items."""
+        items: dict[tuple[str, str], Checkpoint] = {}
+        for name, one in self._checkpoints.items():
+            if "[" in name and "item" in one.parts:
+                key = base_name(name), one.parts["item"]
+                if key not in items or items[key].at < one.at:
+                    items[key] = one
+        return items
 
     def _by_clock(self) -> bool:
         return bool(self._run.trigger.get("kind", "hand") != "hand")
@@ -321,7 +368,7 @@ class Survey:
 
     def recorded_outputs(self, number: int) -> tuple[Artifact, ...]:
         """The outputs in a task's newest checkpoint."""
-        checkpoint = self._checkpoints.get(self._run.shape.specs[number].name)
+        checkpoint = self._checkpoint(number)
         return checkpoint.outputs if checkpoint else ()
 
     def _outputs_now(self, number: int, known: Checkpoint) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -392,3 +439,16 @@ class Survey:
         now = self._digest(path)
         left = self._recorded(number, path) if path in own else None
         return left.digest if left is not None and now == self._last_left(number, path, left) else now
+
+
+def _known(checkpoint: Checkpoint | None) -> Known | None:
+    """What is recorded of a task's newest success, as far as it is judged."""
+    if checkpoint is None:
+        return None
+    return Known(
+        run=checkpoint.run,
+        at=checkpoint.at,
+        parts=checkpoint.parts,
+        touched=checkpoint.touched,
+        refused=checkpoint.refused,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -56,7 +57,22 @@ attempt_at_work: ContextVar[Work | None] = ContextVar("flowd attempt", default=N
 
 def log_path(run_folder: Path, task: str, attempt: int) -> Path:
     """The file of an attempt's own output."""
-    return run_folder / "logs" / f"{task}.{attempt}.log"
+    return run_folder / "logs" / f"{file_name(task)}.{attempt}.log"
+
+
+def file_name(task: str) -> str:
+    """A task's name as a part of a file's: an item's key may hold what no file's name can."""
+    if "[" not in task:
+        return task
+    from urllib.parse import quote
+
+    safe = quote(task, safe="[]@:+=,") if "/" in task or len(task.encode()) > _MOST_NAME else task
+    if len(safe.encode()) <= _MOST_NAME:
+        return safe
+    return f"{safe[:_MOST_NAME]}.{sha256(task.encode()).hexdigest()[:16]}"
+
+
+_MOST_NAME = 180
 
 
 class Channel(Protocol):

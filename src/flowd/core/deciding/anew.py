@@ -7,8 +7,9 @@ from collections.abc import Collection
 from flowd.core import events as e
 from flowd.core import states as s
 from flowd.core import stimuli as st
-from flowd.core.again import asked_for, to_reset
+from flowd.core.again import asked_for, items_asked_for, lost_items, to_reset
 from flowd.core.deciding.decision import Decision
+from flowd.core.items import name_of
 from flowd.core.run import RunState
 from flowd.core.spec import PipelineSpec, task_map
 
@@ -19,21 +20,26 @@ def retry_asked(decision: Decision, asked: st.RetryAsked) -> None:
     chosen, again = asked_for(run, asked), to_reset(run, asked)
     uncertain = sorted(n for n in chosen if run.tasks[n].state == s.UNCERTAIN)  # to name one is to answer for it
     for number in uncertain:
-        decision.say(e.TaskResolved(task=run.shape.specs[number].name, verdict="rerun", by=asked.by))
+        decision.say(e.TaskResolved(task=name_of(run, number), verdict="rerun", by=asked.by))
     if not again:
         return
     if again - run.shape.finals:  # there will be another end
         again |= {number for number in run.shape.finals if run.tasks[number].state in s.ENDED}
     if run.state in s.RUN_ENDED:
         decision.say(e.RunReopened(by=asked.by))
-    _reset(decision, again, asked.by)
+    _reset(decision, again, asked)
 
 
-def _reset(decision: Decision, again: Collection[int], by: str) -> None:
+def _reset(decision: Decision, again: Collection[int], asked: st.RetryAsked) -> None:
     """What lies below first: cut off anywhere, no task waits for ever behind one that is done."""
     run = decision.run
     for number in (number for number in reversed(run.shape.order()) if number in again):
-        decision.say(e.TaskReset(task=run.shape.specs[number].name, by=by))
+        name, items = run.shape.specs[number].name, items_asked_for(run, asked, number)
+        above = run.shape.reach([number], down=False) - {number}
+        if items or (lost_items(run, number) and above.isdisjoint(again)):  # else its list may be another
+            decision.say(e.TaskReopened(task=name, items=items, by=asked.by))
+        else:
+            decision.say(e.TaskReset(task=name, by=asked.by))
     run.find_ready()
 
 
@@ -66,7 +72,7 @@ def redefined(decision: Decision, asked: st.Redefined) -> None:
             run.tasks[need].state in s.BAD and not run.tasks[need].allowed and need not in again for need in needs
         ):
             again.add(number)
-    _reset(decision, again, asked.by)
+    _reset(decision, again, st.RetryAsked(by=asked.by))
     if asked.again is not None:
         retry_asked(decision, asked.again)
 

@@ -95,7 +95,8 @@ def _stopped(run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptE
     if outcome.cause == "interrupted":
         reason = because("interrupted.task")
         return e.TaskInterrupted(task=spec.name, attempt=task.attempt, reason=reason, ending=outcome.ending)
-    return e.TaskCancelled(task=spec.name, attempt=task.attempt, reason=run.cancelling, ending=outcome.ending)
+    why = because("fail_fast.item") if outcome.cause == "fail_fast" else run.cancelling
+    return e.TaskCancelled(task=spec.name, attempt=task.attempt, reason=why, ending=outcome.ending)
 
 
 def _left_running(_run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptEnded) -> e.AnyEvent:
@@ -147,7 +148,7 @@ def found_fresh(decision: Decision, found: st.FoundFresh) -> None:
 def could_not_begin(decision: Decision, report: st.CouldNotBegin) -> None:
     """A task failed before an attempt of it began."""
     task = decision.run.task(report.task)
-    if task.state in s.STARTABLE:
+    if task.state in s.STARTABLE or task.state == s.EXPANDED:
         reason = because("could_not_begin", error=report.error.message)
         decision.say(
             e.TaskFailed(

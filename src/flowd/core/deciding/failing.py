@@ -5,6 +5,7 @@ from __future__ import annotations
 from flowd.core import events as e
 from flowd.core import states as s
 from flowd.core.deciding.decision import Decision
+from flowd.core.items import fan_of
 from flowd.core.run import RunState
 from flowd.core.task_state import INTERRUPTED
 
@@ -21,7 +22,9 @@ def stop_at_failures(decision: Decision) -> bool:
         return False
     if run.spec.fail_fast:
         for event in decision.events:
-            if isinstance(event, e.TaskEvent) and (task := run.task(event.task)).state in s.BROKEN and not task.allowed:
+            if isinstance(event, e.TaskEvent) and (task := run.task(event.task)).state in s.BROKEN:
+                if task.allowed or _is_borne(run, event):
+                    continue
                 decision.say(e.RunCancelRequested(reason=event.task, cause=FAIL_FAST))
                 return True
     most = run.spec.stop_after_failures
@@ -31,6 +34,15 @@ def stop_at_failures(decision: Decision) -> bool:
         return False
     decision.say(e.RunPaused(reason=TOO_MANY))
     return True
+
+
+def _is_borne(run: RunState, event: e.TaskEvent) -> bool:
+    """Whether it is an item of a task that does without some of its items, or may fail."""
+    fan = fan_of(run, run.shape.index[event.task])
+    if fan is None:
+        return False
+    foreach = fan.template.foreach
+    return fan.template.allow_failure is True or (foreach is not None and foreach.min_success < 1)
 
 
 def failures(run: RunState) -> int:

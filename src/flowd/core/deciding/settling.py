@@ -7,6 +7,7 @@ from collections.abc import Collection
 from flowd.core import events as e
 from flowd.core import states as s
 from flowd.core.deciding.decision import Decision, named
+from flowd.core.deciding.fanning import settle_items
 from flowd.core.reasons import because
 from flowd.core.rules import ALL_SUCCEEDED, judge
 from flowd.core.run import RunState
@@ -24,10 +25,12 @@ def settle(decision: Decision) -> None:
         if task.state in s.ENDED and not task.ok:
             for successor in run.shape.counted[number]:
                 _end_as_needs(decision, successor)
+    if run.fans:
+        settle_items(decision)
     if run.state == s.RUN_CANCELLING:
         kept = run.shape.finals if run.closing is None else ()
-        for number, task in enumerate(run.tasks):
-            if task.state in s.IDLE and number not in kept:
+        for number in range(run.declared):
+            if run.tasks[number].state in s.IDLE and number not in kept:
                 decision.say(e.TaskCancelled(task=run.shape.specs[number].name, reason=run.cancelling))
     if run.state in {s.RUN_RUNNING, s.RUN_CANCELLING}:
         if run.shape.finals and run.closing is None and run.is_done:
@@ -76,9 +79,8 @@ def _finish(run: RunState) -> e.RunFinished:
 
 def _close(run: RunState) -> e.RunClosing:
     state, reason = _outcome(run)
-    failed = [n for n, task in enumerate(run.tasks) if task.state in s.BROKEN and not task.allowed]
-    names = tuple(run.shape.specs[n].name for n in failed if n not in run.shape.finals)
-    return e.RunClosing(state=state, reason=reason, failed=names)
+    failed = [spec.name for spec, task in run.own() if task.state in s.BROKEN and not task.allowed and not spec.final]
+    return e.RunClosing(state=state, reason=reason, failed=tuple(failed))
 
 
 def _outcome(run: RunState) -> tuple[str, e.Reason | None]:
@@ -91,4 +93,6 @@ def _outcome(run: RunState) -> tuple[str, e.Reason | None]:
         return s.RUN_FAILED, because("task_failed", tasks=broken)
     if cancelled := named(run, {s.CANCELLED}, left_out):  # before, and it was not asked for again
         return s.RUN_CANCELLED, because("cancelled.before", tasks=cancelled)
+    if partial := named(run, {s.PARTIAL}, left_out):
+        return s.RUN_PARTIAL, because("partial.run", tasks=partial)
     return s.RUN_SUCCEEDED, None

@@ -14,6 +14,8 @@ from flowd.authoring.pipeline import Pipeline
 from flowd.authoring.retry import Retry
 from flowd.core import states as s
 from flowd.core.errors import BadRequest, FlowdError, NoSuchRun
+from flowd.core.fanout import item_name
+from flowd.core.items import name_of
 from flowd.core.rules import RULES
 from flowd.core.run import fold
 from flowd.core.spec import task_map
@@ -26,6 +28,7 @@ from flowd.testing.simulation.world import Script, ScriptedExecutor, Witness, Wo
 RUN = "run"
 MOST_DEATHS = 8
 MOST_LIVES = 60
+MOST_ITEMS = 4
 
 
 class History:
@@ -42,8 +45,14 @@ class History:
         self.pipeline = self._pipeline()
         self._executor = ScriptedExecutor(
             self.world,
-            {(task.name, n): self._script() for task in self.pipeline.spec.tasks for n in range(8)},
+            {(name, n): self._script() for name in self._names() for n in range(8)},
         )
+
+    def _names(self) -> list[str]:
+        """All that may run: the tasks, and the items of those that have any."""
+        tasks = self.pipeline.spec.tasks
+        items = [item_name(task.name, str(key)) for task in tasks if task.foreach for key in range(MOST_ITEMS)]
+        return [*(task.name for task in tasks), *items]
 
     def _pipeline(self) -> Pipeline:
         random = self.random
@@ -75,6 +84,14 @@ class History:
                 if random.random() < 0.4:
                     pipeline.approve(f"t{number}", needs=wanted["needs"], **wanted["approve"])
                     continue
+            if random.random() < 0.3:
+                wanted["foreach"] = {
+                    "over": list(range(random.randint(0, MOST_ITEMS))),
+                    "max_concurrency": random.choice((None, 1, 2)),
+                    "min_success": random.choice((1.0, 1.0, 0.5, 0.0)),
+                    "fail_fast": random.random() < 0.3,
+                }
+                wanted["foreach"] = {key: value for key, value in wanted["foreach"].items() if value is not None}
             pipeline.task(body, name=f"t{number}", **wanted)
         if random.random() < 0.3:
             when = random.choice((None, "run.failed", "run.state != 'cancelled'"))
@@ -107,7 +124,7 @@ class History:
             run = fold(RUN, self.pipeline.spec, self.world.envelopes(RUN))
         except NoSuchRun:
             return set()
-        return {spec.name for spec, task in zip(run.shape.specs, run.tasks, strict=True) if task.ok}
+        return {name_of(run, number) for number, task in enumerate(run.tasks) if task.ok}
 
     def _live(self, steps: int | None) -> bool:
         self.world.begin_life(steps)
@@ -158,7 +175,7 @@ class History:
         state = fold(RUN, self.pipeline.spec, self.world.envelopes(RUN))
         if state.state in s.RUN_ENDED:
             return await engine.retry(RUN, pipeline=self.pipeline)
-        uncertain = [name for name in state.shape.index if state.task(name).state == s.UNCERTAIN]
+        uncertain = [name_of(state, number) for number, task in enumerate(state.tasks) if task.state == s.UNCERTAIN]
         if uncertain and self.random.random() < 0.7:
             verdict = self.random.choice(("succeeded", "failed", "rerun"))
             with suppress(BadRequest):

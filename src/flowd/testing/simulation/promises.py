@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import msgspec
 
 from flowd.core import events as e
 from flowd.core import states as s
 from flowd.core.errors import NoSuchRun
+from flowd.core.fanout import base_name, is_fanned
+from flowd.core.items import name_of
 from flowd.core.rules import ALL_SUCCEEDED
 from flowd.core.run import RunState, fold
 from flowd.core.spec import Ask, PipelineSpec, TaskSpec, task_map
@@ -36,7 +41,9 @@ def after_a_life(world: World, spec: PipelineSpec, run: str, succeeded: set[str]
     _limits_held(world, spec)
     asked_again = {envelope.event.task for envelope in envelopes if isinstance(envelope.event, e.TaskReset)}
     for did in world.ledger:
-        if did.life == world.life and did.what == "began" and did.task in succeeded - asked_again:
+        if base_name(did.task) in asked_again:
+            continue
+        if did.life == world.life and did.what == "began" and did.task in succeeded:
             raise Broken(f"{did.task} was durably done and began again in life {did.life}")
 
 
@@ -46,16 +53,40 @@ def at_the_end(world: World, spec: PipelineSpec, run: str) -> None:
     state = fold(run, spec, envelopes)
     done = {(did.task, did.attempt) for did in world.ledger if did.what == "finished"}
     resolved = {envelope.event.task for envelope in envelopes if isinstance(envelope.event, e.TaskResolved)}
-    for task, known in zip(state.shape.specs, state.tasks, strict=True):
+    for number, known in enumerate(state.tasks):
+        name = name_of(state, number)
         if known.state not in s.ENDED:
-            raise Broken(f"the run is {state.state}, and {task.name} is {known.state}")
+            raise Broken(f"the run is {state.state}, and {name} is {known.state}")
+        if number in state.fans:
+            _items_are_gathered(state, number)
+            continue
+        task = state.shape.specs[number]
         answered = isinstance(task.action, Ask) and known.approval is not None and known.approval.state == "approved"
         if isinstance(task.action, Ask) and known.state == s.SUCCEEDED and not answered:
-            raise Broken(f"{task.name} is said to have succeeded, and nobody has said yes")
-        by_itself = task.name not in resolved and not answered
-        if known.state == s.SUCCEEDED and (task.name, known.attempt) not in done and by_itself:
-            raise Broken(f"{task.name} is said to have succeeded in attempt {known.attempt}, which never finished")
+            raise Broken(f"{name} is said to have succeeded, and nobody has said yes")
+        by_itself = name not in resolved and not answered
+        if known.state == s.SUCCEEDED and (name, known.attempt) not in done and by_itself:
+            raise Broken(f"{name} is said to have succeeded in attempt {known.attempt}, which never finished")
     _attempts_are_counted(spec, run, envelopes)
+
+
+def _items_are_gathered(state: RunState, number: int) -> None:
+    """The result of a task with items is the list of theirs, null for those that did not end well."""
+    fan, task = state.fans[number], state.tasks[number]
+    if task.state not in s.OK:
+        return
+    items = [state.tasks[item] for item in fan.numbers()]
+    good = sum(item.ok for item in items)
+    if task.state != s.PARTIAL and good < fan.count:
+        raise Broken(f"{fan.template.name} is {task.state}, and {fan.count - good} of its items are not")
+    told = [inline_of(item.result) if item.state in s.OK else None for item in items]
+    if inline_of(task.result) != told:
+        raise Broken(f"the result of {fan.template.name} is {inline_of(task.result)}; its items say {told}")
+
+
+def inline_of(stored: e.Stored | None) -> object:
+    """A result that stands in the journal."""
+    return None if stored is None or not isinstance(stored.inline, msgspec.Raw) else msgspec.json.decode(stored.inline)
 
 
 def replay_equals_live(world: World, spec: PipelineSpec, run: str, result: Result) -> None:
@@ -66,8 +97,13 @@ def replay_equals_live(world: World, spec: PipelineSpec, run: str, result: Resul
         raise Broken(f"replayed, the run is {replayed['state']}; live it was {live['state']}")
     for name, task in replayed["tasks"].items():
         told = result.document["tasks"][name]
-        if {**task, "log": None} != {**told, "log": None}:
+        if _without_logs(task) != _without_logs(told):
             raise Broken(f"replayed, {name} is {task}; live it was {told}")
+
+
+def _without_logs(task: dict[str, Any]) -> dict[str, Any]:
+    items = {key: {**item, "log": None, "outputs": None} for key, item in task["items"].items()}
+    return {**task, "log": None, "items": items}
 
 
 def _told_is_on_disk(world: World, envelopes: list[e.Envelope]) -> None:
@@ -81,10 +117,12 @@ def _starts_are_legal(spec: PipelineSpec, run: str, envelopes: list[e.Envelope])
     for envelope in envelopes:
         event = envelope.event
         if isinstance(event, e.TaskStarted):
-            if tasks[event.task].final and not state.is_done:
+            if (base := base_name(event.task)) and tasks[base].final and not state.is_done:
                 raise Broken(f"record {envelope.seq}: {event.task} stands under `finally`, and starts before the end")
-            needs = [state.task(need) for need in tasks[event.task].needs]
-            if not _lets_start(tasks[event.task].trigger_rule, needs):
+            if base != event.task and state.task(base).state != s.EXPANDED:
+                raise Broken(f"record {envelope.seq}: {event.task} starts, and {base} is {state.task(base).state}")
+            needs = [state.task(need) for need in tasks[base].needs]
+            if base == event.task and not _lets_start(tasks[base].trigger_rule, needs):
                 stand = ", ".join(need.state for need in needs)
                 raise Broken(f"record {envelope.seq}: {event.task} starts, and its needs are {stand}")
             due = state.task(event.task).retry_at
@@ -136,7 +174,7 @@ def _nothing_begins_unasked(world: World, spec: PipelineSpec, envelopes: list[e.
     for did in world.ledger:
         if did.what != "began":
             continue
-        for name in asks[did.task]:
+        for name in asks[base_name(did.task)]:
             yes = [envelope for envelope in envelopes if _says_yes(envelope, name)]
             if not any((envelope.at - BEGAN).total_seconds() <= did.at + 1e-6 for envelope in yes):
                 raise Broken(f"{did.task} began at {did.at}, and no yes for {name} is on disk from before")
@@ -149,27 +187,30 @@ def _says_yes(envelope: e.Envelope, task: str) -> bool:
     return isinstance(event, e.TaskApproved) and event.task == task
 
 
-_ALLOWS = (e.TaskRetryScheduled, e.TaskReset)
-
-
 def _nothing_silently_twice(world: World, spec: PipelineSpec, envelopes: list[e.Envelope]) -> None:
     """A task that is not idempotent begins once, and again only by its own retry or a person's word."""
     guarded = {task.name for task in spec.tasks if not task.idempotent}
-    started: dict[str, set[int]] = {name: set() for name in guarded}
-    allowed = dict.fromkeys(guarded, True)
+    started: defaultdict[str, set[int]] = defaultdict(set)
+    allowed: dict[str, bool] = {}
+    good = set[str]()
     for envelope in envelopes:
         event = envelope.event
         name = getattr(event, "task", None)
-        if name not in guarded:
+        if name is None or base_name(name) not in guarded:
             continue
-        if isinstance(event, e.TaskStarted):
-            if not allowed[name]:
+        if isinstance(event, e.TaskSucceeded):
+            good.add(name)
+        elif isinstance(event, e.TaskReset | e.TaskReopened):
+            good -= _all_of(name, started) if isinstance(event, e.TaskReset) else set()
+            allowed.update(dict.fromkeys(_all_of(name, started) - good, True))
+        elif isinstance(event, e.TaskStarted):
+            if not allowed.get(name, True):
                 raise Broken(f"record {envelope.seq}: {name} is not idempotent and starts again by itself")
             started[name].add(event.attempt)
             allowed[name] = False
-        elif isinstance(event, _ALLOWS) or (isinstance(event, e.TaskResolved) and event.verdict == "rerun"):
+        elif _asks_again(event):
             allowed[name] = True
-    began = Counter((did.task, did.attempt) for did in world.ledger if did.what == "began" and did.task in guarded)
+    began = Counter((d.task, d.attempt) for d in world.ledger if d.what == "began" and base_name(d.task) in guarded)
     for (name, attempt), times in began.items():
         if times > 1:
             raise Broken(f"attempt {attempt} of {name} began {times} times, and it is not idempotent")
@@ -177,8 +218,19 @@ def _nothing_silently_twice(world: World, spec: PipelineSpec, envelopes: list[e.
             raise Broken(f"attempt {attempt} of {name} began before its start was durable, and it is not idempotent")
 
 
+def _all_of(task: str, names: Collection[str]) -> set[str]:
+    """A task, and its items among `names`."""
+    return {name for name in names if base_name(name) == task}
+
+
+def _asks_again(event: e.Event) -> bool:
+    """Whether this lets what is not idempotent begin again."""
+    return isinstance(event, e.TaskRetryScheduled) or (isinstance(event, e.TaskResolved) and event.verdict == "rerun")
+
+
 def _limits_held(world: World, spec: PipelineSpec) -> None:
     bounds = {**spec.limits, "": spec.max_concurrency}
+    bounds |= {f"items of {task.name}": task.foreach.max_concurrency for task in spec.tasks if task.foreach}
     for limit, most in world.most.items():
         bound = bounds[limit]
         if bound is not None and most > bound:
@@ -188,16 +240,22 @@ def _limits_held(world: World, spec: PipelineSpec) -> None:
 def _attempts_are_counted(spec: PipelineSpec, run: str, envelopes: list[e.Envelope]) -> None:
     """Failures between two words of a person are as many as the policy allows; an interruption counts for nothing."""
     allowed = {task.name: task.retry.attempts if task.retry else 1 for task in spec.tasks}
+    fanned = {task.name for task in spec.tasks if is_fanned(task)}
     failures: Counter[str] = Counter()
     state = RunState(run, spec)
     for envelope in envelopes:
         event, cancelling = envelope.event, state.state == s.RUN_CANCELLING
         state.apply(event, envelope.at)
-        if isinstance(event, e.TaskReset | e.TaskResolved):
+        if isinstance(event, e.TaskResolved):
             failures[event.task] = 0
+        elif isinstance(event, e.TaskReset | e.TaskReopened):
+            for name in [name for name in failures if base_name(name) == event.task]:
+                failures[name] = 0
+        elif isinstance(event, e.TaskFailed) and event.task in fanned:
+            continue  # its items are counted
         elif isinstance(event, e.TaskRetryScheduled | e.TaskFailed | e.TaskTimedOut) and not _by_silence(event):
             failures[event.task] += 1
-            known, most = failures[event.task], allowed[event.task]
+            known, most = failures[event.task], allowed[base_name(event.task)]
             if known > most:
                 raise Broken(f"{event.task} failed {known} times; its policy allows {most}")
             if known < most and not isinstance(event, e.TaskRetryScheduled) and not cancelling:

@@ -14,6 +14,7 @@ from flowd.adapters.journal.memory import Kept, MemoryJournal
 from flowd.core.codec import scan
 from flowd.core.errors import StorageFailing
 from flowd.core.events import AnyEvent, Envelope
+from flowd.core.fanout import base_name
 from flowd.ports.executor import Channel, Work
 from flowd.ports.follower import Signal
 
@@ -76,7 +77,8 @@ class World:
             return
         self.ledger.append(Did(what, work.task.name, work.attempt, at, self.life))
         change = 1 if what == "began" else -1
-        for limit, weight in {**work.task.uses, "": 1}.items():
+        items = {f"items of {base_name(work.task.name)}": 1} if "[" in work.task.name else {}
+        for limit, weight in {**work.task.uses, **items, "": 1}.items():
             self.running[limit] += int(weight) * change
             self.most[limit] = max(self.most[limit], self.running[limit])
 

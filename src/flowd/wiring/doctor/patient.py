@@ -24,7 +24,7 @@ from flowd.adapters.journal.repair import Repair
 from flowd.adapters.results import FileResults
 from flowd.core import states as s
 from flowd.core.errors import IllegalTransition, NoSuchRun, StateDamaged, StorageFailing
-from flowd.core.events import Stored, TaskFresh, TaskResolved, TaskSucceeded
+from flowd.core.events import Stored, TaskExpanded, TaskFresh, TaskPartial, TaskResolved, TaskSucceeded
 from flowd.core.keyed import declared
 from flowd.core.run import RunState
 from flowd.core.spec import Call, Definition
@@ -177,7 +177,7 @@ class Patient:
                 state.apply(envelope.event, envelope.at)
                 seen.records = envelope.seq
                 latest = envelope.at
-                if isinstance(envelope.event, TaskSucceeded | TaskFresh | TaskResolved):
+                if isinstance(envelope.event, TaskSucceeded | TaskFresh | TaskResolved | TaskExpanded | TaskPartial):
                     self._refer(envelope.event.result, seen.id, envelope.event.task)
         finally:
             seen.status = run_status(state, owned=seen.owner is not None)
