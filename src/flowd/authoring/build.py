@@ -21,7 +21,7 @@ from flowd.authoring.kinds import NONE, WRONG
 from flowd.authoring.params import check_param
 from flowd.authoring.resolve import Binding, CallError, bind, bind_reconcile, is_async, mismatches, reconcile_key
 from flowd.core.expressions import ExpressionError, references_of
-from flowd.core.graph import case_clashes, implied_needs, normal_path
+from flowd.core.graph import case_clashes, implied_needs
 from flowd.core.spec import Action, Ask, Call, LogSpec, Param, PipelineSpec, Retry, Run, TaskSpec, section_of
 
 Function = Callable[..., Any]
@@ -393,15 +393,4 @@ def _with_needs(task: TaskSpec, implied: tuple[tuple[str, str], ...]) -> TaskSpe
     return msgspec.structs.replace(task, needs=(*task.needs, *more)) if more else task
 
 
-def item_path(draft: Draft, key: str, wanted: str, folder: str, *, last: bool = False) -> KeyPath:
-    """Where a path stands, first or last, in a task's `inputs` or `outputs`."""
-    written = draft.raw.get(key)
-    numbered = list(enumerate(written if isinstance(written, list | tuple) else ()))
-    for number, item in reversed(numbered) if last else numbered:
-        path = item.get("path") if isinstance(item, Mapping) else item
-        if isinstance(path, str) and normal_path(path, folder) == wanted:
-            return (*draft.path, key, number)
-    return (*draft.path, key) if key in draft.raw else draft.path
-
-
-__all__ = ["NONE", "WRONG", "Built", "Draft", "Resolve", "build", "item_path", "misfit"]
+__all__ = ["NONE", "WRONG", "Built", "Draft", "Resolve", "build", "misfit"]

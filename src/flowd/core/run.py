@@ -139,7 +139,7 @@ class RunState:
         """Whether all tasks have ended but for those under `finally`."""
         finals = self.shape.finals
         return self.unended <= len(finals) and all(
-            task.state in s.ENDED for number, task in enumerate(self.tasks) if number not in finals
+            task.state in s.ENDED for number, (_, task) in enumerate(self.own()) if number not in finals
         )
 
     def find_ready(self) -> None:

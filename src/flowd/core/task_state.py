@@ -207,7 +207,9 @@ def reset(task: TaskState, event: e.TaskReset | e.TaskReopened) -> None:
     """A person asked for the task again: nothing of how it ended stands."""
     task.tries, task.tried_at, task.ended_at, task.error, task.source = 0, None, None, None, None
     task.result, task.outputs, task.metrics, task.parts, task.warnings = None, (), _EMPTY, _EMPTY, ()
-    task.waited = task.approval = None
+    task.waited = None
+    if isinstance(event, e.TaskReset):  # items that run again were answered for with their list
+        task.approval = None
     task.sent_back, task.allowed = event.sent_back if isinstance(event, e.TaskReset) else None, False
     task.reason = because("retried.by" if event.by else "retried", by=event.by)
 

@@ -115,8 +115,8 @@ def run_document(
         }
     for number in run.live if not owned else ():
         document = tasks[run.shape.specs[owner(run, number)].name]
-        if (fan := fan_of(run, number)) is not None:
-            document = document["items"][fan.key(number - fan.base)]
+        if (of := fan_of(run, number)) is not None:
+            document = document["items"][of.key(number - of.base)]
         document["reason"] = reason_document(cut_off(run.shape.specs[number]))
     document = {
         "run": run.id,
