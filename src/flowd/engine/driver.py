@@ -21,8 +21,8 @@ from flowd.core.decide import begin, decide, start
 from flowd.core.fanout import base_name
 from flowd.core.items import owner
 from flowd.core.rank import critical_path, learned
-from flowd.core.spec import TaskSpec
-from flowd.core.stimuli import AttemptEnded, CancelAsked, PauseAsked, ResumeAsked, Stimulus
+from flowd.core.spec import TaskSpec, Wait
+from flowd.core.stimuli import AttemptEnded, CancelAsked, PauseAsked, ResumeAsked, Stimulus, TimerStarted
 from flowd.engine import checkpointing, fanning, results
 from flowd.engine.approving import Approvals
 from flowd.engine.attempt import Attempt
@@ -272,6 +272,8 @@ class Driver:
         for event in events:
             if isinstance(event, e.TaskRetryScheduled):
                 self.moments.wait_for_retry(self.run.shape.index[event.task], event.retry_at)
+            elif isinstance(event, e.TaskTimerStarted):
+                self.moments.sleep(self.run.shape.index[event.task], event.until)
             elif isinstance(event, e.TaskApproved):
                 self.answered_at = self.stream.applied
             elif isinstance(event, e.RunCancelRequested):
@@ -293,6 +295,8 @@ class Driver:
             for number in ready:
                 if run.is_held(number):
                     self.approvals.ask(number)
+                elif isinstance(run.shape.specs[number].action, Wait):
+                    self._decide(TimerStarted(run.shape.specs[number].name))
                 elif (retry_at := run.tasks[number].retry_at) is None:
                     self.offer(number)
                 else:
@@ -307,7 +311,7 @@ class Driver:
 
     def _waits_by_itself(self) -> bool:
         """Whether a task goes on after a while; with a patient engine one that waits for a person does."""
-        waits = {s.RETRYING, s.WAITING} if self.approvals.patient else {s.RETRYING}
+        waits = {s.RETRYING, s.SLEEPING, s.WAITING} if self.approvals.patient else {s.RETRYING, s.SLEEPING}
         return any(task.state in waits for task in self.run.tasks)
 
     def offer(self, number: int, since: float | None = None, closed: Hashable = None) -> None:
