@@ -35,7 +35,6 @@ _COUNTED = (
     (s.CANCELLED, "cancelled"),
     (s.UNCERTAIN, "uncertain"),
     (s.WAITING, "waiting"),
-    (s.SLEEPING, "waiting for a moment"),
     (s.PENDING, "to go"),
     (s.RETRYING, "to be tried again"),
 )
