@@ -97,7 +97,7 @@ WRONG = [
     wrong("when", "tusks.a", "`tusks` is not known here", "did you mean `tasks`?", "unknown_name"),
     wrong("when", "exit_code == 3", "`exit_code` is not known here", code="unknown_name"),
     bad("a secret in a condition", task("run: x, when: ‹secrets.KEY", "secrets: {KEY: {env: KEY}}\n"),
-        ("secret_misplaced", "tasks.a.when", "a secret cannot stand in", "in `env` or `with`")),
+        ("secret_misplaced", "tasks.a.when", "a secret cannot stand in `when`", "in `env` or `with`")),
     wrong("allow_failure", "3", "true, false, an expression or a list of exit codes is expected", "write [3, 75]"),
     wrong("allow_failure", "exit_code =", "is no expression", code="bad_expression"),
     bad("exit codes that are none", task("run: x, allow_failure: [‹0, ‹256, ‹true]"),

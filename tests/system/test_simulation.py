@@ -35,6 +35,7 @@ def test_a_broken_promise_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Stream, "durable", at_once)
     with pytest.raises(
-        Broken, match=r"seed \d+: .*(began before its start was durable|on disk from before|was confirmed)"
+        Broken,
+        match=r"seed \d+: .*(began before its start was durable|on disk from before|was confirmed, and is there 0)",
     ):
         lead()

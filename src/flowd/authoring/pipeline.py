@@ -120,8 +120,8 @@ class Pipeline:
         A parameter that is named after an earlier task is a need and receives its result; `ctx`
         is the attempt's context. With `foreach` (a task stands for its result) the function is called
         for each item of a list, with `matrix` for each combination of its axes; a parameter `item`,
-        `index` or `matrix` receives which. With `finally_=True` it stands under `finally`. Raises BadPipeline
-        for a parameter that nothing is passed for, and for a name that is taken unless `replace`.
+        `index` or `matrix` receives which. With `finally_=True` it stands under `finally`. Raises
+        BadPipeline for a parameter that nothing is passed for, and for a name that is taken unless `replace`.
         """
 
         def decorate(function: Callable[P, R]) -> Task[P, R]:

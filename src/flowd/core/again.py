@@ -93,10 +93,10 @@ def not_ended(run: RunState, asked: RetryAsked) -> dict[str, str]:
 
 def refusal(run: RunState, asked: RetryAsked) -> str:
     """Why nothing would come of a retry of tasks that are named; empty where something does, or none is named."""
-    if run.closing is not None and run.state not in s.RUN_ENDED and not to_reset(run, asked):
-        return "its finally tasks run now; a retry can follow once the run has ended"
     if asked.failed_items and not asked_for(run, asked):
         return "no items of its tasks have failed: there is nothing to run again"
+    if run.closing is not None and run.state not in s.RUN_ENDED and not to_reset(run, asked):
+        return "its finally tasks run now; a retry can follow once the run has ended"
     left = not_ended(run, asked)
     if not left or len(left) < len(set(asked.tasks)) or to_reset(run, asked):
         return ""

@@ -293,6 +293,7 @@ class RunState:
             self.closing = None
         self._lay_out()
         items.relaid(self, lists)
+        self.unended = sum(task.state not in s.ENDED for task in self.tasks)
         self.live = {number for number, task in enumerate(self.tasks) if task.state == s.RUNNING}
         self.unmet = deque(number for number, task in enumerate(self.tasks) if task.state in s.ENDED - s.OK)
         self.find_ready()

@@ -27,6 +27,9 @@ class Decision:
 
 def named(run: RunState, states: Collection[str], left_out: Collection[int] = ()) -> str:
     """The tasks in one of `states`, but for failures that are allowed, in words."""
-    found = [(n, *one) for n, one in enumerate(run.own()) if n not in left_out]
-    names = [spec.name for _, spec, task in found if task.state in states and not task.allowed]
+    names = [
+        spec.name
+        for number, (spec, task) in enumerate(run.own())
+        if task.state in states and not task.allowed and number not in left_out
+    ]
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -69,7 +69,10 @@ def _finish(run: RunState) -> e.RunFinished:
         state, reason = _outcome(run)
         return e.RunFinished(state=state, reason=reason)
     state, reason = run.closing.state, run.closing.reason
-    if state == s.RUN_SUCCEEDED:  # what stands under `finally` may spoil it; what was spoilt before stays as it is
+    if state in {
+        s.RUN_SUCCEEDED,
+        s.RUN_PARTIAL,
+    }:  # what stands under `finally` may spoil it; what was spoilt before stays as it is
         if run.state == s.RUN_CANCELLING:
             return e.RunFinished(state=s.RUN_CANCELLED, reason=run.cancelling)
         if broken := named(run, s.BROKEN) or named(run, {s.UPSTREAM_FAILED}):
@@ -79,8 +82,9 @@ def _finish(run: RunState) -> e.RunFinished:
 
 def _close(run: RunState) -> e.RunClosing:
     state, reason = _outcome(run)
-    failed = [spec.name for spec, task in run.own() if task.state in s.BROKEN and not task.allowed and not spec.final]
-    return e.RunClosing(state=state, reason=reason, failed=tuple(failed))
+    broken = [spec for spec, task in run.own() if task.state in s.BROKEN and not task.allowed]
+    names = tuple(spec.name for spec in broken if not spec.final)
+    return e.RunClosing(state=state, reason=reason, failed=names)
 
 
 def _outcome(run: RunState) -> tuple[str, e.Reason | None]:

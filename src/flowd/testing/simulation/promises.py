@@ -12,7 +12,7 @@ from flowd.core import events as e
 from flowd.core import states as s
 from flowd.core.errors import NoSuchRun
 from flowd.core.fanout import base_name, is_fanned
-from flowd.core.items import name_of
+from flowd.core.items import name_of, owner
 from flowd.core.rules import ALL_SUCCEEDED
 from flowd.core.run import RunState, fold
 from flowd.core.spec import Ask, PipelineSpec, TaskSpec, Wait, task_map
@@ -131,10 +131,11 @@ def _starts_are_legal(spec: PipelineSpec, run: str, envelopes: list[e.Envelope])
     for envelope in envelopes:
         event = envelope.event
         if isinstance(event, e.TaskStarted):
-            if (base := base_name(event.task)) and tasks[base].final and not state.is_done:
-                raise Broken(f"record {envelope.seq}: {event.task} stands under `finally`, and starts before the end")
+            base = base_name(event.task)
             if base != event.task and state.task(base).state != s.EXPANDED:
                 raise Broken(f"record {envelope.seq}: {event.task} starts, and {base} is {state.task(base).state}")
+            if tasks[base].final and not _all_have_ended(state):
+                raise Broken(f"record {envelope.seq}: {event.task} stands under `finally`, and starts before the end")
             needs = [state.task(need) for need in tasks[base].needs]
             if base == event.task and not _lets_start(tasks[base].trigger_rule, needs):
                 stand = ", ".join(need.state for need in needs)
@@ -143,6 +144,12 @@ def _starts_are_legal(spec: PipelineSpec, run: str, envelopes: list[e.Envelope])
             if due is not None and envelope.at < due:
                 raise Broken(f"record {envelope.seq}: {event.task} starts {due - envelope.at} before its wait is over")
         state.apply(event, envelope.at)
+
+
+def _all_have_ended(state: RunState) -> bool:
+    """Whether every task that does not stand under `finally` has ended."""
+    finals = state.shape.finals
+    return all(task.state in s.ENDED for number, task in enumerate(state.tasks) if owner(state, number) not in finals)
 
 
 def _lets_start(rule: str, needs: list[TaskState]) -> bool:
