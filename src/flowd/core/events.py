@@ -261,6 +261,13 @@ class TaskRejected(TaskEvent, frozen=True, kw_only=True):
     reason: Reason | None = None
 
 
+class TaskTimerStarted(TaskEvent, frozen=True, kw_only=True):
+    """The task waits until a moment, and has succeeded then; nothing of it is held meanwhile."""
+
+    until: datetime
+    reason: Reason | None = None
+
+
 class TaskSkipped(TaskEvent, frozen=True, kw_only=True):
     """The task was not run, on purpose."""
 
@@ -340,6 +347,7 @@ TASK_EVENTS = (
     | TaskApprovalRequested
     | TaskApproved
     | TaskRejected
+    | TaskTimerStarted
     | TaskSkipped
     | TaskUpstreamFailed
     | TaskCancelled

@@ -40,7 +40,7 @@ def run_status(run: RunState, *, owned: bool) -> str:
 
 
 def _could_go_on(run: RunState) -> bool:
-    return any(map(run.could_start, range(len(run.tasks))))
+    return any(task.state == s.SLEEPING for task in run.tasks) or any(map(run.could_start, range(len(run.tasks))))
 
 
 def cut_off(spec: TaskSpec) -> Reason:
@@ -146,7 +146,7 @@ def counts(run: RunState) -> dict[str, int]:
 
 def shown_state(task: TaskState) -> str:
     """The state of a task as it is shown: one whose items are on their way is running."""
-    return s.RUNNING if task.state == s.EXPANDED else task.state
+    return {s.EXPANDED: s.RUNNING, s.SLEEPING: s.WAITING}.get(task.state, task.state)
 
 
 def warnings(run: RunState) -> list[str]:

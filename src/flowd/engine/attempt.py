@@ -188,7 +188,8 @@ class Attempt:
         if driver.failure is not None:
             return None  # its start is in no journal
         self._work = work
-        if not self._spec.idempotent or driver.answered_at > driver.stream.durable_seq:
+        is_late = self._spec.final or driver.answered_at > driver.stream.durable_seq  # what it follows is on disk first
+        if is_late or not self._spec.idempotent:
             await driver.stream.durable()
         return work
 

@@ -21,8 +21,8 @@ from flowd.core.decide import begin, decide, start
 from flowd.core.fanout import base_name
 from flowd.core.items import owner
 from flowd.core.rank import critical_path, learned
-from flowd.core.spec import TaskSpec
-from flowd.core.stimuli import AttemptEnded, CancelAsked, PauseAsked, ResumeAsked, Stimulus
+from flowd.core.spec import TaskSpec, Wait
+from flowd.core.stimuli import AttemptEnded, CancelAsked, PauseAsked, ResumeAsked, Stimulus, TimerStarted
 from flowd.engine import checkpointing, fanning, results
 from flowd.engine.approving import Approvals
 from flowd.engine.attempt import Attempt
@@ -260,6 +260,8 @@ class Driver:
         for event in events:
             if isinstance(event, e.TaskRetryScheduled):
                 self.moments.wait_for_retry(self.run.shape.index[event.task], event.retry_at)
+            elif isinstance(event, e.TaskTimerStarted):
+                self.moments.sleep(self.run.shape.index[event.task], event.until)
             elif isinstance(event, e.TaskApproved):
                 self.answered_at = self.stream.applied
             elif isinstance(event, e.RunCancelRequested):
@@ -281,6 +283,8 @@ class Driver:
             for number in ready:
                 if run.is_held(number):
                     self.approvals.ask(number)
+                elif isinstance(run.shape.specs[number].action, Wait):
+                    self._decide(TimerStarted(run.shape.specs[number].name))
                 elif (retry_at := run.tasks[number].retry_at) is None:
                     self.offer(number)
                 else:

@@ -22,7 +22,7 @@ from flowd.core.fanout import base_name
 from flowd.core.items import owner
 from flowd.core.patterns import Glob, is_pattern, named
 from flowd.core.run import RunState
-from flowd.core.spec import Ask, Call, Output, Param, Run, TaskSpec
+from flowd.core.spec import Ask, Call, Output, Param, Run, TaskSpec, Wait
 from flowd.core.views import answer_scope, moment
 from flowd.engine.files import Files
 from flowd.engine.read_params import ReadParams
@@ -268,7 +268,7 @@ class Resolver:
         action = task.action
         if isinstance(action, Call):
             return [action.module, action.function]
-        if isinstance(action, Ask):
+        if isinstance(action, Ask | Wait):
             return []
         if action.text is not None:
             return parse_command(action.text).render(scope)

@@ -19,6 +19,7 @@ from flowd.authoring.binding import Binding
 from flowd.core import gates
 from flowd.core import states as s
 from flowd.core.decide import decide
+from flowd.core.durations import format_duration
 from flowd.core.events import AnyEvent, Artifact, Reason, Stored
 from flowd.core.expressions import ExpressionError, compile_expression
 from flowd.core.fanout import base_name, is_fanned
@@ -27,7 +28,7 @@ from flowd.core.items import owner
 from flowd.core.patterns import Glob, is_pattern
 from flowd.core.reasons import because
 from flowd.core.run import RunState
-from flowd.core.spec import TaskSpec
+from flowd.core.spec import TaskSpec, Wait
 from flowd.core.stimuli import FoundFresh
 from flowd.engine.conditions import Conditions
 from flowd.engine.files import ABSENT, Declared, Files
@@ -52,6 +53,13 @@ class Standing(msgspec.Struct, frozen=True):
     action: str
     reason: Reason
     warnings: tuple[str, ...] = ()
+
+
+def _foreseen(wait: Wait) -> Reason:
+    """What a task will wait for."""
+    if wait.duration is not None:
+        return because("until.duration", duration=format_duration(wait.duration))
+    return because("until.moment", at=wait.until, timezone=wait.timezone)
 
 
 def files_of(adapters: Adapters, program: Program) -> Files:
@@ -262,6 +270,8 @@ class Survey:
         rule = run.shape.rules.get(number)
         if spec.final:
             return Standing(RUN, because("finally"))
+        if isinstance(spec.action, Wait) and spec.when is None and rule is None:
+            return Standing(WAIT, _foreseen(spec.action))
         if run.missing[number] and rule is not None and rule != "all_done":
             names = ", ".join(run.shape.specs[need].name for need in waiting)
             return Standing(IF_NEEDED, because("rule_open", needs=names, rule=rule))
