@@ -124,6 +124,9 @@ def plan(
         standing = standings[name]
         word = standing.action.replace("_", " ")
         say(style.text(f"  {name:<{width}}   {word:<9}   {standing.reason.sentence}"))
+    from flowd.cli.left_open import tell_left_open
+
+    tell_left_open(place, definition)
     return 0
 
 

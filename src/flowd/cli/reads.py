@@ -151,6 +151,8 @@ def show_lines(found: Found) -> list[str]:
         lines.append(params_text(run.params))
     if run.reason is not None:
         lines.append(f"{run.reason.sentence} [{run.reason.code}]")
+    if run.live and found.owner is None:
+        lines.append(f"its owner is dead: what is shown as running was cut off; flowd resume {run.id} goes on")
     for number, (spec, task) in enumerate(run.own()):
         lines += ["", *_task_lines(spec.name, task)]
         if number in run.fans:

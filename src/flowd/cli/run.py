@@ -56,6 +56,7 @@ def run(
     definition = pipeline.definition()
     typed = given_params(definition, params)
     from flowd.cli.foreground import Foreground, flags_of
+    from flowd.cli.left_open import tell_left_open
     from flowd.cli.outlets import Wishes
 
     folder = Path(definition.folder)
@@ -69,6 +70,7 @@ def run(
         max_concurrency=max_concurrency,
         flags=flags_of(place),
     )
+    tell_left_open(place, definition, run_id, flags_of(place))
     code = foreground.carry_out(
         lambda engine: engine.start(
             pipeline,

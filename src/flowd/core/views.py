@@ -12,6 +12,7 @@ from flowd.core import states as s
 from flowd.core.events import Artifact, Error, Reason
 from flowd.core.fanout import item_name
 from flowd.core.items import name_of
+from flowd.core.reasons import because
 from flowd.core.run import RunState
 from flowd.core.spec import Approve, Param
 from flowd.core.task_state import ApprovalState, AttemptState, TaskState
@@ -98,6 +99,12 @@ def run_document(
         spec.name: task_document(spec.name, task, asks=spec.approve, log_of=log_of, load=load)
         for spec, task in run.own()
     }
+    if not owned:  # nobody runs them: they were cut off, and what comes of that is for the next owner to write down
+        for number in run.live:
+            if number < run.declared:
+                spec = run.shape.specs[number]
+                reason = because("owner_died" if spec.idempotent else "owner_died.uncertain")
+                tasks[spec.name]["reason"] = reason_document(reason)
     for number, fan in run.fans.items():
         name = run.shape.specs[number].name
         tasks[name]["items"] = {
