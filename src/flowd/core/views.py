@@ -11,10 +11,10 @@ import msgspec
 from flowd.core import states as s
 from flowd.core.events import Artifact, Error, Reason
 from flowd.core.fanout import item_name
-from flowd.core.items import name_of
+from flowd.core.items import fan_of, name_of, owner
 from flowd.core.reasons import because
 from flowd.core.run import RunState
-from flowd.core.spec import Approve, Param
+from flowd.core.spec import Approve, Param, TaskSpec
 from flowd.core.task_state import ApprovalState, AttemptState, TaskState
 
 WAITING = "waiting"
@@ -41,6 +41,11 @@ def run_status(run: RunState, *, owned: bool) -> str:
 
 def _could_go_on(run: RunState) -> bool:
     return any(task.state == s.SLEEPING for task in run.tasks) or any(map(run.could_start, range(len(run.tasks))))
+
+
+def cut_off(spec: TaskSpec) -> Reason:
+    """What the next owner of a run will say of a task that is on record as running, though nobody runs it."""
+    return because("owner_died" if spec.idempotent else "owner_died.uncertain")
 
 
 def answer_scope(approval: ApprovalState) -> dict[str, Any]:
@@ -89,8 +94,9 @@ def run_document(
 ) -> dict[str, Any]:
     """The document of `run --json` and `show --json`.
 
-    `log_of(task, attempt)` names an attempt's log file; `load(stored)` gives a result that is
-    not inline as JSON where it can.
+    Of a run that nobody owns, a task on record as running has the reason `owner_died`.
+    `log_of(task, attempt)` names an attempt's log file; `load(stored)` gives a result that is not
+    inline as JSON where it can.
     """
     status = run_status(run, owned=owned)
     ended = run.ended_at
@@ -99,12 +105,6 @@ def run_document(
         spec.name: task_document(spec.name, task, asks=spec.approve, log_of=log_of, load=load)
         for spec, task in run.own()
     }
-    if not owned:  # nobody runs them: they were cut off, and what comes of that is for the next owner to write down
-        for number in run.live:
-            if number < run.declared:
-                spec = run.shape.specs[number]
-                reason = because("owner_died" if spec.idempotent else "owner_died.uncertain")
-                tasks[spec.name]["reason"] = reason_document(reason)
     for number, fan in run.fans.items():
         name = run.shape.specs[number].name
         tasks[name]["items"] = {
@@ -113,6 +113,11 @@ def run_document(
             )
             for place in range(fan.count)
         }
+    for number in run.live if not owned else ():
+        document = tasks[run.shape.specs[owner(run, number)].name]
+        if (of := fan_of(run, number)) is not None:
+            document = document["items"][of.key(number - of.base)]
+        document["reason"] = reason_document(cut_off(run.shape.specs[number]))
     document = {
         "run": run.id,
         "pipeline": run.spec.name,
@@ -140,7 +145,7 @@ def counts(run: RunState) -> dict[str, int]:
 
 
 def shown_state(task: TaskState) -> str:
-    """The state of a task as it is shown: one whose items are on their way is running."""
+    """The state of a task as it is shown: one whose items are on their way is running, a timer waits."""
     return {s.EXPANDED: s.RUNNING, s.SLEEPING: s.WAITING}.get(task.state, task.state)
 
 

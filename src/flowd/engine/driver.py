@@ -66,8 +66,8 @@ class Driver:
         self.folder = services.adapters.run_folder(self.run.id)
         self._still = anyio.Event()
         self._heard = anyio.Event()
-        self.moments = Moments(self)
         self.fans = Fans(self.run, services.admission)
+        self.moments = Moments(self)
         files = files_of(services.adapters, self.program)
         self.survey = Survey(
             self.run,
@@ -239,22 +239,10 @@ class Driver:
                 if self.attempts.get(number) is attempt:
                     del self.attempts[number]
                 if attempt.hold is not None:
-                    left_running = self._leave(attempt.hold, left_running)
+                    left_running = self.services.sharing.leave_after(attempt.hold, left_running)
         if not self.attempts:
             self.go_on()
         return left_running
-
-    def _leave(self, hold: int, left_running: Awaitable[object] | None) -> Awaitable[object] | None:
-        """Free what an attempt held of what engines share; what goes on by itself keeps it until it has ended."""
-        if left_running is None:
-            self.services.sharing.leave(hold)
-            return None
-
-        async def until_ended() -> None:
-            await left_running  # where the engine ends meanwhile, it is held as long as this process lives
-            self.services.sharing.leave(hold)
-
-        return until_ended()
 
     def uses(self, number: int) -> Mapping[Any, float]:
         """What a task holds of the limits while it runs."""
@@ -306,13 +294,10 @@ class Driver:
                 self.services.wake(more - hands)
         if self.attempts or self.approvals.busy:
             return
-        if run.state != s.RUN_RUNNING or not (self._offered or self._waits_by_itself()):
+        if run.state != s.RUN_RUNNING or not (
+            self._offered or any(task.state in self.approvals.waits for task in self.run.tasks)
+        ):
             self._still.set()
-
-    def _waits_by_itself(self) -> bool:
-        """Whether a task goes on after a while; with a patient engine one that waits for a person does."""
-        waits = {s.RETRYING, s.SLEEPING, s.WAITING} if self.approvals.patient else {s.RETRYING, s.SLEEPING}
-        return any(task.state in waits for task in self.run.tasks)
 
     def offer(self, number: int, since: float | None = None, closed: Hashable = None) -> None:
         """Let a task compete for a start. Those of one priority grow older together: rank decides among them."""

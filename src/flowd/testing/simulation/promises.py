@@ -90,7 +90,7 @@ def _items_are_gathered(state: RunState, number: int) -> None:
     if task.state not in s.OK:
         return
     items = [state.tasks[item] for item in fan.numbers()]
-    good = sum(item.ok for item in items)
+    good = sum(item.ok or item.state == s.SKIPPED for item in items)
     if task.state != s.PARTIAL and good < fan.count:
         raise Broken(f"{fan.template.name} is {task.state}, and {fan.count - good} of its items are not")
     told = [inline_of(item.result) if item.state in s.OK else None for item in items]
@@ -183,13 +183,11 @@ def _asking_needs(task: TaskSpec, tasks: Mapping[str, TaskSpec]) -> list[str]:
 
 
 def _nothing_begins_unasked(world: World, spec: PipelineSpec, envelopes: list[e.Envelope]) -> None:
-    """What a person has to approve begins only once the yes is on disk; so does what stands below it."""
+    """What a person has to approve begins only once the yes is on disk; so does what stands or falls with an answer."""
     tasks = task_map(spec)
+    answers = {name for name, task in tasks.items() if isinstance(task.action, Ask) and not task.allow_failure}
     asks = {
-        name: {
-            *([name] if task.approve else []),
-            *(n for n in task.needs if task.trigger_rule == ALL_SUCCEEDED and isinstance(tasks[n].action, Ask)),
-        }
+        name: {*([name] if task.approve else []), *answers.intersection(_asking_needs(task, tasks))}
         for name, task in tasks.items()
     }
     for did in world.ledger:
