@@ -145,7 +145,7 @@ def counts(run: RunState) -> dict[str, int]:
 
 
 def shown_state(task: TaskState) -> str:
-    """The state of a task as it is shown: one whose items are on their way is running."""
+    """The state of a task as it is shown: one whose items are on their way is running, a timer waits."""
     return {s.EXPANDED: s.RUNNING, s.SLEEPING: s.WAITING}.get(task.state, task.state)
 
 

@@ -63,7 +63,7 @@ class Approvals:
     @property
     def waits(self) -> frozenset[str]:
         """The states of tasks that go on after a while: with a patient engine those that wait for a person do."""
-        return frozenset({s.RETRYING, s.SLEEPING} | ({s.WAITING} if self.patient else set()))
+        return frozenset({s.RETRYING, s.SLEEPING, s.WAITING} if self.patient else {s.RETRYING, s.SLEEPING})
 
     @property
     def are_all(self) -> bool:
