@@ -106,6 +106,16 @@ def test_a_database_bears_one_job_at_a_time(domain):
     assert set(states(run(domain)).values()) == {"succeeded"}
 
 
+@of("polling")
+def test_a_job_is_asked_for_until_it_is_done(domain):
+    """By retries; what follows waits a while, and no process does."""
+    found = run(domain)
+    assert set(states(found).values()) == {"succeeded"}
+    assert found["tasks"]["poll"]["attempts"] == 3
+    assert found["tasks"]["poll"]["result"] == {"done": True}
+    assert domain.lines("answer.txt") == ["3"]
+
+
 @of("kyc")
 @pytest.mark.parametrize(("risk", "decision"), [(10, "accept"), (95, "refuse")])
 def test_a_customer_is_judged_by_rule(domain, risk, decision):
