@@ -64,7 +64,7 @@ class Layout:
         found = []
         try:
             entries = list(os.scandir(self.runs))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # who would write there says what is in the way
             return []
         for entry in entries:
             try:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import anyio
+import anyio.to_thread
 
 from flowd.adapters.checkpoints import MemoryCheckpoints
 from flowd.adapters.results import MemoryResults
@@ -22,7 +24,7 @@ from flowd.core.spec import task_map
 from flowd.engine.handle import Result, Run
 from flowd.testing.memory import MemoryEngine
 from flowd.testing.simulation import promises
-from flowd.testing.simulation.loop import VirtualClock, VirtualLoop
+from flowd.testing.simulation.loop import VirtualClock, VirtualLoop, at_once
 from flowd.testing.simulation.world import Script, ScriptedExecutor, Witness, World
 
 RUN = "run"
@@ -133,7 +135,8 @@ class History:
         self.world.begin_life(steps)
         loop = VirtualLoop(self.world.now, self.world.step)
         try:
-            return loop.run_until_complete(self._life())
+            with patch.object(anyio.to_thread, "run_sync", at_once):
+                return loop.run_until_complete(self._life())
         finally:
             self.world.now = loop.time()
             self.deaths += self.world.dead
