@@ -46,6 +46,7 @@ ALL = [
     ),
     e.TaskApproved(task="t", by="ann", answered_at=AT, comment="yes", values={"n": [1, None]}),
     e.TaskRejected(task="t", by="ann", answered_at=AT, comment="no", reason=WHY),
+    e.TaskTimerStarted(task="t", until=AT, reason=WHY),
     e.TaskSkipped(task="t", reason=WHY),
     e.TaskUpstreamFailed(task="t", cause="u"),
     e.TaskCancelled(task="t"),

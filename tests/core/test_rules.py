@@ -112,6 +112,11 @@ def test_an_allowed_failure_is_retried_only_by_name() -> None:
     walk.tell(st.RetryAsked(tasks=("a",)))
     assert [task.state for task in walk.run.tasks] == [s.PENDING, s.SUCCEEDED, s.SUCCEEDED]
     assert not walk.run.task("a").allowed
+    bring(walk, "a", "allowed")
+    walk.tell(st.RetryAsked(tasks=("a",), downstream=True))
+    assert (verdict(walk, "a"), verdict(walk, "b")) == ("goes", "waits")
+    bring(walk, "a", "allowed")
+    assert verdict(walk, "b") == "goes"
 
 
 def test_a_retry_judges_handlers_anew() -> None:

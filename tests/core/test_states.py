@@ -35,6 +35,7 @@ TASK_EVENTS = (
     e.TaskApprovalRequested(task="b", message="go on?"),
     e.TaskApproved(task="b", by="ann", answered_at=NOON),
     e.TaskRejected(task="b", by="ann", answered_at=NOON),
+    e.TaskTimerStarted(task="b", until=NOON),
     e.TaskSkipped(task="b", reason=WHY),
     e.TaskUpstreamFailed(task="b", cause="a"),
     e.TaskCancelled(task="b"),

@@ -440,3 +440,25 @@ def test_an_answer_alone_has_no_use_for_the_keys_of_actions(key):
     (problem,) = caught.value.problems
     assert (problem.code, problem.key) == ("unfit_key", f"tasks.sign.{key}")
     assert ("within `approve`" in problem.hint) is (key == "timeout")
+
+
+async def test_one_answer_lets_all_items_begin_and_begin_again():
+    """A task with items asks once; items that failed are run again under the same answer."""
+    pipeline, ran = Pipeline("items"), []
+
+    @pipeline.task(foreach=[1, 2, 3], approve={"message": "all three?"})
+    async def work(item):
+        ran.append(item)
+        if item == 2 and ran.count(2) == 1:
+            raise ValueError("not yet")
+
+    async with MemoryEngine() as engine:
+        run = await engine.start(pipeline)
+        assert (await run.wait()).state == "waiting"
+        assert not (await (await engine.approve(run.id, "work", by="ann", pipeline=pipeline)).wait()).ok
+        again = await engine.retry(run.id, pipeline=pipeline)
+        with anyio.fail_after(10):
+            result = await again.wait()
+    assert result.ok
+    assert sorted(ran) == [1, 2, 2, 3]
+    assert result.document["tasks"]["work"]["approval"]["by"] == "ann"

@@ -14,41 +14,21 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
 from zlib import crc32
 
 import msgspec
 
 from flowd.adapters import disk
+from flowd.adapters.successes import Runs, successes
 from flowd.core.errors import NoSuchRun, StateDamaged
-from flowd.core.events import Envelope, TaskExpanded, TaskFailed, TaskResolved, TaskStarted, TaskSucceeded
-from flowd.core.fanout import base_name
-from flowd.core.spec import Definition
 from flowd.ports.stores import Checkpoint
 
 CHECKPOINTS_FORMAT = 1
-_READ = ("task_started", "task_succeeded", "task_resolved", "task_failed", "task_expanded")
 _ALL = ""  # in the place of a task's name, which is never empty
-
-
-class Runs(Protocol):
-    """What is asked of a journal: its runs, and some of their events."""
-
-    def runs(self) -> list[str]:
-        """The ids of all runs, newest first."""
-        ...
-
-    async def definition(self, run: str) -> Definition:
-        """What a run was created with. NoSuchRun, StateDamaged."""
-        ...
-
-    def select(self, run: str, events: Sequence[str], after: int = 0) -> AsyncIterator[Envelope]:
-        """The durable records of these events, in order. NoSuchRun, StateDamaged."""
-        ...
 
 
 class Summary(msgspec.Struct, kw_only=True):
@@ -104,42 +84,6 @@ def pipeline_key(name: str, folder: Path, state_dir: Path) -> str:
     """
     relative = os.path.relpath(folder.absolute(), state_dir.absolute().parent)
     return f"{name}-{hashlib.sha256(relative.encode(errors='surrogateescape')).hexdigest()[:8]}"
-
-
-async def successes(journal: Runs, run: str) -> tuple[dict[str, Checkpoint], str | None]:
-    """The newest checkpoint of each task that one run's journal tells of, and what is damaged in it."""
-    started: dict[str, tuple[datetime, TaskStarted]] = {}
-    expanded = set[str]()
-    found: dict[str, Checkpoint] = {}
-    try:
-        async for envelope in journal.select(run, _READ):
-            event = envelope.event
-            if isinstance(event, TaskStarted):
-                started[event.task] = (envelope.at, event)
-            elif isinstance(event, TaskSucceeded) or (isinstance(event, TaskResolved) and event.verdict == "succeeded"):
-                if event.task in started or base_name(event.task) in expanded:  # else a person's answer was all of it
-                    found[event.task] = _checkpoint(
-                        run, envelope.at, event, *started.get(event.task, (envelope.at, None))
-                    )
-            elif isinstance(event, TaskExpanded):
-                expanded.add(event.task)
-            elif isinstance(event, TaskFailed) and event.reason is not None and event.reason.code == "gate_failed":
-                found[event.task] = Checkpoint(run=run, at=envelope.at, attempt=event.attempt, refused=True)
-    except NoSuchRun:
-        return {}, None  # announced and never made, or pruned
-    except StateDamaged as damage:
-        return found, str(damage)
-    return found, None
-
-
-def _checkpoint(
-    run: str, at: datetime, event: TaskSucceeded | TaskResolved, began: datetime, start: TaskStarted | None
-) -> Checkpoint:
-    common: dict[str, Any] = {"run": run, "at": at, "attempt": 0 if start is None else start.attempt}
-    common |= {"result": event.result, "outputs": event.outputs, "parts": event.parts}
-    if isinstance(event, TaskResolved):
-        return Checkpoint(**common)  # how long it took nobody knows
-    return Checkpoint(**common, duration_s=(at - began).total_seconds(), metrics=event.metrics)
 
 
 class FileCheckpoints:

@@ -21,15 +21,15 @@ from flowd.authoring.kinds import NONE, WRONG
 from flowd.authoring.params import check_param
 from flowd.authoring.resolve import Binding, CallError, bind, bind_reconcile, is_async, mismatches, reconcile_key
 from flowd.core.expressions import ExpressionError, references_of
-from flowd.core.graph import case_clashes, implied_needs, normal_path
-from flowd.core.spec import Action, Ask, Call, LogSpec, Param, PipelineSpec, Retry, Run, TaskSpec, section_of
+from flowd.core.graph import case_clashes, implied_needs
+from flowd.core.spec import Action, Ask, Call, LogSpec, Param, PipelineSpec, Retry, Run, TaskSpec, Wait, section_of
 
 Function = Callable[..., Any]
 Resolve = Callable[[str, Call], Function]
 """The function of a task's call; raises CallError."""
 
-ACTIONS = ("call", "run")
-LATER_ACTIONS = frozenset({"service", "pipeline", "wait"})
+ACTIONS = ("call", "run", "wait")
+LATER_ACTIONS = frozenset({"service", "pipeline"})
 ALONE = "approve"
 """Beside an action it holds that action's start; without one it is all of the task."""
 _OF_ACTIONS = frozenset(
@@ -38,6 +38,8 @@ _OF_ACTIONS = frozenset(
 )
 """Keys that have no meaning where nothing is carried out."""
 _MERGED = "env"
+_IDLE = frozenset({ALONE, "wait"})
+_OF_MANY = frozenset({"foreach", "matrix", "allow_failure", "with", "cwd", "shell"})
 
 
 class Draft(msgspec.Struct, eq=False):
@@ -58,7 +60,8 @@ class Draft(msgspec.Struct, eq=False):
     @property
     def action(self) -> Action | None:
         """What it does."""
-        return self.values.get("call") or self.values.get("run") or (Ask() if self.is_alone else None)
+        found = (self.values.get(key) for key in ACTIONS)
+        return next((action for action in found if action is not None), Ask() if self.is_alone else None)
 
     @property
     def is_alone(self) -> bool:
@@ -71,8 +74,8 @@ class Draft(msgspec.Struct, eq=False):
         action = self.action
         if isinstance(action, Call):
             return "call"
-        if isinstance(action, Ask):
-            return ALONE
+        if isinstance(action, Ask | Wait):
+            return ALONE if isinstance(action, Ask) else "wait"
         return "" if action is None else "text" if action.text is not None else "argv"
 
 
@@ -259,7 +262,7 @@ def _draft(section: str, name: str, raw: Mapping[str, Any], findings: Findings) 
         findings.add(
             "two_actions",
             (*path, actions[1]),
-            "a task has one action, and this has `call` and `run`",
+            f"a task has one action, and this has {listed(actions)}",
             "make two tasks",
             at_key=True,
         )
@@ -269,14 +272,15 @@ def _draft(section: str, name: str, raw: Mapping[str, Any], findings: Findings) 
         findings.add("unfit_key", (*path, "matrix"), "a task has `foreach` or `matrix`, not both", hint, at_key=True)
     for given in values:
         key = TASK[given]
-        misfit = draft.kind not in key.fits if key.fits else draft.kind == ALONE and given in _OF_ACTIONS
-        if draft.kind and misfit:
+        misfit = draft.kind not in key.fits if key.fits else draft.kind in _IDLE and given in _OF_ACTIONS
+        if draft.kind and (misfit or (draft.kind == "wait" and given in _OF_MANY)):
             _unfit(findings, draft, key)
     return draft
 
 
 _BESIDE = {
     "approve": "`approve` alone",
+    "wait": "`wait`",
     "call": "`call`",
     "text": "`run`",
     "argv": "`run` with a list, which no shell sees",
@@ -302,7 +306,7 @@ def _task(
 ) -> TaskSpec:
     """The task's specification, defaults merged; its needs are those that were written."""
     values = _merged(draft, top, defaults)
-    fields = {name: value for name, value in values.items() if name not in {"call", "run", "with", "executor"}}
+    fields = {name: value for name, value in values.items() if name not in {*ACTIONS, "with", "executor"}}
     if "matrix" in fields:
         fields["matrix"], fields["axes"] = fields["matrix"]
     outputs = fields.get("outputs", ())
@@ -331,7 +335,7 @@ def _merged(draft: Draft, top: Mapping[str, Any], defaults: Mapping[str, Any]) -
         if value is None or name in values:
             continue
         fits = TASK[name].fits
-        if draft.kind == ALONE and name in _OF_ACTIONS:
+        if draft.kind in _IDLE and name in _OF_ACTIONS:
             continue
         if (fits and draft.kind not in fits) or (name == "retry" and not idempotent):
             continue
@@ -346,7 +350,7 @@ def _merged(draft: Draft, top: Mapping[str, Any], defaults: Mapping[str, Any]) -
 def misfit(draft: Draft, executor: str) -> str:
     """Why an action cannot run there; empty where it can."""
     action, function = draft.action, draft.function
-    if action is None or isinstance(action, Ask):
+    if action is None or isinstance(action, Ask | Wait):
         return ""
     if not isinstance(action, Call):
         return "" if executor == "shell" else f"a command runs on `shell`, not on {quoted(executor)}"
@@ -371,7 +375,7 @@ def _executor(draft: Draft, wanted: str | None, findings: Findings) -> str:
             return wanted
         hint = "move it into a module" if "lives only" in reason else "leave `executor` out"
         findings.add("bad_executor", (*draft.path, "executor"), reason, hint)
-    if isinstance(draft.action, Ask):
+    if isinstance(draft.action, Ask | Wait):
         return "none"
     if not isinstance(draft.action, Call):
         return "shell"
@@ -393,15 +397,4 @@ def _with_needs(task: TaskSpec, implied: tuple[tuple[str, str], ...]) -> TaskSpe
     return msgspec.structs.replace(task, needs=(*task.needs, *more)) if more else task
 
 
-def item_path(draft: Draft, key: str, wanted: str, folder: str, *, last: bool = False) -> KeyPath:
-    """Where a path stands, first or last, in a task's `inputs` or `outputs`."""
-    written = draft.raw.get(key)
-    numbered = list(enumerate(written if isinstance(written, list | tuple) else ()))
-    for number, item in reversed(numbered) if last else numbered:
-        path = item.get("path") if isinstance(item, Mapping) else item
-        if isinstance(path, str) and normal_path(path, folder) == wanted:
-            return (*draft.path, key, number)
-    return (*draft.path, key) if key in draft.raw else draft.path
-
-
-__all__ = ["NONE", "WRONG", "Built", "Draft", "Resolve", "build", "item_path", "misfit"]
+__all__ = ["NONE", "WRONG", "Built", "Draft", "Resolve", "build", "misfit"]

@@ -12,7 +12,7 @@ from typing import Any
 
 from flowd.authoring import conditions, declarations, items, people
 from flowd.authoring.binding import item_names
-from flowd.authoring.build import Built, Draft, item_path
+from flowd.authoring.build import Built, Draft
 from flowd.authoring.final import check_section, ordinary
 from flowd.authoring.findings import Findings, KeyPath, listed, quoted
 from flowd.authoring.secrets import misuse
@@ -84,7 +84,7 @@ def _check_paths(task: TaskSpec, draft: Draft, findings: Findings, folder: str) 
     seen: set[str] = set()
     for output in task.outputs:
         path = normal_path(output.path, folder)
-        place = item_path(draft, "outputs", path, folder)
+        place = _item_path(draft, "outputs", path, folder)
         if escapes(output.path):
             hint = "write into the pipeline's folder, or give an absolute path"
             findings.add("outside_folder", place, f"{quoted(output.path)} lies outside the pipeline's folder", hint)
@@ -92,10 +92,21 @@ def _check_paths(task: TaskSpec, draft: Draft, findings: Findings, folder: str) 
             what = "the whole file system" if path == "/" else "the pipeline's folder itself"
             findings.add("bad_path", place, f"this is {what}", "name a file in it")
         if path in seen:
-            again = item_path(draft, "outputs", path, folder, last=True)
+            again = _item_path(draft, "outputs", path, folder, last=True)
             findings.add("duplicate_output", again, f"{quoted(output.path)} is given twice", "keep one")
         seen.add(path)
     _check_literal(draft.values, draft.path, findings)
+
+
+def _item_path(draft: Draft, key: str, wanted: str, folder: str, *, last: bool = False) -> KeyPath:
+    """Where a path stands, first or last, in a task's `inputs` or `outputs`."""
+    written = draft.raw.get(key)
+    numbered = list(enumerate(written if isinstance(written, list | tuple) else ()))
+    for number, item in reversed(numbered) if last else numbered:
+        path = item.get("path") if isinstance(item, Mapping) else item
+        if isinstance(path, str) and normal_path(path, folder) == wanted:
+            return (*draft.path, key, number)
+    return (*draft.path, key) if key in draft.raw else draft.path
 
 
 def _check_literal(values: Mapping[str, Any], base: KeyPath, findings: Findings) -> None:
@@ -140,7 +151,7 @@ def _check_writers(built: Built, needs: dict[str, tuple[str, ...]], findings: Fi
         if isinstance(problem, AmbiguousWriter):
             draft = built.drafts[problem.reader]
             message = f"{listed(problem.writers)} all write {quoted(problem.path)}, and it is not said which is read"
-            path = item_path(draft, "inputs", problem.path, folder)
+            path = _item_path(draft, "inputs", problem.path, folder)
             findings.add(
                 "ambiguous_writer", path, message, f"add the one that is meant to the needs of {problem.reader}"
             )
@@ -148,7 +159,7 @@ def _check_writers(built: Built, needs: dict[str, tuple[str, ...]], findings: Fi
             draft = built.drafts[problem.second]
             first, second = quoted(problem.first), quoted(problem.second)
             message = f"{first} and {second} both write {quoted(problem.path)}, and nothing orders them"
-            path = item_path(draft, "outputs", problem.path, folder)
+            path = _item_path(draft, "outputs", problem.path, folder)
             findings.add("unordered_writers", path, message, f"add {problem.first} to the needs of {problem.second}")
 
 

@@ -99,6 +99,7 @@ PIPELINE = _table(
 TASK = _table(
     Key("call", "call", "A function to call: `module:function`, from a module beside the file."),
     Key("run", "command", "A command: a text for the shell, or [program, argument, …] without one."),
+    Key("wait", "wait", "A time to wait, instead of an action: DURATION, or {until: TIME, timezone}."),
     Key("needs", "needs", "The tasks that come before: a list, or one name.", "none"),
     Key(
         "trigger_rule",
@@ -154,7 +155,7 @@ TASK = _table(
     Key("reconcile", "call", "A function that is asked what became of an attempt whose end is unknown."),
     Key("owner", "owner", "Who answers for it: a name of `owners`.", "none", policy=True, inactive=True),
     Key("description", "text", "What it is for, in a sentence."),
-    later="service pipeline wait repeat port ready restart keep lifetime stop",
+    later="service pipeline repeat port ready restart keep lifetime stop",
 )
 
 RETRY = _table(
@@ -280,6 +281,11 @@ RETENTION = _table(
     Key("runs", "count", "How many runs are kept."),
     Key("age", "positive", "How long they are kept."),
     Key("size", "size", "How many bytes they may take: 500MB, 10GB."),
+)
+
+WAIT = _table(
+    Key("until", "moment", "The next HH:MM, or a date and time: 2026-12-24T18:00.", required=True),
+    Key("timezone", "timezone", "The time zone of `until`.", "UTC"),
 )
 
 LIMIT = _table(

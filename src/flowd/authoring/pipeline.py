@@ -168,6 +168,22 @@ class Pipeline:
         self._add(name, raw, needs, replace=replace)
         return Task(name, _not_callable)
 
+    def wait(
+        self,
+        name: str,
+        duration: Any = None,
+        *,
+        until: Any = None,
+        timezone: str | None = None,
+        needs: Needs = (),
+        replace: bool = False,
+        **policies: Any,
+    ) -> Task[[], None]:
+        """Add a task that waits: for a `duration` once its turn has come, or `until` a moment in `timezone`."""
+        waited = duration if duration is not None else _written({"until": until, "timezone": timezone})
+        self._add(name, {"wait": waited, **_written(policies)}, needs, replace=replace)
+        return Task(name, _not_callable)
+
     def _add(
         self,
         name: str,

@@ -209,6 +209,8 @@ READERS: dict[str, Reader] = {
     "rate": rate,
     "targets": targets,
     "includes": kinds.each(kinds.text, "[shared.yaml]"),
+    "wait": _of("waits", "wait"),
+    "moment": _of("waits", "moment"),
     "condition": _of("conditions", "condition"),
     "allowed": _of("conditions", "allowed"),
     "data": kinds.data,

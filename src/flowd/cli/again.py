@@ -65,7 +65,7 @@ def resume(run: str | None, state_dir: str | None, *, everything: bool, anew: bo
             tell(str(error))
             codes.append(error.exit_code)
     if wrong:
-        from flowd.cli.foreground import flags_of
+        from flowd.cli.state_dir import flags_of
 
         others = "" if left else "no other run is waiting to be resumed; "
         tell(f"{others}{len(wrong)} cannot be read: flowd doctor{flags_of(place_of(state_dir))}")
@@ -241,8 +241,9 @@ async def _recorded(found: Found, begin: Begin) -> None:
 
 def go_on(found: Found, wishes: dict[str, Any], begin: Begin, given: Pipeline | None = None) -> int:
     """Go on with a run in the foreground, with its own definition or the one that is `given`; its exit code."""
-    from flowd.cli.foreground import Foreground, flags_of
+    from flowd.cli.foreground import Foreground
     from flowd.cli.outlets import Wishes
+    from flowd.cli.state_dir import flags_of
 
     foreground = Foreground(
         found.definition.spec if given is None else given.spec,

@@ -50,7 +50,7 @@ def cancel(run: str | None, reason: str, state_dir: str | None, *, as_json: bool
             found = let_go(found)
     if found.owner is None and found.state.state not in s.RUN_ENDED:
         anyio.run(_cancel, found, reason)
-    from flowd.cli.foreground import flags_of
+    from flowd.cli.state_dir import flags_of
     from flowd.cli.summary import following
 
     after = looked_up(state_dir, found.id)

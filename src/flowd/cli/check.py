@@ -12,7 +12,7 @@ import click
 
 from flowd.cli.options import FORCE, FORCE_TASK, JSON, PARAMS, STATE_DIR, TARGET, given_params, in_targets
 from flowd.cli.sources import DEFAULT_FILE, FILE, load
-from flowd.cli.state_dir import find_state_dir
+from flowd.cli.state_dir import find_state_dir, flags_of
 from flowd.cli.streams import say, say_document, style_of, tell
 from flowd.cli.wording import params_text, tasks_text
 from flowd.core.errors import BadPipeline, BadRequest, FlowdError, Problem
@@ -103,15 +103,19 @@ def plan(
     as_json: bool,
 ) -> int:
     """Say what a run started now would do with each task, and why; nothing is written."""
+    from flowd.cli.left import left, left_documents, left_lines
+
     definition, typed, standings = standings_of(
         file, tasks, state_dir, params, targets, force=force, force_tasks=force_tasks
     )
     place = find_state_dir(state_dir, Path(definition.folder), os.environ)
+    others, flags = left(place, definition.spec.name, definition.folder), flags_of(place)
     if as_json:
         document = {
             name: {"action": standing.action, "reason": standing.reason} for name, standing in standings.items()
         }
-        say_document({"pipeline": definition.spec.name, "state_dir": str(place), "params": typed, "tasks": document})
+        head = {"pipeline": definition.spec.name, "state_dir": str(place), "params": typed}
+        say_document({**head, "tasks": document, "left": left_documents(others, flags)})
         return 0
     order = {task.name: number for number, task in enumerate(definition.spec.tasks)}
     width = max((len(name) for name in standings), default=0)
@@ -124,6 +128,8 @@ def plan(
         standing = standings[name]
         word = standing.action.replace("_", " ")
         say(style.text(f"  {name:<{width}}   {word:<9}   {standing.reason.sentence}"))
+    for line in left_lines(others, flags):
+        tell(line)
     return 0
 
 

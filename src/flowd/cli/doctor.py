@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 import click
 
 from flowd.cli.finding import place_of
-from flowd.cli.foreground import flags_of
 from flowd.cli.options import JSON, STATE_DIR
 from flowd.cli.screen import Line
+from flowd.cli.state_dir import flags_of
 from flowd.cli.streams import say, say_document, style_of
 from flowd.wiring.doctor.examination import examine
 from flowd.wiring.doctor.findings import RANK, Finding, Report

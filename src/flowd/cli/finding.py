@@ -11,14 +11,14 @@ import anyio
 import msgspec
 
 from flowd.adapters.journal.file import FileJournal
-from flowd.adapters.journal.lock import Owner
+from flowd.adapters.journal.lock import Owner, read_owner
 from flowd.cli.state_dir import find_state_dir
 from flowd.cli.streams import tell
 from flowd.core import states as s
 from flowd.core.errors import BadRequest, FlowdError, NoSuchRun
 from flowd.core.run import RunState
 from flowd.core.spec import Definition, PipelineSpec
-from flowd.core.views import run_document, run_status
+from flowd.core.views import INTERRUPTED, run_document, run_status
 from flowd.ports.executor import log_path
 from flowd.wiring.reading import reading
 
@@ -70,6 +70,13 @@ class Found(NamedTuple):
     def status(self) -> str:
         """The run's state as shown."""
         return run_status(self.state, owned=self.owner is not None)
+
+    @property
+    def died(self) -> Owner | None:
+        """Who went on with the run and died over it, as far as it left word; None where nobody did."""
+        run = self.state
+        cut = run.live or (self.status == INTERRUPTED and run.state != s.RUN_PAUSED)
+        return read_owner(self.folder) if self.owner is None and cut else None
 
     def document(self) -> dict[str, Any]:
         """The document of `show --json`."""

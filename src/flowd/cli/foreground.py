@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 import signal
 import sys
 import threading
@@ -20,7 +19,6 @@ import anyio
 from flowd.cli.outlets import Outlets, Wishes
 from flowd.cli.prints import kept_stdout, routed
 from flowd.cli.screen import Line
-from flowd.cli.state_dir import find_state_dir
 from flowd.cli.streams import is_terminal, tell
 from flowd.cli.summary import summary
 from flowd.core.errors import FlowdError
@@ -177,11 +175,3 @@ class Foreground:
         tell("interrupting: what runs is being stopped; once more leaves at once")
         if self._run is not None:
             self._run.interrupt()
-
-
-def flags_of(place: Path) -> str:
-    """What a command that is typed here needs besides the run so that it finds the state directory `place`."""
-    here = Path.cwd()
-    if find_state_dir(None, here, os.environ) == place:
-        return ""
-    return f" --state-dir {shlex.quote(str(place.relative_to(here) if place.is_relative_to(here) else place))}"

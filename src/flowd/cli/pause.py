@@ -34,7 +34,7 @@ def pause(run: str | None, state_dir: str | None, *, as_json: bool) -> int:
         if found.state.state == s.RUN_CANCELLING:
             raise BadRequest(f"run {found.id} is being cancelled; to let that come to its end: flowd resume {found.id}")
         anyio.run(_pause, found)
-    from flowd.cli.foreground import flags_of
+    from flowd.cli.state_dir import flags_of
 
     after = looked_up(state_dir, found.id)
     if as_json:

@@ -25,12 +25,12 @@ from flowd.cli.wording import age_text, duration_text, items_text, note, params_
 from flowd.core import states as s
 from flowd.core.codec import public
 from flowd.core.errors import FlowdError
-from flowd.core.events import Ending, Envelope
+from flowd.core.events import Ending, Envelope, Reason
 from flowd.core.fanout import Fan
 from flowd.core.items import name_of
 from flowd.core.run import RunState
 from flowd.core.task_state import TaskState
-from flowd.core.views import shown_state
+from flowd.core.views import cut_off, shown_state
 from flowd.wiring.reading import reading
 
 __all__ = ["events", "list_", "logs", "runs", "show"]
@@ -146,16 +146,19 @@ def show_lines(found: Found) -> list[str]:
         head += f", started {run.started_at:%Y-%m-%d %H:%M:%S} UTC"
         if run.ended_at is not None:
             head += f", took {duration_text((run.ended_at - run.started_at).total_seconds())}"
-    lines.append(head + (f", held by {found.owner}" if found.owner else ""))
+    died = found.died
+    held = f", held by {found.owner}" if found.owner else f", its owner is dead: {died}" if died else ""
+    lines.append(head + held)
     if run.params:
         lines.append(params_text(run.params))
     if run.reason is not None:
         lines.append(f"{run.reason.sentence} [{run.reason.code}]")
     for number, (spec, task) in enumerate(run.own()):
-        lines += ["", *_task_lines(spec.name, task)]
+        cut = cut_off(spec) if task.state == s.RUNNING and found.owner is None else None
+        lines += ["", *_task_lines(spec.name, task, cut)]
         if number in run.fans:
             lines += _item_lines(run, run.fans[number])
-    return lines
+    return lines + (["", f"next: flowd resume {run.id}"] if died else [])
 
 
 MOST_ITEMS = 20
@@ -174,11 +177,13 @@ def _item_lines(run: RunState, fan: Fan) -> list[str]:
     return lines
 
 
-def _task_lines(name: str, task: TaskState) -> list[str]:
+def _task_lines(name: str, task: TaskState, cut: Reason | None = None) -> list[str]:
+    """A task; `cut` says that nobody runs it, though that it is running was the last that was recorded."""
     allowed = ", which is allowed" if task.allowed else ""
-    lines = [f"{name}  {shown_state(task).replace('_', ' ')}{allowed}"]
-    if task.reason is not None and task.state != s.SUCCEEDED:
-        lines.append(f"  {task.reason.sentence} [{task.reason.code}]")
+    lines = [f"{name}  {'was running' if cut is not None else shown_state(task).replace('_', ' ')}{allowed}"]
+    reason = cut or task.reason
+    if reason is not None and task.state != s.SUCCEEDED:
+        lines.append(f"  {reason.sentence} [{reason.code}]")
     lines += approval_lines(task)
     for attempt in task.attempts or ():
         waited = f", after a wait of {duration_text(attempt.waited.total_seconds())}" if attempt.waited else ""

@@ -11,7 +11,8 @@ import click
 
 from flowd.cli.options import FORCE, FORCE_TASK, JSON, NO_INPUT, PARAMS, STATE_DIR, TARGET, given_params, in_targets
 from flowd.cli.sources import FILE, load
-from flowd.cli.state_dir import find_state_dir
+from flowd.cli.state_dir import find_state_dir, flags_of
+from flowd.cli.streams import tell
 from flowd.core.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -55,19 +56,23 @@ def run(
     pipeline = load(file, partial(_shelf, shelves, state_dir))
     definition = pipeline.definition()
     typed = given_params(definition, params)
-    from flowd.cli.foreground import Foreground, flags_of
+    from flowd.cli.foreground import Foreground
+    from flowd.cli.left import left, left_lines
     from flowd.cli.outlets import Wishes
 
     folder = Path(definition.folder)
     force, force_tasks = more.pop("force"), more.pop("force_tasks")
     place = find_state_dir(state_dir, folder, os.environ)
+    flags = flags_of(place)
+    for line in left_lines(left(place, definition.spec.name, definition.folder, run_id), flags):
+        tell(line)
     foreground = Foreground(
         definition.spec,
         folder,
         place,
         Wishes(**more),
         max_concurrency=max_concurrency,
-        flags=flags_of(place),
+        flags=flags,
     )
     code = foreground.carry_out(
         lambda engine: engine.start(

@@ -174,6 +174,8 @@ class Transcript:
             return [self._line("✓" if event.verdict == "succeeded" else "-", event.task, sentence, "warn")]
         if (answer := _ANSWERS.get(type(event))) is not None:
             return [self._line(answer[0], event.task, sentence, answer[1])]
+        if isinstance(event, e.TaskTimerStarted):
+            return [self._line("…", event.task, sentence.removeprefix("it "), "quiet")]
         word = _WORDS.get(type(event))
         if word is None:
             return []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,3 +39,11 @@ def project_root(start: Path) -> Path | None:
         if any((folder / mark).exists() for mark in _ROOT_MARKS):
             return folder
     return None
+
+
+def flags_of(place: Path) -> str:
+    """What a command that is typed here needs besides the run so that it finds the state directory `place`."""
+    here = Path.cwd()
+    if find_state_dir(None, here, os.environ) == place:
+        return ""
+    return f" --state-dir {shlex.quote(str(place.relative_to(here) if place.is_relative_to(here) else place))}"

@@ -17,7 +17,7 @@ from flowd.core import states as s
 from flowd.core.errors import BadRequest
 from flowd.core.reasons import REASONS, because
 from flowd.core.task_state import TaskState
-from flowd.core.views import approval_document, moment, shown_state
+from flowd.core.views import approval_document, cut_off, moment, shown_state
 from flowd.ports.inbox import Request
 from flowd.wiring.reading import reading
 
@@ -75,6 +75,9 @@ def _of_run(found: Found, name: str) -> dict[str, Any]:
         details |= {"since": moment(task.approval.requested_at), "approval": approval_document(asks, task.approval)}
         answer = _answer(task.reason.code, task.reason.sentence, details, words)
         return {**answer, "next": approval_command(found.state, name)}
+    if task.state == s.RUNNING and found.owner is None:
+        reason = cut_off(found.state.shape.specs[found.state.shape.index[name]])
+        return {**_answer(reason.code, reason.sentence, details, words), "next": f"flowd resume {found.id}"}
     if task.error is not None:
         details["error"] = {"type": task.error.type, "message": task.error.message, "where": task.error.where}
     if task.reason is not None:

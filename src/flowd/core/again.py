@@ -49,7 +49,9 @@ def to_reset(run: RunState, asked: RetryAsked) -> set[int]:
     return {
         number
         for number, (_, task) in enumerate(run.own())
-        if (task.state == s.WAITING and number in below - chosen)  # asked anew, once what it stands on is there again
+        if (
+            task.state in {s.WAITING, s.SLEEPING} and number in below - chosen
+        )  # asked anew, once what it stands on is there again
         or (
             task.state in s.ENDED
             and (
@@ -78,6 +80,7 @@ def not_ended(run: RunState, asked: RetryAsked) -> dict[str, str]:
     words = {
         s.RUNNING: "is running, and has not ended",
         s.RETRYING: "waits for its next attempt, and has not ended",
+        s.SLEEPING: "waits for its moment, and has not ended",
         s.WAITING: "waits for an answer, and has not ended",
     }
     found = {name: run.task(name).state for name in asked.tasks}

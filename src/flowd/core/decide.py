@@ -22,6 +22,7 @@ from flowd.core.deciding.ends import attempt_ended, could_not_begin, found_fresh
 from flowd.core.deciding.failing import stop_at_failures
 from flowd.core.deciding.fanning import expanded, gathered
 from flowd.core.deciding.settling import settle
+from flowd.core.deciding.waiting import timer_fired, timer_started
 from flowd.core.run import RunState
 
 
@@ -70,6 +71,8 @@ _HANDLERS: dict[type, Callable[[Decision, Any], None]] = {
     st.Expanded: expanded,
     st.Gathered: gathered,
     st.WhenFalse: when_false,
+    st.TimerStarted: timer_started,
+    st.TimerFired: timer_fired,
     st.CancelAsked: cancel_asked,
     st.PauseAsked: pause_asked,
     st.ResumeAsked: resume_asked,

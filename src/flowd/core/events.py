@@ -121,11 +121,7 @@ class RunRedefined(Event, frozen=True, kw_only=True):
 
 
 class TaskStarted(TaskEvent, frozen=True, kw_only=True):
-    """Attempt `attempt` (counted from 1, every try included) began; `reason`: why it is not fresh.
-
-    A task that is not idempotent has its fingerprint here too: if its end is never recorded, a
-    person may still say that it succeeded.
-    """
+    """Attempt `attempt` (from 1, every try) began, not fresh for `reason`; `parts` where a person may resolve it."""
 
     attempt: int
     executor: str = ""
@@ -134,12 +130,9 @@ class TaskStarted(TaskEvent, frozen=True, kw_only=True):
 
 
 class TaskSucceeded(TaskEvent, frozen=True, kw_only=True):
-    """The attempt did all it declared; this record is the task's checkpoint.
+    """The attempt did all it declared (0: a person's answer was all of the task); this record is its checkpoint.
 
-    `attempt` is 0 where a person's answer is all of the task.
-
-    `parts` is the fingerprint it was made with, part by part, so that a later run can say
-    which part changed.
+    `parts` is the fingerprint it was made with, part by part, so that a later run can say which part changed.
     """
 
     attempt: int
@@ -268,6 +261,13 @@ class TaskRejected(TaskEvent, frozen=True, kw_only=True):
     reason: Reason | None = None
 
 
+class TaskTimerStarted(TaskEvent, frozen=True, kw_only=True):
+    """The task waits until a moment, and has succeeded then; nothing of it is held meanwhile."""
+
+    until: datetime
+    reason: Reason | None = None
+
+
 class TaskSkipped(TaskEvent, frozen=True, kw_only=True):
     """The task was not run, on purpose."""
 
@@ -347,6 +347,7 @@ TASK_EVENTS = (
     | TaskApprovalRequested
     | TaskApproved
     | TaskRejected
+    | TaskTimerStarted
     | TaskSkipped
     | TaskUpstreamFailed
     | TaskCancelled

@@ -163,9 +163,9 @@ def _partial(run: RunState, number: int, event: e.TaskPartial, at: datetime) -> 
 
 def _reopened(run: RunState, number: int, event: e.TaskReopened, at: datetime) -> None:
     kept = run.tasks[number]
-    items = kept.items
+    items, yes = kept.items, kept.approval
     reset(kept, event)
-    kept.items, kept.tried_at = items, at
+    kept.items, kept.tried_at, kept.approval = items, at, yes  # one answer lets all its items begin
     fan = run.fans.get(number)
     if fan is None:
         return

@@ -18,7 +18,7 @@ from flowd.core.commands import parse_command
 from flowd.core.durations import format_duration
 from flowd.core.expressions import Expression, ExpressionError, in_text, parse_template
 from flowd.core.run import RunState
-from flowd.core.spec import Ask, Call, Param, TaskSpec
+from flowd.core.spec import Ask, Call, Param, TaskSpec, Wait
 from flowd.core.views import moment
 
 HIDDEN: Final = "***"
@@ -81,6 +81,8 @@ def _task(task: TaskSpec, scope: Mapping[str, Any]) -> dict[str, Any]:
     document: dict[str, Any] = {}
     if isinstance(action, Call):
         document["call"] = f"{action.module}:{action.function}"
+    elif isinstance(action, Wait):
+        document["wait"] = {name: value for name, value in _fields(action, set()).items() if value is not None}
     elif isinstance(action, Ask):
         pass  # its `approve` is all of it
     elif action.text is not None:

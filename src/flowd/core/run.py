@@ -128,8 +128,10 @@ class RunState:
         return self.could_start(number)
 
     def is_held(self, number: int) -> bool:
-        """Whether a person has to say yes before this task may start."""
+        """Whether a person has to say yes before this task may start; one that has items has begun with them."""
         asked = self.tasks[number].approval
+        if self.tasks[number].state == s.EXPANDED:
+            return False
         return self.shape.specs[number].approve is not None and (asked is None or asked.state != "approved")
 
     @property
@@ -137,7 +139,7 @@ class RunState:
         """Whether all tasks have ended but for those under `finally`."""
         finals = self.shape.finals
         return self.unended <= len(finals) and all(
-            task.state in s.ENDED for number, task in enumerate(self.tasks) if number not in finals
+            task.state in s.ENDED for number, (_, task) in enumerate(self.own()) if number not in finals
         )
 
     def find_ready(self) -> None:

@@ -38,7 +38,19 @@ class Ask(Spec, frozen=True, kw_only=True, tag_field="kind", tag="approve"):
     """Nothing is carried out: the task is a person's answer, as its `approve` says."""
 
 
-Action = Call | Run | Ask
+class Wait(Spec, frozen=True, kw_only=True, tag_field="kind", tag="wait"):
+    """Nothing is carried out: the task has succeeded once a time is over.
+
+    Either a `duration`, from when its turn came, or `until` a moment: `HH:MM`, the next one, or a
+    date and time, in `timezone`.
+    """
+
+    duration: timedelta | None = None
+    until: str | None = None
+    timezone: str = "UTC"
+
+
+Action = Call | Run | Ask | Wait
 
 
 class Retry(Spec, frozen=True, kw_only=True):

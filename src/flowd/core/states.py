@@ -20,6 +20,7 @@ RUNNING: Final = "running"
 EXPANDED: Final = "expanded"  # its items are on their way; it is shown as running
 RETRYING: Final = "retrying"
 WAITING: Final = "waiting"
+SLEEPING: Final = "sleeping"  # until a moment; documents call it waiting, too
 UNCERTAIN: Final = "uncertain"
 SUCCEEDED: Final = "succeeded"
 PARTIAL: Final = "partial"
@@ -37,6 +38,7 @@ TASK_STATES: Final = (
     EXPANDED,
     RETRYING,
     WAITING,
+    SLEEPING,
     UNCERTAIN,
     SUCCEEDED,
     PARTIAL,
@@ -61,11 +63,17 @@ BROKEN: Final = frozenset({FAILED, TIMED_OUT, ABANDONED})
 ENDED: Final = OK | BAD | {SKIPPED}
 """States that only a person's request leaves."""
 
-_RESET = dict.fromkeys(sorted(ENDED), PENDING) | {WAITING: PENDING}
+_RESET = dict.fromkeys(sorted(ENDED), PENDING) | {WAITING: PENDING, SLEEPING: PENDING}
 
 TASK_TRANSITIONS: Final[Mapping[type[e.Event], Mapping[str, str]]] = {
     e.TaskStarted: {PENDING: RUNNING, RETRYING: RUNNING},
-    e.TaskSucceeded: {RUNNING: SUCCEEDED, EXPANDED: SUCCEEDED, PENDING: SUCCEEDED},  # the last: an answer is all of it
+    e.TaskTimerStarted: {PENDING: SLEEPING},
+    e.TaskSucceeded: {
+        RUNNING: SUCCEEDED,
+        EXPANDED: SUCCEEDED,
+        PENDING: SUCCEEDED,
+        SLEEPING: SUCCEEDED,
+    },  # the last: an answer is all of it
     e.TaskFresh: {PENDING: FRESH, EXPANDED: FRESH},
     e.TaskRetryScheduled: {RUNNING: RETRYING},
     e.TaskFailed: {RUNNING: FAILED, PENDING: FAILED, RETRYING: FAILED, WAITING: FAILED, EXPANDED: FAILED},
@@ -80,16 +88,21 @@ TASK_TRANSITIONS: Final[Mapping[type[e.Event], Mapping[str, str]]] = {
     e.TaskApprovalRequested: {PENDING: WAITING, WAITING: WAITING},
     e.TaskApproved: {WAITING: PENDING},
     e.TaskRejected: {WAITING: FAILED},
-    e.TaskSkipped: {PENDING: SKIPPED, RETRYING: SKIPPED, WAITING: SKIPPED},
-    e.TaskUpstreamFailed: {PENDING: UPSTREAM_FAILED, RETRYING: UPSTREAM_FAILED, WAITING: UPSTREAM_FAILED},
-    e.TaskCancelled: dict.fromkeys((PENDING, RUNNING, RETRYING, WAITING, EXPANDED), CANCELLED),
+    e.TaskSkipped: {PENDING: SKIPPED, RETRYING: SKIPPED, WAITING: SKIPPED, SLEEPING: SKIPPED},
+    e.TaskUpstreamFailed: {
+        PENDING: UPSTREAM_FAILED,
+        RETRYING: UPSTREAM_FAILED,
+        WAITING: UPSTREAM_FAILED,
+        SLEEPING: UPSTREAM_FAILED,
+    },
+    e.TaskCancelled: dict.fromkeys((PENDING, RUNNING, RETRYING, WAITING, SLEEPING, EXPANDED), CANCELLED),
     e.TaskReset: _RESET,
 }
 
 STARTABLE: Final = frozenset(TASK_TRANSITIONS[e.TaskStarted])
 """States in which a task waits for its next attempt."""
 
-IDLE: Final = STARTABLE | {WAITING}
+IDLE: Final = STARTABLE | {WAITING, SLEEPING}
 """States of a task of which nothing goes on: it can be called off at once."""
 
 RESOLUTIONS: Final[Mapping[str, str]] = {"succeeded": SUCCEEDED, "failed": FAILED, "rerun": PENDING}

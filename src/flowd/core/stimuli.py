@@ -133,6 +133,18 @@ class Gathered(msgspec.Struct, frozen=True, kw_only=True):
     failed: str = ""
 
 
+class TimerStarted(msgspec.Struct, frozen=True):
+    """The turn of a task has come that waits until a moment."""
+
+    task: str
+
+
+class TimerFired(msgspec.Struct, frozen=True):
+    """The time is over for which a task waits."""
+
+    task: str
+
+
 class CancelAsked(msgspec.Struct, frozen=True):
     """Someone wants the run to stop."""
 
@@ -244,6 +256,8 @@ Stimulus = (
     | Expanded
     | Gathered
     | WhenFalse
+    | TimerStarted
+    | TimerFired
     | CancelAsked
     | PauseAsked
     | ResumeAsked

@@ -60,6 +60,7 @@ class TaskState(msgspec.Struct, gc=False):
     tries: int = 0  # attempts that count against the retry policy since it last began anew
     tried_at: datetime | None = None  # when the first of those began
     retry_at: datetime | None = None
+    until: datetime | None = None  # when the time is over for which it waits
     waited: timedelta | None = None
     ended_at: datetime | None = None
     result: e.Stored | None = None
@@ -189,6 +190,10 @@ def _answer(task: TaskState, event: e.TaskApproved | e.TaskRejected, state: str)
     asked.state, asked.by, asked.comment, asked.answered_at = state, event.by, event.comment, event.answered_at
 
 
+def _timer_started(task: TaskState, event: e.TaskTimerStarted, at: datetime) -> None:
+    task.tried_at, task.until, task.reason = at, event.until, event.reason
+
+
 def _resolved(task: TaskState, event: e.TaskResolved, at: datetime) -> None:
     task.reason = because("resolved.by" if event.by else "resolved", verdict=event.verdict, by=event.by)
     if event.verdict == "rerun":
@@ -207,7 +212,9 @@ def reset(task: TaskState, event: e.TaskReset | e.TaskReopened) -> None:
     """A person asked for the task again: nothing of how it ended stands."""
     task.tries, task.tried_at, task.ended_at, task.error, task.source = 0, None, None, None, None
     task.result, task.outputs, task.metrics, task.parts, task.warnings = None, (), _EMPTY, _EMPTY, ()
-    task.waited = task.approval = None
+    task.waited = task.until = None
+    if isinstance(event, e.TaskReset):  # items that run again were answered for with their list
+        task.approval = None
     task.sent_back, task.allowed = event.sent_back if isinstance(event, e.TaskReset) else None, False
     task.reason = because("retried.by" if event.by else "retried", by=event.by)
 
@@ -235,6 +242,7 @@ EFFECTS: dict[type[e.Event], Callable[[TaskState, Any, datetime], None]] = {
     e.TaskApprovalRequested: _approval_requested,
     e.TaskApproved: _approved,
     e.TaskRejected: _rejected,
+    e.TaskTimerStarted: _timer_started,
     e.TaskSkipped: _ended,
     e.TaskUpstreamFailed: _upstream_failed,
     e.TaskCancelled: _ended,

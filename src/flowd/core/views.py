@@ -11,9 +11,10 @@ import msgspec
 from flowd.core import states as s
 from flowd.core.events import Artifact, Error, Reason
 from flowd.core.fanout import item_name
-from flowd.core.items import name_of
+from flowd.core.items import fan_of, name_of, owner
+from flowd.core.reasons import because
 from flowd.core.run import RunState
-from flowd.core.spec import Approve, Param
+from flowd.core.spec import Approve, Param, TaskSpec
 from flowd.core.task_state import ApprovalState, AttemptState, TaskState
 
 WAITING = "waiting"
@@ -39,7 +40,12 @@ def run_status(run: RunState, *, owned: bool) -> str:
 
 
 def _could_go_on(run: RunState) -> bool:
-    return any(map(run.could_start, range(len(run.tasks))))
+    return any(task.state == s.SLEEPING for task in run.tasks) or any(map(run.could_start, range(len(run.tasks))))
+
+
+def cut_off(spec: TaskSpec) -> Reason:
+    """What the next owner of a run will say of a task that is on record as running, though nobody runs it."""
+    return because("owner_died" if spec.idempotent else "owner_died.uncertain")
 
 
 def answer_scope(approval: ApprovalState) -> dict[str, Any]:
@@ -88,8 +94,9 @@ def run_document(
 ) -> dict[str, Any]:
     """The document of `run --json` and `show --json`.
 
-    `log_of(task, attempt)` names an attempt's log file; `load(stored)` gives a result that is
-    not inline as JSON where it can.
+    Of a run that nobody owns, a task on record as running has the reason `owner_died`.
+    `log_of(task, attempt)` names an attempt's log file; `load(stored)` gives a result that is not
+    inline as JSON where it can.
     """
     status = run_status(run, owned=owned)
     ended = run.ended_at
@@ -106,6 +113,11 @@ def run_document(
             )
             for place in range(fan.count)
         }
+    for number in run.live if not owned else ():
+        document = tasks[run.shape.specs[owner(run, number)].name]
+        if (of := fan_of(run, number)) is not None:
+            document = document["items"][of.key(number - of.base)]
+        document["reason"] = reason_document(cut_off(run.shape.specs[number]))
     document = {
         "run": run.id,
         "pipeline": run.spec.name,
@@ -133,8 +145,8 @@ def counts(run: RunState) -> dict[str, int]:
 
 
 def shown_state(task: TaskState) -> str:
-    """The state of a task as it is shown: one whose items are on their way is running."""
-    return s.RUNNING if task.state == s.EXPANDED else task.state
+    """The state of a task as it is shown: one whose items are on their way is running, a timer waits."""
+    return {s.EXPANDED: s.RUNNING, s.SLEEPING: s.WAITING}.get(task.state, task.state)
 
 
 def warnings(run: RunState) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from datetime import datetime
 
@@ -146,6 +147,9 @@ def check_inputs(program: Program, first: e.RunStarted, now: datetime, *, done: 
         raise BadPipeline(problems)
 
 
+_OPEN = re.compile(r"\{\{.*?\}\}", re.DOTALL)
+
+
 class _Written:
     """What the tasks of a pipeline write, as far as it is known before they run."""
 
@@ -176,7 +180,8 @@ def _inputs_known_now(resolver: Resolver, task: TaskSpec) -> tuple[str, ...]:
 
 
 def _outputs_known_now(resolver: Resolver, task: TaskSpec) -> tuple[str, ...]:
+    """What a task writes; where an expression waits for another task or an item, it stands for any text."""
     try:
         return tuple(path for _, path in resolver.outputs(task))
     except ExpressionError:
-        return tuple(named(ref.path) for ref in task.outputs if "{{" not in ref.path)
+        return tuple(named(_OPEN.sub("*", ref.path)) for ref in task.outputs)

@@ -41,7 +41,8 @@ from flowd.engine.approving import found_fresh
 from flowd.engine.channel import AttemptChannel
 from flowd.engine.files import Declared, MissingOutput, collect, prepare_places
 from flowd.engine.looks import Look
-from flowd.engine.prepare import NO_BINDING, Prepared, ReadParams
+from flowd.engine.prepare import NO_BINDING, Prepared
+from flowd.engine.read_params import ReadParams
 from flowd.ports.executor import Abandoned, EndUnknown, NoRoom, Work
 
 if TYPE_CHECKING:
@@ -187,7 +188,8 @@ class Attempt:
         if driver.failure is not None:
             return None  # its start is in no journal
         self._work = work
-        if not self._spec.idempotent or driver.answered_at > driver.stream.durable_seq:
+        is_late = self._spec.final or driver.answered_at > driver.stream.durable_seq  # what it follows is on disk first
+        if is_late or not self._spec.idempotent:
             await driver.stream.durable()
         return work
 
@@ -202,7 +204,7 @@ class Attempt:
         if await found_fresh(driver, number, values):
             return None, None
         asked = driver.run.tasks[number].approval
-        if spec.approve is not None and (asked is None or (not asked.begun and await self._has_lapsed(values))):
+        if asked is not None and not asked.begun and await self._has_lapsed(values):
             return None, None
         standing = driver.standings.get(number)
         reason = standing.reason if standing is not None else None

@@ -21,8 +21,8 @@ from flowd.core.decide import begin, decide, start
 from flowd.core.fanout import base_name
 from flowd.core.items import owner
 from flowd.core.rank import critical_path, learned
-from flowd.core.spec import TaskSpec
-from flowd.core.stimuli import AttemptEnded, CancelAsked, PauseAsked, ResumeAsked, Stimulus
+from flowd.core.spec import TaskSpec, Wait
+from flowd.core.stimuli import AttemptEnded, CancelAsked, PauseAsked, ResumeAsked, Stimulus, TimerStarted
 from flowd.engine import checkpointing, fanning, results
 from flowd.engine.approving import Approvals
 from flowd.engine.attempt import Attempt
@@ -239,22 +239,10 @@ class Driver:
                 if self.attempts.get(number) is attempt:
                     del self.attempts[number]
                 if attempt.hold is not None:
-                    left_running = self._leave(attempt.hold, left_running)
+                    left_running = self.services.sharing.leave_after(attempt.hold, left_running)
         if not self.attempts:
             self.go_on()
         return left_running
-
-    def _leave(self, hold: int, left_running: Awaitable[object] | None) -> Awaitable[object] | None:
-        """Free what an attempt held of what engines share; what goes on by itself keeps it until it has ended."""
-        if left_running is None:
-            self.services.sharing.leave(hold)
-            return None
-
-        async def until_ended() -> None:
-            await left_running  # where the engine ends meanwhile, it is held as long as this process lives
-            self.services.sharing.leave(hold)
-
-        return until_ended()
 
     def uses(self, number: int) -> Mapping[Any, float]:
         """What a task holds of the limits while it runs."""
@@ -272,6 +260,8 @@ class Driver:
         for event in events:
             if isinstance(event, e.TaskRetryScheduled):
                 self.moments.wait_for_retry(self.run.shape.index[event.task], event.retry_at)
+            elif isinstance(event, e.TaskTimerStarted):
+                self.moments.sleep(self.run.shape.index[event.task], event.until)
             elif isinstance(event, e.TaskApproved):
                 self.answered_at = self.stream.applied
             elif isinstance(event, e.RunCancelRequested):
@@ -293,6 +283,8 @@ class Driver:
             for number in ready:
                 if run.is_held(number):
                     self.approvals.ask(number)
+                elif isinstance(run.shape.specs[number].action, Wait):
+                    self._decide(TimerStarted(run.shape.specs[number].name))
                 elif (retry_at := run.tasks[number].retry_at) is None:
                     self.offer(number)
                 else:
@@ -302,13 +294,10 @@ class Driver:
                 self.services.wake(more - hands)
         if self.attempts or self.approvals.busy:
             return
-        if run.state != s.RUN_RUNNING or not (self._offered or self._waits_by_itself()):
+        if run.state != s.RUN_RUNNING or not (
+            self._offered or any(task.state in self.approvals.waits for task in self.run.tasks)
+        ):
             self._still.set()
-
-    def _waits_by_itself(self) -> bool:
-        """Whether a task goes on after a while; with a patient engine one that waits for a person does."""
-        waits = {s.RETRYING, s.WAITING} if self.approvals.patient else {s.RETRYING}
-        return any(task.state in waits for task in self.run.tasks)
 
     def offer(self, number: int, since: float | None = None, closed: Hashable = None) -> None:
         """Let a task compete for a start. Those of one priority grow older together: rank decides among them."""

@@ -26,6 +26,7 @@ from flowd.engine.answering import Answers
 from flowd.engine.capacity import capacity_document, waiting_document
 from flowd.engine.entering import NeverBegan, adoption, beginning, check_same, has_ended, is_paused, read
 from flowd.engine.fleet import Fleet
+from flowd.engine.foreseeing import foresee
 from flowd.engine.handle import Result, Run
 from flowd.engine.host import Host
 from flowd.engine.ids import new_run_id
@@ -34,7 +35,7 @@ from flowd.engine.program import Program, from_pipeline
 from flowd.engine.saying import warn
 from flowd.engine.services import Adapters, Services
 from flowd.engine.sharing import Sharing
-from flowd.engine.survey import Standing, foresee
+from flowd.engine.survey import Standing
 from flowd.engine.timers import Timers
 from flowd.engine.workers import Workers
 

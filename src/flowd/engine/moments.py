@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from flowd.core import states as s
-from flowd.core.stimuli import DeadlineReached
+from flowd.core.stimuli import DeadlineReached, TimerFired
 from flowd.engine.timers import Timer
 
 if TYPE_CHECKING:
@@ -20,11 +20,12 @@ class Moments:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._retries: dict[int, Timer] = {}
+        self._sleeps: dict[int, Timer] = {}
         self._deadline: Timer | None = None
 
     def close(self) -> None:
         """Wait for nothing any more."""
-        for timer in (self._deadline, *self._retries.values()):
+        for timer in (self._deadline, *self._retries.values(), *self._sleeps.values()):
             if timer is not None:
                 timer.cancel()
 
@@ -40,10 +41,28 @@ class Moments:
             driver.tell(DeadlineReached())
 
     def resume(self) -> None:
-        """Wait for the retries that are due later."""
+        """Wait for the retries and the ends of waits that are due later."""
         for number, task in enumerate(self._driver.run.tasks):
             if task.state == s.RETRYING and task.retry_at is not None:
                 self.wait_for_retry(number, task.retry_at)
+            elif task.state == s.SLEEPING and task.until is not None:
+                self.sleep(number, task.until)
+
+    def sleep(self, number: int, until: datetime) -> None:
+        """End a task's wait at its moment."""
+        left = (until - self._driver.now()).total_seconds()
+        if number in self._sleeps:
+            self._sleeps[number].cancel()
+        self._sleeps[number] = self._driver.services.timers.after(left, partial(self._wake, number))
+
+    def _wake(self, number: int) -> None:
+        driver, task = self._driver, self._driver.run.tasks[number]
+        if task.state != s.SLEEPING or task.until is None:
+            return
+        if task.until > driver.now():  # a clock was set back
+            self.sleep(number, task.until)
+        else:
+            driver.tell(TimerFired(driver.run.shape.specs[number].name))
 
     def wait_for_retry(self, number: int, retry_at: datetime) -> None:
         """Offer a task once its next attempt may begin."""

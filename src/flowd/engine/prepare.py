@@ -6,7 +6,7 @@ import glob
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,10 @@ from flowd.core.fanout import base_name
 from flowd.core.items import owner
 from flowd.core.patterns import Glob, is_pattern, named
 from flowd.core.run import RunState
-from flowd.core.spec import Ask, Call, Output, Param, Run, TaskSpec
+from flowd.core.spec import Ask, Call, Output, Param, Run, TaskSpec, Wait
 from flowd.core.views import answer_scope, moment
 from flowd.engine.files import Files
+from flowd.engine.read_params import ReadParams
 from flowd.engine.references import is_literal, is_plain
 from flowd.engine.secrecy import Unread
 from flowd.ports.executor import Work
@@ -267,7 +268,7 @@ class Resolver:
         action = task.action
         if isinstance(action, Call):
             return [action.module, action.function]
-        if isinstance(action, Ask):
+        if isinstance(action, Ask | Wait):
             return []
         if action.text is not None:
             return parse_command(action.text).render(scope)
@@ -311,45 +312,6 @@ def _ending(run: RunState) -> dict[str, Any]:
     found = [(name, error) for name in failed if (error := run.task(name).error) is not None]
     told = {"task": found[0][0], "type": found[0][1].type, "message": found[0][1].message} if found else None
     return {"state": run.closing.state, "error": told, "failed": failed}
-
-
-class ReadParams(dict[str, Any]):
-    """A run's parameters as an attempt sees them; remembers which of them it has read.
-
-    Whoever looks at them all (a loop, `items()`, `dict(…)`) has read them all.
-    """
-
-    def __init__(self, params: Mapping[str, Any]) -> None:
-        super().__init__(params)
-        self.read: set[str] = set()
-
-    def __getitem__(self, name: str) -> Any:
-        self.read.add(name)
-        return super().__getitem__(name)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """The parameter, or `default`."""
-        self.read.add(name)
-        return super().get(name, default)
-
-    def __iter__(self) -> Iterator[str]:
-        self.read.update(super().keys())
-        return super().__iter__()
-
-    def keys(self) -> Any:
-        """All names; all are read."""
-        self.read.update(super().keys())
-        return super().keys()
-
-    def items(self) -> Any:
-        """All of them; all are read."""
-        self.read.update(super().keys())
-        return super().items()
-
-    def values(self) -> Any:
-        """All values; all are read."""
-        self.read.update(super().keys())
-        return super().values()
 
 
 class _Tasks(dict[str, Any]):

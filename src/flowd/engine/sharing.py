@@ -7,7 +7,7 @@ the table finds it open, so that a thousand waiters ask once. Nobody looks while
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
@@ -104,6 +104,18 @@ class Sharing:
         self._table.free(hold)
         if self._refused:
             self._look_now()
+
+    def leave_after(self, hold: int, left_running: Awaitable[object] | None) -> Awaitable[object] | None:
+        """As `leave`; but what goes on by itself keeps it until it has ended, which is then to be awaited."""
+        if left_running is None:
+            self.leave(hold)
+            return None
+
+        async def until_ended() -> None:
+            await left_running  # where the engine ends meanwhile, it is held as long as this process lives
+            self.leave(hold)
+
+        return until_ended()
 
     def refusal_of(self, limit: Hashable) -> Refusal | None:
         """Why others keep `limit` closed, where they do."""

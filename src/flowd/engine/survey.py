@@ -13,31 +13,30 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import anyio
-import anyio.to_thread
 import msgspec
 
 from flowd.authoring.binding import Binding
 from flowd.core import gates
 from flowd.core import states as s
 from flowd.core.decide import decide
-from flowd.core.events import AnyEvent, Artifact, Reason, RunStarted, Stored
+from flowd.core.durations import format_duration
+from flowd.core.events import AnyEvent, Artifact, Reason, Stored
 from flowd.core.expressions import ExpressionError, compile_expression
 from flowd.core.fanout import base_name, is_fanned
-from flowd.core.freshness import Evidence, Known, Verdict, judge, product
-from flowd.core.items import fan_of, owner
+from flowd.core.freshness import Evidence, Verdict, judge, product
+from flowd.core.items import owner
 from flowd.core.patterns import Glob, is_pattern
 from flowd.core.reasons import because
 from flowd.core.run import RunState
-from flowd.core.spec import TaskSpec
+from flowd.core.spec import TaskSpec, Wait
 from flowd.core.stimuli import FoundFresh
-from flowd.engine import checkpointing
 from flowd.engine.conditions import Conditions
 from flowd.engine.files import ABSENT, Declared, Files
 from flowd.engine.fingerprint import Codes, Named, digest_of, input_part, plain_parts
 from flowd.engine.looks import Looks
 from flowd.engine.prepare import NO_BINDING, Prepared, Resolver
 from flowd.engine.program import Program
+from flowd.engine.recalling import Recall, as_known
 from flowd.engine.references import referenced_results, referenced_tasks
 from flowd.engine.services import Adapters
 from flowd.ports.stores import Checkpoint
@@ -56,29 +55,11 @@ class Standing(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
 
 
-async def foresee(
-    adapters: Adapters, program: Program, first: RunStarted, threads: anyio.CapacityLimiter | None
-) -> dict[str, Standing]:
-    """What a run that began with `first` would do with each task; nothing is written."""
-    state, now = RunState("plan", program.spec), adapters.clock.now()
-    state.apply(first, now)
-    known = await checkpointing.load(adapters, program)
-    survey = Survey(
-        state,
-        files_of(adapters, program),
-        known,
-        function_file=program.function_file,
-        bindings=program.bindings,
-        hide=adapters.secrecy.hide,
-    )
-    standings, _ = await anyio.to_thread.run_sync(survey.pass_over, now, limiter=threads)
-    specs = state.shape.specs
-    return {specs[number].name: _for_a_plan(specs[number], standing) for number, standing in standings.items()}
-
-
-def _for_a_plan(spec: TaskSpec, standing: Standing) -> Standing:
-    """What would run waits first, where a person is asked."""
-    return Standing(WAIT, because("approval.plan")) if spec.approve is not None and standing.action == RUN else standing
+def _foreseen(wait: Wait) -> Reason:
+    """What a task will wait for."""
+    if wait.duration is not None:
+        return because("until.duration", duration=format_duration(wait.duration))
+    return because("until.moment", at=wait.until, timezone=wait.timezone)
 
 
 def files_of(adapters: Adapters, program: Program) -> Files:
@@ -109,6 +90,7 @@ class Survey:
         self.resolver = Resolver(run, files)
         self._run = run
         self._checkpoints = checkpoints
+        self._recall = Recall(run, checkpoints, self.resolver)
         self._function_file = function_file
         self._bindings = bindings
         self.conditions = Conditions(run, self.resolver, self._inline_values, hide)
@@ -178,7 +160,7 @@ class Survey:
     def found(self, number: int, reason: Reason, warnings: tuple[str, ...] = ()) -> FoundFresh:
         """The stimulus that a task was found fresh."""
         name = self._run.shape.specs[number].name
-        known = self._checkpoint(number)
+        known = self._recall.of(number)
         assert known is not None
         return FoundFresh(
             task=name,
@@ -194,10 +176,10 @@ class Survey:
     def judge_one(self, number: int, values: Mapping[str, Any], now: datetime) -> Verdict:
         """Judge a task whose needs have all ended, or that runs whatever they give."""
         spec = self._run.shape.specs[number]
-        known = self._checkpoint(number)
+        known = self._recall.of(number)
         forced = self._run.is_forced(number)
         if forced or not spec.cache or known is None:
-            return judge(spec, _known(known), Evidence(parts={}), now=now, forced=forced)
+            return judge(spec, as_known(known), Evidence(parts={}), now=now, forced=forced)
         missing, altered = self._outputs_now(number, known)
         try:
             prepared = self.resolver.written(spec, values)
@@ -206,10 +188,10 @@ class Survey:
             evidence = Evidence(parts=self.parts(number, prepared, read), missing=missing, altered=altered)
         except (ExpressionError, OSError) as error:
             evidence = Evidence(parts={}, missing=missing, altered=altered, unknown=str(error))
-            verdict = judge(spec, _known(known), evidence, now=now, by_clock=self._by_clock())
+            verdict = judge(spec, as_known(known), evidence, now=now, by_clock=self._by_clock())
             untold = verdict.fresh and spec.gate  # a person has touched it, and its gates cannot be judged
             return Verdict(fresh=False, reason=because("unknown", error=str(error))) if untold else verdict
-        verdict = judge(spec, _known(known), evidence, now=now, by_clock=self._by_clock())
+        verdict = judge(spec, as_known(known), evidence, now=now, by_clock=self._by_clock())
         return self._gated(spec, prepared, values, known) if verdict.fresh and spec.gate else verdict
 
     def _gated(self, spec: TaskSpec, prepared: Prepared, values: Mapping[str, Any], known: Checkpoint) -> Verdict:
@@ -288,6 +270,8 @@ class Survey:
         rule = run.shape.rules.get(number)
         if spec.final:
             return Standing(RUN, because("finally"))
+        if isinstance(spec.action, Wait) and spec.when is None and rule is None:
+            return Standing(WAIT, _foreseen(spec.action))
         if run.missing[number] and rule is not None and rule != "all_done":
             names = ", ".join(run.shape.specs[need].name for need in waiting)
             return Standing(IF_NEEDED, because("rule_open", needs=names, rule=rule))
@@ -306,31 +290,6 @@ class Survey:
             return Standing(IF_NEEDED, because("large_result"))
         verdict = self.judge_one(number, values, now)
         return Standing(FRESH if verdict.fresh else RUN, verdict.reason, verdict.warnings)
-
-    def _checkpoint(self, number: int) -> Checkpoint | None:
-        """The newest checkpoint of a task; of an item that is called by its place, wherever it stood in the list."""
-        spec = self._run.shape.specs[number]
-        found, fan = self._checkpoints.get(spec.name), fan_of(self._run, number)
-        if fan is None or fan.keys or "item" not in (own := self.resolver.own_scope(spec)):
-            return found
-        item = digest_of(own["item"])
-        if found is not None and found.parts.get("item") == item:
-            return found
-        moved = self._by_item.get((fan.template.name, item))
-        if moved is None or {path for _, path in self.resolver.outputs(spec)} != {one.path for one in moved.outputs}:
-            return found
-        return moved
-
-    @cached_property
-    def _by_item(self) -> dict[tuple[str, str], Checkpoint]:
-        """The newest checkpoint by what the item was, of all items."""
-        items: dict[tuple[str, str], Checkpoint] = {}
-        for name, one in self._checkpoints.items():
-            if "[" in name and "item" in one.parts:
-                key = base_name(name), one.parts["item"]
-                if key not in items or items[key].at < one.at:
-                    items[key] = one
-        return items
 
     def _by_clock(self) -> bool:
         return bool(self._run.trigger.get("kind", "hand") != "hand")
@@ -368,7 +327,7 @@ class Survey:
 
     def recorded_outputs(self, number: int) -> tuple[Artifact, ...]:
         """The outputs in a task's newest checkpoint."""
-        checkpoint = self._checkpoint(number)
+        checkpoint = self._recall.of(number)
         return checkpoint.outputs if checkpoint else ()
 
     def _outputs_now(self, number: int, known: Checkpoint) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -439,16 +398,3 @@ class Survey:
         now = self._digest(path)
         left = self._recorded(number, path) if path in own else None
         return left.digest if left is not None and now == self._last_left(number, path, left) else now
-
-
-def _known(checkpoint: Checkpoint | None) -> Known | None:
-    """What is recorded of a task's newest success, as far as it is judged."""
-    if checkpoint is None:
-        return None
-    return Known(
-        run=checkpoint.run,
-        at=checkpoint.at,
-        parts=checkpoint.parts,
-        touched=checkpoint.touched,
-        refused=checkpoint.refused,
-    )

@@ -94,6 +94,9 @@ class History:
                 wanted["foreach"] = {key: value for key, value in wanted["foreach"].items() if value is not None}
             pipeline.task(body, name=f"t{number}", **wanted)
         if random.random() < 0.3:
+            needs = random.sample(list(pipeline.spec.tasks), 1)[0].name
+            pipeline.wait("pause", random.choice(("0s", "300ms", "40s")), needs=needs)
+        if random.random() < 0.3:
             when = random.choice((None, "run.failed", "run.state != 'cancelled'"))
             idempotent = random.random() < 0.6
             pipeline.task(body, name="last", finally_=True, idempotent=idempotent, when=when)

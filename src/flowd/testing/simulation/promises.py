@@ -15,7 +15,7 @@ from flowd.core.fanout import base_name, is_fanned
 from flowd.core.items import name_of, owner
 from flowd.core.rules import ALL_SUCCEEDED
 from flowd.core.run import RunState, fold
-from flowd.core.spec import Ask, PipelineSpec, TaskSpec, task_map
+from flowd.core.spec import Ask, PipelineSpec, TaskSpec, Wait, task_map
 from flowd.core.task_state import TaskState
 from flowd.core.views import run_document
 from flowd.engine.handle import Result
@@ -64,10 +64,24 @@ def at_the_end(world: World, spec: PipelineSpec, run: str) -> None:
         answered = isinstance(task.action, Ask) and known.approval is not None and known.approval.state == "approved"
         if isinstance(task.action, Ask) and known.state == s.SUCCEEDED and not answered:
             raise Broken(f"{name} is said to have succeeded, and nobody has said yes")
+        if isinstance(task.action, Wait) and known.state == s.SUCCEEDED:
+            _waited_long_enough(name, envelopes)
+            continue
         by_itself = name not in resolved and not answered
         if known.state == s.SUCCEEDED and (name, known.attempt) not in done and by_itself:
             raise Broken(f"{name} is said to have succeeded in attempt {known.attempt}, which never finished")
     _attempts_are_counted(spec, run, envelopes)
+
+
+def _waited_long_enough(name: str, envelopes: list[e.Envelope]) -> None:
+    """A wait is over at the moment that was written down when its turn came, and not before."""
+    moment = None
+    for envelope in envelopes:
+        event = envelope.event
+        if isinstance(event, e.TaskTimerStarted) and event.task == name:
+            moment = event.until
+        elif isinstance(event, e.TaskSucceeded) and event.task == name and (moment is None or envelope.at < moment):
+            raise Broken(f"record {envelope.seq}: the wait {name} is over before {moment}")
 
 
 def _items_are_gathered(state: RunState, number: int) -> None:
@@ -76,7 +90,7 @@ def _items_are_gathered(state: RunState, number: int) -> None:
     if task.state not in s.OK:
         return
     items = [state.tasks[item] for item in fan.numbers()]
-    good = sum(item.state in s.OK for item in items)
+    good = sum(item.ok or item.state == s.SKIPPED for item in items)
     if task.state != s.PARTIAL and good < fan.count:
         raise Broken(f"{fan.template.name} is {task.state}, and {fan.count - good} of its items are not")
     told = [inline_of(item.result) if item.state in s.OK else None for item in items]
@@ -169,13 +183,11 @@ def _asking_needs(task: TaskSpec, tasks: Mapping[str, TaskSpec]) -> list[str]:
 
 
 def _nothing_begins_unasked(world: World, spec: PipelineSpec, envelopes: list[e.Envelope]) -> None:
-    """What a person has to approve begins only once the yes is on disk; so does what stands below it."""
+    """What a person has to approve begins only once the yes is on disk; so does what stands or falls with an answer."""
     tasks = task_map(spec)
+    answers = {name for name, task in tasks.items() if isinstance(task.action, Ask) and not task.allow_failure}
     asks = {
-        name: {
-            *([name] if task.approve else []),
-            *(n for n in task.needs if task.trigger_rule == ALL_SUCCEEDED and isinstance(tasks[n].action, Ask)),
-        }
+        name: {*([name] if task.approve else []), *answers.intersection(_asking_needs(task, tasks))}
         for name, task in tasks.items()
     }
     for did in world.ledger:
