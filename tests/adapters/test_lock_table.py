@@ -35,7 +35,9 @@ class Dying(FileLockTable):
         self._threads.begin(int).result()  # it dies between two steps: a dead one takes none
         os.close(self._lock)
         os.close(self._table)
-        self._lock = self._table = None
+        if self._file is not None:
+            os.close(self._file)
+        self._lock = self._table = self._file = None
         self._threads.close()
 
 

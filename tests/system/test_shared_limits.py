@@ -32,7 +32,7 @@ def begun(here: Place, run: str) -> subprocess.Popen[str]:
 
 def test_a_killed_command_frees_its_limit_once_its_tasks_have_ended(here: Place) -> None:
     """A waiter begins soon after the SIGKILL of whoever held the limit, and not before that one's process is gone."""
-    slow = "trap 'sleep 0.6; echo over >> r0; exit' TERM; echo began >> $FLOWD_RUN_ID; sleep 60 & wait"
+    slow = "trap 'sleep 0.3; echo over >> r0; exit' TERM; echo began >> $FLOWD_RUN_ID; sleep 60 & wait"
     here.pipeline({"t": {"run": slow, "uses": {"gpu": 1}, "grace": "5s"}}, limits={"gpu": 1})
     first = begun(here, "r0")
     here.pipeline({"t": {"run": "cp r0 seen; echo began >> $FLOWD_RUN_ID", "uses": {"gpu": 1}}}, limits={"gpu": 1})

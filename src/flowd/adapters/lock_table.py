@@ -1,19 +1,21 @@
 """The lock table as files: `limits/<incarnation>.lock`, held by a living engine, and its page beside it.
 
 The kernel frees the lock when its holder dies, and the guardian holds it too, so that what a dead
-engine's tasks held is free only when they have been ended. A page is replaced whole, by a rename.
-Who grants a claim holds the lock on the folder itself for that moment, reads the pages of all who
-live and removes those of the dead. Nothing is asked again and again while nobody waits.
+engine's tasks held is free only when they have been ended. Who reads or writes a page holds the
+lock on the folder itself for that moment, so that a page is written in its place (to rename one
+over another makes file systems write at once, which takes a hundred times as long); one that a
+death has cut off is a dead one's, and is removed. Nothing is asked again and again while nobody waits.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import glob
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -30,6 +32,7 @@ _LOCK, _PAGE = ".lock", ".json"
 _PATIENCE_S = 2.0
 _PAUSE_S = 0.002
 _MOST_FOLDERS = 10_000
+_BLOCK = 4_096
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Page).decode
 
@@ -51,6 +54,8 @@ class FileLockTable:
         self._rates = RateLog(self._folder)
         self._lock: int | None = None
         self._table: int | None = None
+        self._file: int | None = None
+        self._room = 0
         self._holds: dict[int, Hold] = {}
         self._wants: tuple[Want, ...] = ()
         self._looked = 0.0
@@ -117,19 +122,18 @@ class FileLockTable:
     def _free(self, hold: int) -> None:
         if self._holds.pop(hold, None) is None:
             return
-        with suppress(OSError):  # no room: it stays in the page until the next claim, or the end of the process
+        with suppress(OSError, StorageFailing), self._alone():  # else it stays in the page until the next claim
             self._write()
         if self._closed and not self._holds:
             self._leave()
 
     def _look(self, wants: tuple[Want, ...], now: datetime) -> tuple[Page, list[Page]]:
         self._open()
-        with disk.failing(self._folder, "look who waits"):
+        with disk.failing(self._folder, "look who waits"), self._alone():
             if wants != self._wants or (wants and now.timestamp() - self._looked > 1):
                 self._wants, self._looked = wants, now.timestamp()
                 self._write()
-            with self._alone():
-                return self._page(), self._others()
+            return self._page(), self._others()
 
     def _with_links_resolved(self, claim: Claim) -> Claim:
         if not claim.reads and not claim.writes:
@@ -159,10 +163,19 @@ class FileLockTable:
         return Page(pid=os.getpid(), holds=tuple(self._holds.values()), wants=self._wants, looked=self._looked)
 
     def _write(self) -> None:
-        disk.write_atomic(self._folder / f"{self._name}{_PAGE}", _encode(self._page()), synced=False)
+        """Write the page over the one before: room is made first, so that a full disk leaves that as it was."""
+        data = _encode(self._page())
+        if self._file is None:
+            self._file = disk.open_regular(self._folder / f"{self._name}{_PAGE}", os.O_WRONLY | os.O_CREAT)
+        if len(data) > self._room:
+            more = -(-len(data) // _BLOCK) * _BLOCK - self._room
+            if os.pwrite(self._file, b" " * more, self._room) < more:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._room += more
+        os.pwrite(self._file, data.ljust(self._room), 0)
 
     def _others(self) -> list[Page]:
-        return [page for name, page in _living(self._folder) if name != self._name]
+        return [page for _, page in _living(self._folder, but=self._name)]
 
     # --- locks ---------------------------------------------------------------------------------------------
 
@@ -177,28 +190,9 @@ class FileLockTable:
                 fcntl.flock(lock, fcntl.LOCK_EX)  # one who only reads may have it for an instant
             self._lock = lock
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the table for a moment; who has it that long is stopped, or its disk is."""
+    def _alone(self) -> AbstractContextManager[None]:
         assert self._table is not None
-        until = time.monotonic() + _PATIENCE_S
-        while True:
-            try:
-                fcntl.flock(self._table, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise StorageFailing(
-                        f"{self._folder} is held by another process for more than {_PATIENCE_S:g}s; "
-                        "look for a stopped flowd (ps -ef | grep flowd)"
-                    ) from None
-                time.sleep(_PAUSE_S)
-            except OSError as error:
-                raise StorageFailing(f"{self._folder}: its file system cannot lock ({cause(error)})") from error
-        try:
-            yield
-        finally:
-            fcntl.flock(self._table, fcntl.LOCK_UN)
+        return alone(self._table, self._folder)
 
     def _close(self) -> None:
         self._closed = True
@@ -210,26 +204,62 @@ class FileLockTable:
             return
         for suffix in (_PAGE, _LOCK):
             (self._folder / f"{self._name}{suffix}").unlink(missing_ok=True)
-        os.close(self._lock)
-        os.close(self._table)
-        self._lock = self._table = None
+        for descriptor in (self._lock, self._table, self._file):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._lock = self._table = self._file = None
+
+
+@contextmanager
+def alone(table: int, folder: Path) -> Iterator[None]:
+    """Hold the table for a moment; who has it for seconds is stopped, or its disk is."""
+    until = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(table, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise StorageFailing(
+                    f"{folder} is held by another process for more than {_PATIENCE_S:g}s; "
+                    "look for a stopped flowd (ps -ef | grep flowd)"
+                ) from None
+            time.sleep(_PAUSE_S)
+        except OSError as error:
+            raise StorageFailing(f"{folder}: its file system cannot lock ({cause(error)})") from error
+    try:
+        yield
+    finally:
+        fcntl.flock(table, fcntl.LOCK_UN)
 
 
 def living_pages(state_dir: Path) -> list[Page]:
     """The pages of all living engines of a state directory, for one who only reads."""
-    return [page for _, page in _living(state_dir / FOLDER, remove=False)]
+    try:
+        table = os.open(state_dir / FOLDER, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return []
+    try:
+        with alone(table, state_dir / FOLDER):
+            return [page for _, page in _living(state_dir / FOLDER, remove=False)]
+    finally:
+        os.close(table)
 
 
-def _living(folder: Path, *, remove: bool = True) -> Iterator[tuple[str, Page]]:
-    """Each living engine's name and page; the files of dead ones are removed, by one who holds the table."""
+def _living(folder: Path, *, but: str = "", remove: bool = True) -> Iterator[tuple[str, Page]]:
+    """Each living engine's name and page, but that of one; one who holds the table removes the files of dead ones."""
     try:
         files = sorted(os.listdir(folder))
     except FileNotFoundError:
         return
     for name in [file.removesuffix(_LOCK) for file in files if file.endswith(_LOCK)]:
+        if name == but:
+            continue
         if _is_held(folder / f"{name}{_LOCK}"):
             with suppress(FileNotFoundError):  # it has claimed nothing yet
-                yield name, _page_in(folder / f"{name}{_PAGE}")
+                page = _page_in(folder / f"{name}{_PAGE}")
+                if page is not None:
+                    yield name, page
         elif remove:
             for file in files:
                 if file.startswith(f"{name}.") and not file.endswith(_LOCK):
@@ -237,11 +267,14 @@ def _living(folder: Path, *, remove: bool = True) -> Iterator[tuple[str, Page]]:
             (folder / f"{name}{_LOCK}").unlink(missing_ok=True)
 
 
-def _page_in(file: Path) -> Page:
+def _page_in(file: Path) -> Page | None:
+    """A page; None where its first was not written, for want of room."""
     data = disk.read_regular(file)
+    if not data.strip():
+        return None
     try:
         return _decode(data)
-    except msgspec.DecodeError as error:  # written by none of us: ours come whole
+    except msgspec.DecodeError as error:  # written by none of us: who writes is alone
         raise StateDamaged(f"{file}: {error}; end the flowd that is running here, then remove it") from error
 
 

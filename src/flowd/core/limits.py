@@ -3,6 +3,12 @@
 Use of a limit is never counted up and down: it is the sum over those that hold it, so nothing
 can leak. What waits for a full limit is kept beside that limit and looked at again only when
 something that held it has ended, so a thousand waiters cost nothing while they wait.
+
+Nobody starves. A waiting task gains one unit of priority a minute over those that become ready
+later: as waits grow alike for all, the order of two never changes, nothing has to be sorted again,
+and only finitely many can ever go first. The most urgent waiter of a limit goes first there; who
+waits for several takes all or none, and once it has waited for RESERVES_AFTER nobody less urgent
+takes any of them. What other processes hold is told from outside (`elsewhere`).
 """
 
 from __future__ import annotations
@@ -24,14 +30,6 @@ RESERVES_AFTER = 300.0
 _UNIT_S = 60.0  # a wait of this length is worth one unit of priority
 
 
-def aged(priority: float, since: float) -> float:
-    """Where a task that is ready since then (in seconds, of any one clock) stands: the least goes first.
-
-    As waits grow alike for all, the order of two never changes, and nothing has to be sorted again.
-    """
-    return since // _UNIT_S - priority
-
-
 class Candidate(NamedTuple, Generic[Key]):
     """Something that would like to start, with the weight it puts on each limit.
 
@@ -39,7 +37,7 @@ class Candidate(NamedTuple, Generic[Key]):
     and so nothing behind it is ever compared.
     """
 
-    aged: float
+    aged: float  # the minute since which it is ready, less its priority
     minus_rank: float
     arrival: int
     key: Key
@@ -81,7 +79,7 @@ class Admission(Generic[Key]):
         `waits_since` is what its age is counted from, where that is another moment.
         """
         self._arrivals += 1
-        age = aged(priority, since if waits_since is None else waits_since)
+        age = (since if waits_since is None else waits_since) // _UNIT_S - priority
         heappush(self._open, Candidate(age, -rank, self._arrivals, key, uses, since))
 
     def take(self, now: float = 0.0) -> Candidate[Key] | None:

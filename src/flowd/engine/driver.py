@@ -61,7 +61,7 @@ class Driver:
         self._going = False  # until what is fresh is known, nothing starts
         self._offered: dict[int, float] = {}  # since when each waits, in monotonic seconds
         self._long_waits = LongWaits(self)
-        self._queues: dict[float, tuple[int, float]] = {}  # by priority: how many wait, and since when the first
+        self._queues: dict[float, list[float]] = {}  # by priority: how many wait, and since when the first
         self._ranks: list[float] = []
         self.folder = services.adapters.run_folder(self.run.id)
         self._still = anyio.Event()
@@ -307,18 +307,23 @@ class Driver:
             since = self.services.adapters.clock.monotonic()
         self._offered[number] = since
         self.fans.offered(number)
-        priority = self.run.shape.specs[number].priority
-        if closed is not None or self.run.shape.specs[number].uses:
+        spec = self.run.shape.specs[number]
+        priority = spec.priority
+        if closed is not None or spec.uses:
             self._long_waits.may_come()
-        count, first = self._queues.get(priority, (0, since))
-        self._queues[priority] = count + 1, min(first, since)
+        queue = self._queues.get(priority)
+        if queue is None:
+            queue = self._queues[priority] = [0, since]
+        if not queue[0] or since < queue[1]:
+            queue[1] = since
+        queue[0] += 1
         self.services.admission.offer(
             (self, number),
             priority=priority,
             rank=self._ranks[owner(self.run, number)],
             uses=self.uses(number) if closed is None else {**self.uses(number), closed: 1.0},
             since=since,
-            waits_since=min(first, since),
+            waits_since=queue[1],
         )
 
     def _taken(self, number: int) -> float:
@@ -327,10 +332,7 @@ class Driver:
         if since is None:
             return self.services.adapters.clock.monotonic()
         self.fans.begun(number)
-        priority = self.run.shape.specs[number].priority
-        count, first = self._queues.pop(priority)
-        if count > 1:
-            self._queues[priority] = count - 1, first
+        self._queues[self.run.shape.specs[number].priority][0] -= 1
         return since
 
     def urgency(self, number: int) -> float:

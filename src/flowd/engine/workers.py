@@ -33,7 +33,7 @@ class Workers:
         self, group: TaskGroup, admission: Admission[Hashable], most: int, monotonic: Callable[[], float]
     ) -> None:
         self._monotonic = monotonic
-        self._turn_began = monotonic()
+        self._turn_began = self._now = monotonic()
         self._turn_ending = False
         self._in_turn = 0
         self._group = group
@@ -77,7 +77,7 @@ class Workers:
         while True:
             while self._turn_is_over():  # noqa: ASYNC110  # no poll: a turn for everyone else
                 await asyncio.sleep(0)
-            candidate = self._admission.take(self._monotonic())
+            candidate = self._admission.take(self._now)
             if candidate is None:
                 rest = anyio.Event()
                 self._idle.append(rest)
@@ -99,7 +99,8 @@ class Workers:
 
         A turn is that of all workers together, and the next begins when the loop has gone round.
         """
-        if self._in_turn < TURN and self._monotonic() - self._turn_began <= TURN_S:
+        self._now = self._monotonic()
+        if self._in_turn < TURN and self._now - self._turn_began <= TURN_S:
             self._in_turn += 1
             return False
         if not self._turn_ending:
