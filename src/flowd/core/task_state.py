@@ -180,7 +180,7 @@ def _rejected(task: TaskState, event: e.TaskRejected, at: datetime) -> None:
     _answer(task, event, "rejected")
     if task.approval is not None:
         task.approval.back_to = event.back_to
-    task.ended_at, task.reason = at, event.reason
+    task.ended_at, task.reason, task.allowed = at, event.reason, event.allowed
     task.error = e.Error(type="Rejected", message=event.reason.sentence if event.reason else "it was rejected")
 
 
