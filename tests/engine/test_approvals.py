@@ -7,7 +7,7 @@ from datetime import timedelta
 import anyio
 import pytest
 
-from flowd import BadParameters, BadPipeline, BadRequest, Engine, Pipeline
+from flowd import BadParameters, BadPipeline, BadRequest, Engine, Pipeline, Retry
 from flowd.testing import FakeClock, MemoryEngine
 
 
@@ -362,6 +362,40 @@ async def test_sent_back_it_is_done_again_from_there(tmp_path):
     assert sent.ran == ["draft too long", "check", "publish", "after"]
     (no,) = [event for event in events if event["event"] == "task_rejected"]
     assert (no["by"], no["comment"], no["back_to"]) == ("ann", "too long", "draft")
+
+
+async def test_a_next_attempt_that_waits_for_what_was_sent_back_keeps_no_run(tmp_path):
+    """Beside the question, `side` has failed once; its need is sent back, and then waits for a person itself."""
+    pipeline, failed = Pipeline("p", folder=tmp_path), anyio.Event()
+
+    @pipeline.task(approve={"message": "draft?"})
+    async def draft(): ...
+
+    @pipeline.task(needs=["draft"], retry=Retry(attempts=2, backoff="constant", delay="10ms"))
+    async def side(ctx):
+        if ctx.attempt == 1:
+            await failed.wait()
+            raise RuntimeError("once")
+
+    @pipeline.task(needs=["draft"], approve={"message": "print?"})
+    async def publish(): ...
+
+    async with MemoryEngine() as engine:
+        run = await engine.start(pipeline)
+        await run.wait()
+        run = await engine.approve(run.id, "draft", pipeline=pipeline)
+        async for event in run.events():
+            if (event["event"], event["task"]) == ("task_approval_requested", "publish"):
+                break
+        await engine.reject(run.id, "publish", back_to="draft", pipeline=pipeline)
+        failed.set()
+        with anyio.fail_after(5):
+            result = await run.wait()
+        assert (result.state, result.tasks["side"].state) == ("waiting", "retrying")
+        await (await engine.approve(run.id, "draft", pipeline=pipeline)).wait()
+        result = await (await engine.approve(run.id, "publish", pipeline=pipeline)).wait()
+    assert result.ok
+    assert result.tasks["side"].attempts == 2
 
 
 async def test_a_fresh_action_asks_nobody(tmp_path):

@@ -61,11 +61,6 @@ class Approvals:
         return bool(self._busy) or self._stays > 0
 
     @property
-    def waits(self) -> frozenset[str]:
-        """The states of tasks that go on after a while: with a patient engine those that wait for a person do."""
-        return frozenset({s.RETRYING, s.SLEEPING, s.WAITING} if self.patient else {s.RETRYING, s.SLEEPING})
-
-    @property
     def are_all(self) -> bool:
         """Whether nothing goes on in the run but waiting for people."""
         return not self.busy and run_status(self._driver.run, owned=True) == WAITING

@@ -294,10 +294,15 @@ class Driver:
                 self.services.wake(more - hands)
         if self.attempts or self.approvals.busy:
             return
-        if run.state != s.RUN_RUNNING or not (
-            self._offered or any(task.state in self.approvals.waits for task in self.run.tasks)
-        ):
+        if run.state != s.RUN_RUNNING or not (self._offered or any(map(self._goes_on, range(len(run.tasks))))):
             self._still.set()
+
+    def _goes_on(self, number: int) -> bool:
+        """Whether a task goes on after a while; with a patient engine one that waits for a person does."""
+        state = self.run.tasks[number].state
+        if state == s.RETRYING:
+            return self.run.could_start(number)  # not where a need was asked for again: that has to end first
+        return state == s.SLEEPING or (state == s.WAITING and self.approvals.patient)
 
     def offer(self, number: int, since: float | None = None, closed: Hashable = None) -> None:
         """Let a task compete for a start. Those of one priority grow older together: rank decides among them."""

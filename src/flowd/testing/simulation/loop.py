@@ -11,7 +11,7 @@ import asyncio
 import selectors
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import anyio
 import anyio.lowlevel
@@ -19,8 +19,12 @@ import anyio.lowlevel
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
+LONGEST: Final = 3600.0
+"""The virtual seconds after which a loop is stuck: whoever then still waits looks in vain again and again."""
+
+
 class Stuck(Exception):
-    """Everything waits and no timer is left: the run can never go on."""
+    """Everything waits, and no timer is left or none that leads anywhere: the run can never go on."""
 
 
 class _Selector(selectors.SelectSelector):
@@ -41,7 +45,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self, start: float, on_step: Callable[[], None]) -> None:
         selector = _Selector()
         selector.passes = self._passes
-        self._moment = start
+        self._moment, self._ends = start, start + LONGEST
         self._on_step = on_step
         super().__init__(selector)
 
@@ -58,7 +62,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _passes(self, timeout: float | None) -> None:
         if timeout is None:
-            raise Stuck
+            raise Stuck("everything waits, and no timer is left")
+        if self._moment + timeout > self._ends:
+            raise Stuck(f"it did not come to rest in {LONGEST:g} s")
         self._moment += timeout
 
 
