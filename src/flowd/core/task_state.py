@@ -143,7 +143,7 @@ def _retry_scheduled(task: TaskState, event: e.TaskRetryScheduled, at: datetime)
 
 def _round_ended(task: TaskState, event: e.TaskRoundEnded, at: datetime) -> None:
     _end_attempt(task, event, at)
-    assert task.rounds is not None
+    task.rounds = task.rounds or RoundsState(task.tried_at or at)
     task.rounds.ended = event.round
     task.tries, task.error, task.metrics = 0, None, event.metrics or _EMPTY  # the next round has all its tries
     task.retry_at, task.waited, task.reason = event.next_at, event.delay, event.reason
