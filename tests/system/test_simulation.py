@@ -19,12 +19,9 @@ def test_promises_hold_in_every_history(first: int) -> None:
 
 def records(history: History) -> list[Envelope]:
     """What is on record but for lists of failed items: real files, in a folder of a name that chance has given."""
-    return [
-        replace(envelope, event=replace(envelope.event, outputs=()))
-        if getattr(envelope.event, "outputs", ())
-        else envelope
-        for envelope in history.world.envelopes("run")
-    ]
+    found = history.world.envelopes("run")
+    lists = {one.seq: replace(one.event, outputs=()) for one in found if getattr(one.event, "outputs", ())}
+    return [replace(one, event=lists.get(one.seq, one.event)) for one in found]
 
 
 @pytest.mark.parametrize("seed", [3, 98, 440])
