@@ -163,7 +163,7 @@ def test_mistakes_in_policies_are_said_together_with_the_functions_line():
     assert {one.line for key, one in found.items() if key.startswith("tasks.")} == {line}
 
 
-@pytest.mark.parametrize("key", ["repeat"])
+@pytest.mark.parametrize("key", ["ready", "keep"])
 def test_policies_to_come_are_refused_by_name(key):
     """Never ignored."""
     p = Pipeline("p")

@@ -35,6 +35,7 @@ ALL = [
     ),
     e.TaskFresh(task="t", source="other"),
     e.TaskRetryScheduled(task="t", attempt=1, error=ERROR, delay=timedelta(seconds=0.2), retry_at=AT),
+    e.TaskRoundEnded(task="t", attempt=1, round=1, delay=timedelta(seconds=1), next_at=AT, exit_code=1, reason=WHY),
     e.TaskFailed(task="t", attempt=3, error=ERROR, metrics={"mae": 0.5}),
     e.TaskTimedOut(task="t", attempt=1, error=ERROR),
     e.TaskAbandoned(task="t", attempt=1, reason=WHY),

@@ -24,6 +24,7 @@ TASK_EVENTS = (
     e.TaskSucceeded(task="b", attempt=1),
     e.TaskFresh(task="b", source="r0"),
     e.TaskRetryScheduled(task="b", attempt=1, error=ERROR, delay=timedelta(seconds=1), retry_at=NOON),
+    e.TaskRoundEnded(task="b", attempt=1, round=1, delay=timedelta(seconds=1), next_at=NOON),
     e.TaskFailed(task="b", attempt=1, error=ERROR),
     e.TaskTimedOut(task="b", attempt=1, error=ERROR),
     e.TaskAbandoned(task="b", attempt=1, reason=WHY),

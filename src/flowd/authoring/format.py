@@ -124,6 +124,13 @@ TASK = _table(
     Key("fresh_for", "span", "How long it stays fresh.", "for ever", policy=True),
     Key("code", "paths", "Globs of files that count as its code.", "none", policy=True),
     Key("retry", "retry", "When a failed attempt is tried again.", "none", policy=True),
+    Key(
+        "repeat",
+        "repeat",
+        "Carry it out again and again until something holds: {until: EXPR, every, timeout, max}.",
+        "once",
+        fits=("call", "text", "argv"),
+    ),
     Key("timeout", "span", "How long an attempt may take.", "none", policy=True),
     Key("grace", "duration", "How long an attempt may take to stop.", "10s", policy=True),
     Key("uses", "amounts", "How much of each limit it takes: {LIMIT: N}.", "none", policy=True),
@@ -155,7 +162,7 @@ TASK = _table(
     Key("reconcile", "call", "A function that is asked what became of an attempt whose end is unknown."),
     Key("owner", "owner", "Who answers for it: a name of `owners`.", "none", policy=True, inactive=True),
     Key("description", "text", "What it is for, in a sentence."),
-    later="service pipeline repeat port ready restart keep lifetime stop",
+    later="service pipeline port ready restart keep lifetime stop",
 )
 
 RETRY = _table(
@@ -281,6 +288,13 @@ RETENTION = _table(
     Key("runs", "count", "How many runs are kept."),
     Key("age", "positive", "How long they are kept."),
     Key("size", "size", "How many bytes they may take: 500MB, 10GB."),
+)
+
+REPEAT = _table(
+    Key("until", "condition", "An expression over its `result`, `exit_code` and `round`.", required=True),
+    Key("every", "duration", "How long after a round the next one begins.", "1s"),
+    Key("timeout", "span", "How long all rounds may take.", "none"),
+    Key("max", "count", "How many rounds there may be.", "no bound"),
 )
 
 WAIT = _table(

@@ -211,6 +211,7 @@ READERS: dict[str, Reader] = {
     "includes": kinds.each(kinds.text, "[shared.yaml]"),
     "wait": _of("waits", "wait"),
     "moment": _of("waits", "moment"),
+    "repeat": _of("conditions", "repeat"),
     "condition": _of("conditions", "condition"),
     "allowed": _of("conditions", "allowed"),
     "data": kinds.data,

@@ -162,6 +162,7 @@ def show_lines(found: Found) -> list[str]:
 
 
 MOST_ITEMS = 20
+MOST_ROUNDS = 10
 
 
 def _item_lines(run: RunState, fan: Fan) -> list[str]:
@@ -185,13 +186,18 @@ def _task_lines(name: str, task: TaskState, cut: Reason | None = None) -> list[s
     if reason is not None and task.state != s.SUCCEEDED:
         lines.append(f"  {reason.sentence} [{reason.code}]")
     lines += approval_lines(task)
-    for attempt in task.attempts or ():
+    attempts = task.attempts or []
+    if task.rounds is not None and len(attempts) > MOST_ROUNDS:
+        lines.append(f"  {len(attempts) - MOST_ROUNDS} attempts came before")
+        attempts = attempts[-MOST_ROUNDS:]
+    for attempt in attempts:
+        turn = f", round {attempt.round}" if attempt.round else ""
         waited = f", after a wait of {duration_text(attempt.waited.total_seconds())}" if attempt.waited else ""
         end = attempt.ended_at
         took = f"took {duration_text((end - attempt.started_at).total_seconds())}" if end else "has not ended"
         failed = f"  {error_text(attempt.error)}" if attempt.error else ""
         place = f" ({attempt.error.where})" if attempt.error and attempt.error.where else ""
-        lines.append(f"  attempt {attempt.n}  {attempt.started_at:%H:%M:%S}, {took}{waited}{failed}{place}")
+        lines.append(f"  attempt {attempt.n}{turn}  {attempt.started_at:%H:%M:%S}, {took}{waited}{failed}{place}")
         if attempt.ending is not None:
             lines.append(f"    {ending_text(attempt.ending)}")
     lines += [f"  {artifact.path}  {size_text(artifact.size)}  {artifact.digest[:12]}" for artifact in task.outputs]

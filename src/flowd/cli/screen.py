@@ -174,13 +174,19 @@ class Transcript:
             return [self._line("✓" if event.verdict == "succeeded" else "-", event.task, sentence, "warn")]
         if (answer := _ANSWERS.get(type(event))) is not None:
             return [self._line(answer[0], event.task, sentence, answer[1])]
-        if isinstance(event, e.TaskTimerStarted):
-            return [self._line("…", event.task, sentence.removeprefix("it "), "quiet")]
+        if isinstance(event, e.TaskTimerStarted | e.TaskRoundEnded):
+            return self._wait(event, sentence)
         word = _WORDS.get(type(event))
         if word is None:
             return []
         glyph, verb, mood = word
         return [self._line(glyph, event.task, f"{verb}: {sentence}" if sentence else verb, mood)]
+
+    def _wait(self, event: e.TaskTimerStarted | e.TaskRoundEnded, sentence: str) -> list[Line]:
+        if isinstance(event, e.TaskTimerStarted):
+            return [self._line("…", event.task, sentence.removeprefix("it "), "quiet")]
+        every = f"its `until` does not hold yet; a round every {wait_text(event.delay)}"
+        return [self._line("…", event.task, every, "quiet")] if event.round == 1 else []  # there may be very many
 
     def _success(self, event: e.TaskSucceeded, task: TaskState, at: datetime) -> list[Line]:
         fan = self._run.fans.get(self._run.shape.index[event.task])
@@ -197,7 +203,8 @@ class Transcript:
     def _took(self, task: TaskState, at: datetime) -> str:
         if not task.attempts:
             return "-" if task.tried_at is None else duration_text((at - task.tried_at).total_seconds())
-        return duration_text((at - task.attempts[-1].started_at).total_seconds())
+        since = task.rounds.since if task.rounds is not None else task.attempts[-1].started_at
+        return duration_text((at - since).total_seconds())
 
 
 _WORDS: Final[Mapping[type[e.Event], tuple[str, str, str]]] = {

@@ -108,6 +108,8 @@ def _waiting(
         if (wait["run"], wait["task"]) == (found.id, name):
             more = {"since": wait["since"], "what": wait["what"], "by": wait["by"]}
             return _answer(wait["code"], wait["sentence"], {**details, **more}, words)
+    if task.between_rounds and task.reason is not None:
+        return _answer(task.reason.code, task.reason.sentence, details, words)
     if task.state == s.RETRYING and task.retry_at is not None:
         reason = because("retrying", at=f"{task.retry_at:%Y-%m-%dT%H:%M:%SZ}", tries=task.tries)
         return _answer(reason.code, reason.sentence, details, words)

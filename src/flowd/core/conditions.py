@@ -22,6 +22,8 @@ def expressions(task: TaskSpec) -> Iterator[Expression]:
         yield compile_expression(task.when)
     if isinstance(task.allow_failure, str):
         yield compile_expression(task.allow_failure)
+    if task.repeat is not None:
+        yield compile_expression(task.repeat.until)
 
 
 def when_false(task: TaskSpec, scope: Mapping[str, Any]) -> Reason | None:

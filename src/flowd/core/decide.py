@@ -21,6 +21,7 @@ from flowd.core.deciding.decision import Decision
 from flowd.core.deciding.ends import attempt_ended, could_not_begin, found_fresh, when_false
 from flowd.core.deciding.failing import stop_at_failures
 from flowd.core.deciding.fanning import expanded, gathered
+from flowd.core.deciding.rounds import repeat_timed_out
 from flowd.core.deciding.settling import settle
 from flowd.core.deciding.waiting import timer_fired, timer_started
 from flowd.core.run import RunState
@@ -43,9 +44,11 @@ def start(
 ) -> e.TaskStarted:
     """Start the next attempt of a task that is ready; its number counts every try."""
     number = run.shape.index[task]
+    rounds = run.tasks[number].rounds
     event = e.TaskStarted(
         task=task,
         attempt=run.tasks[number].attempt + 1,
+        round=0 if run.shape.specs[number].repeat is None else rounds.ended + 1 if rounds is not None else 1,
         executor=run.shape.specs[number].executor,
         reason=reason,
         parts={} if run.shape.specs[number].idempotent else dict(parts or {}),
@@ -73,6 +76,7 @@ _HANDLERS: dict[type, Callable[[Decision, Any], None]] = {
     st.WhenFalse: when_false,
     st.TimerStarted: timer_started,
     st.TimerFired: timer_fired,
+    st.RepeatTimedOut: repeat_timed_out,
     st.CancelAsked: cancel_asked,
     st.PauseAsked: pause_asked,
     st.ResumeAsked: resume_asked,

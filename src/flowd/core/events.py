@@ -121,9 +121,13 @@ class RunRedefined(Event, frozen=True, kw_only=True):
 
 
 class TaskStarted(TaskEvent, frozen=True, kw_only=True):
-    """Attempt `attempt` (from 1, every try) began, not fresh for `reason`; `parts` where a person may resolve it."""
+    """Attempt `attempt` (from 1, every try) began, not fresh for `reason`; `parts` where a person may resolve it.
+
+    `round` (from 1) is that of a task which is repeated.
+    """
 
     attempt: int
+    round: int = 0
     executor: str = ""
     reason: Reason | None = None
     parts: dict[str, str] = {}
@@ -165,6 +169,23 @@ class TaskRetryScheduled(TaskEvent, frozen=True, kw_only=True):
     retry_at: datetime
     metrics: dict[str, float] = {}
     ending: Ending | None = None
+
+
+class TaskRoundEnded(TaskEvent, frozen=True, kw_only=True):
+    """A round of a repeated task did what it declared, and its `until` does not hold: the next begins at `next_at`.
+
+    `result` is left out where it is large, `exit_code` where there is none.
+    """
+
+    attempt: int
+    round: int
+    delay: timedelta
+    next_at: datetime
+    result: Stored | None = None
+    exit_code: int | None = None
+    metrics: dict[str, float] = {}
+    ending: Ending | None = None
+    reason: Reason | None = None
 
 
 class TaskFailed(TaskEvent, frozen=True, kw_only=True):
@@ -342,6 +363,7 @@ TASK_EVENTS = (
     | TaskSucceeded
     | TaskFresh
     | TaskRetryScheduled
+    | TaskRoundEnded
     | TaskFailed
     | TaskTimedOut
     | TaskAbandoned

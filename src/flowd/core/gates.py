@@ -47,6 +47,11 @@ def reads_result(gates: Sequence[Gate]) -> bool:
     return any(access[0] == "result" for access in references(gates))
 
 
+def explained(expression: Expression, scope: Mapping[str, Any]) -> str:
+    """The values that make an expression false in `scope`."""
+    return _explained(expression.tree, expression, scope)
+
+
 def _failure(gate: Gate, scope: Mapping[str, Any]) -> str:
     """Why a gate does not hold; empty where it does."""
     expression = compile_expression(gate.check)
@@ -57,7 +62,7 @@ def _failure(gate: Gate, scope: Mapping[str, Any]) -> str:
         return f"{lead}: {_missing_metric(expression, scope) or error}"
     if not isinstance(value, bool | int | float):
         return f"{lead}: it gives {_shown(value)}, neither true nor false; compare it with something"
-    return "" if value else f"{lead}: {_explained(expression.tree, expression, scope)}"
+    return "" if value else f"{lead}: {explained(expression, scope)}"
 
 
 def _missing_metric(expression: Expression, scope: Mapping[str, Any]) -> str:

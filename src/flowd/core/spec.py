@@ -152,6 +152,18 @@ class Approve(Spec, frozen=True, kw_only=True):
     then: str = "fail"
 
 
+class Repeat(Spec, frozen=True, kw_only=True):
+    """A task is carried out in rounds `until` an expression holds, the next one `every` so long after one has ended.
+
+    There are at most `max` rounds, and none goes on once `timeout` has elapsed since the first began.
+    """
+
+    until: str
+    every: timedelta = timedelta(seconds=1)
+    timeout: timedelta | None = None
+    max: int | None = None
+
+
 class TaskSpec(Spec, frozen=True, kw_only=True):
     """One task of a pipeline: one action, its needs, files and policies.
 
@@ -176,6 +188,7 @@ class TaskSpec(Spec, frozen=True, kw_only=True):
     fresh_for: timedelta | None = None
     code: tuple[str, ...] = ()
     retry: Retry | None = None
+    repeat: Repeat | None = None
     timeout: timedelta | None = None
     grace: timedelta = timedelta(seconds=10)
     uses: dict[str, float] = {}

@@ -76,6 +76,7 @@ TASK_TRANSITIONS: Final[Mapping[type[e.Event], Mapping[str, str]]] = {
     },  # the last: an answer is all of it
     e.TaskFresh: {PENDING: FRESH, EXPANDED: FRESH},
     e.TaskRetryScheduled: {RUNNING: RETRYING},
+    e.TaskRoundEnded: {RUNNING: RETRYING},  # nothing has failed; documents call it waiting
     e.TaskFailed: {RUNNING: FAILED, PENDING: FAILED, RETRYING: FAILED, WAITING: FAILED, EXPANDED: FAILED},
     e.TaskTimedOut: {RUNNING: TIMED_OUT, PENDING: TIMED_OUT, RETRYING: TIMED_OUT},
     e.TaskAbandoned: {RUNNING: ABANDONED},

@@ -37,9 +37,20 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class TimedOut(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The attempt's `timeout` ended it."""
+    """The attempt's `timeout` ended it, or the time of its `repeat` is over, as `reason` says."""
 
     error: Error
+    metrics: dict[str, float] = {}
+    ending: Ending | None = None
+    reason: Reason | None = None
+
+
+class RoundOver(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The action did what it declared, and another round has to follow; `why` is what `until` was judged by."""
+
+    why: str
+    result: Stored | None = None
+    exit_code: int | None = None
     metrics: dict[str, float] = {}
     ending: Ending | None = None
 
@@ -63,7 +74,7 @@ class NeverBegan(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
-Outcome = Succeeded | Failed | TimedOut | Stopped | LeftRunning | NeverBegan
+Outcome = Succeeded | Failed | TimedOut | RoundOver | Stopped | LeftRunning | NeverBegan
 
 # --- stimuli -----------------------------------------------------------------------------------
 
@@ -143,6 +154,15 @@ class TimerFired(msgspec.Struct, frozen=True):
     """The time is over for which a task waits."""
 
     task: str
+
+
+class RepeatTimedOut(msgspec.Struct, frozen=True, kw_only=True):
+    """No further round of a task may begin: the time of its `repeat` is over."""
+
+    task: str
+    error: Error
+    reason: Reason
+    allowed: bool = False
 
 
 class CancelAsked(msgspec.Struct, frozen=True):
@@ -258,6 +278,7 @@ Stimulus = (
     | WhenFalse
     | TimerStarted
     | TimerFired
+    | RepeatTimedOut
     | CancelAsked
     | PauseAsked
     | ResumeAsked

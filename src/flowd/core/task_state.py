@@ -22,6 +22,14 @@ class AttemptState(msgspec.Struct, gc=False):
     ended_at: datetime | None = None
     error: e.Error | None = None
     ending: e.Ending | None = None
+    round: int = 0  # of a task that is repeated
+
+
+class RoundsState(msgspec.Struct, gc=False):
+    """How far a repeated task is: when its first round began, and how many have ended and left it open."""
+
+    since: datetime
+    ended: int = 0
 
 
 class ApprovalState(msgspec.Struct, gc=False):
@@ -74,8 +82,14 @@ class TaskState(msgspec.Struct, gc=False):
     approval: ApprovalState | None = None
     sent_back: e.SentBack | None = None  # why it runs again, where a person has sent a task below back to it
     attempts: list[AttemptState] | None = None
+    rounds: RoundsState | None = None
     items: e.Stored | None = None  # the list that it is carried out for
     allowed: bool = False  # it failed, and its `allow_failure` says that this is well
+
+    @property
+    def between_rounds(self) -> bool:
+        """Whether it waits for its next round, and not since an attempt failed."""
+        return self.state == s.RETRYING and self.rounds is not None and self.error is None
 
     @property
     def ok(self) -> bool:
@@ -92,7 +106,9 @@ def _started(task: TaskState, event: e.TaskStarted, at: datetime) -> None:
     task.reason, task.parts = event.reason, event.parts or _EMPTY
     if task.attempts is None:
         task.attempts = []
-    task.attempts.append(AttemptState(event.attempt, at, task.waited))
+    task.attempts.append(AttemptState(event.attempt, at, task.waited, round=event.round))
+    if event.round and task.rounds is None:
+        task.rounds = RoundsState(at)
     if task.approval is not None:
         task.approval.begun = True
     task.waited = None
@@ -123,6 +139,14 @@ def _retry_scheduled(task: TaskState, event: e.TaskRetryScheduled, at: datetime)
     _end_attempt(task, event, at, event.error)
     task.error, task.metrics = event.error, event.metrics or _EMPTY
     task.retry_at, task.waited = event.retry_at, event.delay
+
+
+def _round_ended(task: TaskState, event: e.TaskRoundEnded, at: datetime) -> None:
+    _end_attempt(task, event, at)
+    task.rounds = task.rounds or RoundsState(task.tried_at or at)
+    task.rounds.ended = event.round
+    task.tries, task.error, task.metrics = 0, None, event.metrics or _EMPTY  # the next round has all its tries
+    task.retry_at, task.waited, task.reason = event.next_at, event.delay, event.reason
 
 
 def _broken(task: TaskState, event: e.TaskFailed | e.TaskTimedOut, at: datetime) -> None:
@@ -212,7 +236,7 @@ def reset(task: TaskState, event: e.TaskReset | e.TaskReopened) -> None:
     """A person asked for the task again: nothing of how it ended stands."""
     task.tries, task.tried_at, task.ended_at, task.error, task.source = 0, None, None, None, None
     task.result, task.outputs, task.metrics, task.parts, task.warnings = None, (), _EMPTY, _EMPTY, ()
-    task.waited = task.until = task.retry_at = None
+    task.waited = task.until = task.retry_at = task.rounds = None
     if isinstance(event, e.TaskReset):  # items that run again were answered for with their list
         task.approval = None
     task.sent_back, task.allowed = event.sent_back if isinstance(event, e.TaskReset) else None, False
@@ -233,6 +257,7 @@ EFFECTS: dict[type[e.Event], Callable[[TaskState, Any, datetime], None]] = {
     e.TaskSucceeded: _succeeded,
     e.TaskFresh: _fresh,
     e.TaskRetryScheduled: _retry_scheduled,
+    e.TaskRoundEnded: _round_ended,
     e.TaskFailed: _failed,
     e.TaskTimedOut: _broken,
     e.TaskAbandoned: _abandoned,

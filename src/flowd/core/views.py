@@ -146,6 +146,8 @@ def counts(run: RunState) -> dict[str, int]:
 
 def shown_state(task: TaskState) -> str:
     """The state of a task as it is shown: one whose items are on their way is running, a timer waits."""
+    if task.between_rounds:
+        return s.WAITING
     return {s.EXPANDED: s.RUNNING, s.SLEEPING: s.WAITING}.get(task.state, task.state)
 
 
@@ -213,6 +215,7 @@ def _attempt_document(attempt: AttemptState) -> dict[str, Any]:
     error = attempt.error
     return {
         "n": attempt.n,
+        **({"round": attempt.round} if attempt.round else {}),
         "started": moment(attempt.started_at),
         "ended": moment(attempt.ended_at),
         "waited_s": None if attempt.waited is None else attempt.waited.total_seconds(),

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
+import msgspec
 
 from flowd.core import gates
 from flowd.core.errors import FlowdError, StorageFailing, cause, is_of_storage
-from flowd.core.events import Artifact, Ending, Error, Reason, Stored
+from flowd.core.events import Artifact, Ending, Error, Reason
 from flowd.core.expressions import ExpressionError
 from flowd.core.fanout import base_name
 from flowd.core.reasons import because
@@ -36,7 +37,7 @@ from flowd.core.stimuli import (
     Succeeded,
     TimedOut,
 )
-from flowd.engine import log_plan, results, retrying, secrecy
+from flowd.engine import gating, log_plan, results, retrying, rounds, secrecy
 from flowd.engine.approving import found_fresh
 from flowd.engine.channel import AttemptChannel
 from flowd.engine.files import Declared, MissingOutput, collect, prepare_places
@@ -57,10 +58,6 @@ class SelfCancelled(Exception):
 
     def __init__(self) -> None:
         super().__init__("it raised CancelledError, or awaited something cancelled, though nobody had cancelled it")
-
-
-class GateFailed(Exception):
-    """What a task gave does not pass a gate of its own."""
 
 
 class Attempt:
@@ -201,6 +198,9 @@ class Attempt:
             driver.tell(verdict)
             return None, None
         self._values = values
+        if spec.repeat is not None and (overdue := rounds.overdue(driver, number)) is not None:
+            driver.tell(msgspec.structs.replace(overdue, allowed=self._allowed(overdue.error)))
+            return None, None
         if await found_fresh(driver, number, values):
             return None, None
         asked = driver.run.tasks[number].approval
@@ -255,14 +255,17 @@ class Attempt:
     async def _execute(self, work: Work) -> AttemptEnded:
         driver, spec = self._driver, self._spec
         assert self.channel is not None
-        timer = None
-        if spec.timeout is not None:
-            timer = driver.services.timers.after(spec.timeout.total_seconds(), partial(self.stop, TIMEOUT))
+        timer, most = None, spec.timeout if spec.repeat is None else rounds.time_left(driver, self._number)
+        if most is not None:
+            timer = driver.services.timers.after(most.total_seconds(), partial(self.stop, TIMEOUT))
         outcome: Outcome
         again: Again | None = None
         try:
-            value = await driver.services.adapters.executors[spec.executor].run(work, self.channel)
-            outcome = await self._outcome(work, value)
+            carrying_out = driver.services.adapters.executors[spec.executor].run(work, self.channel)
+            if spec.repeat is None:
+                outcome = await self._outcome(work, await carrying_out)
+            else:
+                outcome = await self._outcome(work, *await rounds.carried_out(spec, carrying_out))
         except (Abandoned, NoRoom, StorageFailing):
             raise
         except EndUnknown as error:
@@ -282,13 +285,17 @@ class Attempt:
                 timer.cancel()
         return self._report(outcome, again)
 
-    async def _outcome(self, work: Work, value: object) -> Outcome:
+    async def _outcome(self, work: Work, value: object, exit_code: int | None = None) -> Outcome:
         driver, spec, channel = self._driver, self._spec, self.channel
         assert channel is not None
         assert self._prepared is not None
         value, hidden = secrecy.hidden_result(value, self._secrecy)
         most = results.INLINE_BYTES if self._number < driver.run.declared else results.ITEM_BYTES
         stored = await results.store(value, driver.services.adapters.results, most) if value is not None else None
+        if spec.repeat is not None:
+            goes_on = await rounds.left_open(driver, self._number, self._prepared, channel, stored, exit_code)
+            if goes_on is not None:
+                return goes_on
         artifacts: tuple[Artifact, ...] = ()
         if spec.outputs:
             files = driver.survey.files
@@ -307,27 +314,13 @@ class Attempt:
             outputs=artifacts,
             metrics=channel.metrics,
             parts=parts,
-            warnings=(*hidden, *await self._log_plan(work, value), *await self._pass_gates(stored)),
+            warnings=(
+                *hidden,
+                *await self._log_plan(work, value),
+                *await gating.pass_gates(driver, spec, self._prepared, channel, stored),
+            ),
             ending=channel.ending,
         )
-
-    async def _pass_gates(self, stored: Stored | None) -> tuple[str, ...]:
-        """What its gates warn of. GateFailed where one that has to hold does not."""
-        driver, spec, channel = self._driver, self._spec, self.channel
-        if not spec.gate:
-            return ()
-        assert channel is not None
-        assert self._prepared is not None
-        values = await driver.values(spec)
-        read = gates.reads_result(spec.gate)
-        result = await results.load(stored, driver.services.adapters.results) if read else None
-        scope = driver.survey.resolver.gate_scope(spec, self._prepared, values, channel.metrics, result)
-        if broken := gates.failed(spec.gate, "error", scope):
-            raise GateFailed(self._secrecy.hide("; ".join(broken)))
-        warned = [self._secrecy.hide(said) for said in gates.failed(spec.gate, "warn", scope)]
-        for said in warned:
-            channel.log("warning", "gate_warning", {"gate": said})
-        return tuple(f"gate_warning: {said}" for said in warned)
 
     async def _log_plan(self, work: Work, value: object) -> tuple[str, ...]:
         if not self._spec.logs:
@@ -341,6 +334,10 @@ class Attempt:
     # --- when it ended otherwise -----------------------------------------------------------------
 
     def _cut_short(self) -> tuple[Outcome, Again | None]:
+        assert self.channel is not None
+        driver, number = self._driver, self._number
+        if self.cause == TIMEOUT and (over := rounds.cut_off(driver, number, self.channel, self._ending())) is not None:
+            return over, None
         if self.cause == TIMEOUT and self._spec.timeout is not None:
             seconds = self._spec.timeout.total_seconds()
             return self._failed(TimeoutError(f"it took longer than its timeout of {seconds:g}s"), timed_out=True)
@@ -358,8 +355,8 @@ class Attempt:
     def _failed(self, failure: Exception, *, timed_out: bool) -> tuple[Outcome, Again | None]:
         driver, spec = self._driver, self._spec
         assert self.channel is not None
-        reason = because("gate_failed", gates=str(failure)) if isinstance(failure, GateFailed) else None
-        if isinstance(failure, GateFailed | MissingOutput | results.BadResult):
+        reason = because("gate_failed", gates=str(failure)) if isinstance(failure, gating.GateFailed) else None
+        if isinstance(failure, gating.GateFailed | MissingOutput | results.BadResult):
             error = Error(type=type(failure).__name__, message=str(failure))
         else:
             error = driver.services.adapters.describe(failure, driver.program.folder, self._secrecy.hide)

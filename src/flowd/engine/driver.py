@@ -260,6 +260,8 @@ class Driver:
         for event in events:
             if isinstance(event, e.TaskRetryScheduled):
                 self.moments.wait_for_retry(self.run.shape.index[event.task], event.retry_at)
+            elif isinstance(event, e.TaskRoundEnded):
+                self.moments.wait_for_retry(self.run.shape.index[event.task], event.next_at)
             elif isinstance(event, e.TaskTimerStarted):
                 self.moments.sleep(self.run.shape.index[event.task], event.until)
             elif isinstance(event, e.TaskApproved):

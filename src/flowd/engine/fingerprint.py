@@ -142,7 +142,8 @@ def plain_parts(
 
     `products` are those of the direct needs; an empty one only orders and does not count.
     """
-    where = [part for part in (task.cwd, task.shell if task.shell != "sh" else None) if part is not None]
+    until = None if task.repeat is None else {"until": task.repeat.until}
+    where = [part for part in (task.cwd, task.shell if task.shell != "sh" else None, until) if part is not None]
     parts = {"action": digest_of([task.executor, action, *where])}
     if with_:
         parts["with"] = digest_of(with_)

@@ -34,8 +34,9 @@ def referenced_results(task: TaskSpec) -> set[str]:
 
 
 def asks(task: TaskSpec) -> bool:
-    """Whether expressions stand beside the action of a task: a `when`, gates, a question, an `allow_failure`."""
-    return task.when is not None or bool(task.gate) or task.approve is not None or isinstance(task.allow_failure, str)
+    """Whether expressions stand beside the action of a task: a `when`, gates, a question and so on."""
+    asked = (task.when, task.approve, task.repeat)
+    return any(one is not None for one in asked) or bool(task.gate) or isinstance(task.allow_failure, str)
 
 
 def referenced_tasks(task: TaskSpec) -> set[str]:

@@ -9,6 +9,7 @@ from flowd.core import events as e
 from flowd.core import states as s
 from flowd.core import stimuli as st
 from flowd.core.deciding.decision import Decision
+from flowd.core.deciding.rounds import round_over
 from flowd.core.reasons import because
 from flowd.core.run import RunState
 from flowd.core.spec import TaskSpec
@@ -25,6 +26,8 @@ def attempt_ended(decision: Decision, report: st.AttemptEnded) -> None:
     failed = isinstance(report.outcome, st.Failed | st.TimedOut)
     if failed and report.again is not None and run.state in {s.RUN_RUNNING, s.RUN_PAUSED}:
         decision.say(_once_more(task, report, report.again.delay, decision.now))
+    elif isinstance(report.outcome, st.RoundOver):
+        round_over(decision, report)
     else:
         decision.say(_END[type(report.outcome)](run, run.shape.specs[number], task, report))
 
@@ -65,12 +68,12 @@ def _failure(_run: RunState, spec: TaskSpec, task: TaskState, report: st.Attempt
     timed_out = isinstance(outcome, st.TimedOut)
     kind = e.TaskTimedOut if timed_out else e.TaskFailed
     error = f"{outcome.error.type}: {outcome.error.message}"
-    why = outcome.reason if isinstance(outcome, st.Failed) else None
     return kind(
         task=spec.name,
         attempt=task.attempt,
         error=outcome.error,
-        reason=why or because("timed_out" if timed_out else "failed", tries=task.tries, allowed=allowed, error=error),
+        reason=outcome.reason
+        or because("timed_out" if timed_out else "failed", tries=task.tries, allowed=allowed, error=error),
         metrics=outcome.metrics,
         ending=outcome.ending,
         allowed=report.allowed,

@@ -87,6 +87,10 @@ class History:
                     pipeline.approve(f"t{number}", needs=wanted["needs"], **wanted["approve"])
                     continue
             if random.random() < 0.3:
+                bounds = random.choice(({}, {"max": 2}, {"timeout": "3s"}))
+                until = random.choice(("round >= 2", "result >= 3", "result % 2 == 0"))
+                wanted["repeat"] = {"until": until, "every": random.choice(("0s", "200ms", "1s")), **bounds}
+            if random.random() < 0.3:
                 wanted["foreach"] = {
                     "over": list(range(random.randint(0, MOST_ITEMS))),
                     "max_concurrency": random.choice((None, 1, 2)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -71,6 +72,7 @@ def at_the_end(world: World, spec: PipelineSpec, run: str) -> None:
         if known.state == s.SUCCEEDED and (name, known.attempt) not in done and by_itself:
             raise Broken(f"{name} is said to have succeeded in attempt {known.attempt}, which never finished")
     _attempts_are_counted(spec, run, envelopes)
+    _rounds_are_counted(spec, envelopes)
 
 
 def _waited_long_enough(name: str, envelopes: list[e.Envelope]) -> None:
@@ -82,6 +84,26 @@ def _waited_long_enough(name: str, envelopes: list[e.Envelope]) -> None:
             moment = event.until
         elif isinstance(event, e.TaskSucceeded) and event.task == name and (moment is None or envelope.at < moment):
             raise Broken(f"record {envelope.seq}: the wait {name} is over before {moment}")
+
+
+def _rounds_are_counted(spec: PipelineSpec, envelopes: list[e.Envelope]) -> None:
+    """Rounds are numbered without a gap, and there are no more of them, nor any later, than the task says."""
+    repeats = {task.name: task.repeat for task in spec.tasks}
+    due, since = Counter[str](), dict[str, datetime]()
+    for envelope in envelopes:
+        event = envelope.event
+        if isinstance(event, e.TaskReset | e.TaskReopened):
+            for name in [name for name in due if base_name(name) == event.task]:
+                del due[name], since[name]
+        elif isinstance(event, e.TaskStarted) and (repeat := repeats[base_name(event.task)]) is not None:
+            first = since.setdefault(event.task, envelope.at)
+            due.setdefault(event.task, 1)
+            if event.round != due[event.task] or (repeat.max is not None and event.round > repeat.max):
+                raise Broken(f"record {envelope.seq}: round {event.round} of {event.task}, {due[event.task]} was due")
+            if repeat.timeout is not None and envelope.at - first >= repeat.timeout:
+                raise Broken(f"record {envelope.seq}: {event.task} goes on after {repeat.timeout}")
+        elif isinstance(event, e.TaskRoundEnded):
+            due[event.task] += 1
 
 
 def _items_are_gathered(state: RunState, number: int) -> None:
@@ -244,7 +266,8 @@ def _all_of(task: str, names: Collection[str]) -> set[str]:
 
 def _asks_again(event: e.Event) -> bool:
     """Whether this lets what is not idempotent begin again."""
-    return isinstance(event, e.TaskRetryScheduled) or (isinstance(event, e.TaskResolved) and event.verdict == "rerun")
+    by_itself = isinstance(event, e.TaskRetryScheduled | e.TaskRoundEnded)
+    return by_itself or (isinstance(event, e.TaskResolved) and event.verdict == "rerun")
 
 
 def _limits_held(world: World, spec: PipelineSpec) -> None:
@@ -265,14 +288,14 @@ def _attempts_are_counted(spec: PipelineSpec, run: str, envelopes: list[e.Envelo
     for envelope in envelopes:
         event, cancelling = envelope.event, state.state == s.RUN_CANCELLING
         state.apply(event, envelope.at)
-        if isinstance(event, e.TaskResolved):
+        if isinstance(event, e.TaskResolved | e.TaskRoundEnded):
             failures[event.task] = 0
         elif isinstance(event, e.TaskReset | e.TaskReopened):
             for name in [name for name in failures if base_name(name) == event.task]:
                 failures[name] = 0
         elif isinstance(event, e.TaskFailed) and event.task in fanned:
             continue  # its items are counted
-        elif isinstance(event, e.TaskRetryScheduled | e.TaskFailed | e.TaskTimedOut) and not _by_silence(event):
+        elif isinstance(event, e.TaskRetryScheduled | e.TaskFailed | e.TaskTimedOut) and not _is_bounded(event):
             failures[event.task] += 1
             known, most = failures[event.task], allowed[base_name(event.task)]
             if known > most:
@@ -281,6 +304,6 @@ def _attempts_are_counted(spec: PipelineSpec, run: str, envelopes: list[e.Envelo
                 raise Broken(f"{event.task} was given up after {known} of {most} attempts")
 
 
-def _by_silence(event: e.TaskRetryScheduled | e.TaskFailed | e.TaskTimedOut) -> bool:
+def _is_bounded(event: e.TaskRetryScheduled | e.TaskFailed | e.TaskTimedOut) -> bool:
     reason = getattr(event, "reason", None)
-    return reason is not None and reason.code == "approval_timed_out"
+    return reason is not None and reason.code in {"approval_timed_out", "repeat_timed_out", "repeat_exhausted"}
