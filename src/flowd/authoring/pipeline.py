@@ -67,6 +67,7 @@ class Pipeline:
         self._own: dict[str, Callable[..., Any]] = {}
         self._source: Source = _Lines(str(made_in) if made_in else name)
         self._named: str | None = None
+        self._inner: dict[str, Pipeline] = {}
         self._built: Checked | None = None
         self._again: Callable[[], dict[str, Any]] | None = None  # reads what stands in a file that was not parsed
         self._found: dict[tuple[str, str], Callable[..., Any] | CallError] = {}
@@ -144,6 +145,24 @@ class Pipeline:
     ) -> Task[[], None]:
         """Add a command: a text for the shell, or an argument vector without one."""
         raw = {"run": command, **_written(policies)}
+        self._add(name, raw, [*_names(needs), *_listed(raw.get("foreach"))], replace=replace)
+        return Task(name, _not_callable)
+
+    def include(
+        self,
+        name: str,
+        pipeline: Pipeline | str | Path,
+        *,
+        needs: Needs = (),
+        with_: Mapping[str, Any] | None = None,
+        replace: bool = False,
+        **policies: Any,
+    ) -> Task[[], None]:
+        """Add another pipeline (or a file, or a name) as a task, with `with_` as its parameters.
+
+        It has a run of its own; the task's result is what its `result` gives.
+        """
+        raw = {"pipeline": pipeline, **_written({"with": with_, **policies})}
         self._add(name, raw, [*_names(needs), *_listed(raw.get("foreach"))], replace=replace)
         return Task(name, _not_callable)
 
@@ -278,14 +297,32 @@ class Pipeline:
         if self._built is None:
             from flowd.authoring.build import build
             from flowd.authoring.checks import check
+            from flowd.authoring.nested import reading
 
             findings = Findings(self._source)
-            built = build(self._raw, findings, folder=str(self._folder), resolve=self._resolve)
+            with reading(self, self._named):
+                built = build(
+                    self._raw, findings, folder=str(self._folder), resolve=self._resolve, load=self._load_inner
+                )
             check(built, findings, str(self._folder))
             if findings.problems:
                 raise BadPipeline(findings.sorted())
             self._built = Checked(built.spec, built.functions, built.bindings)
         return self._built
+
+    def _load_inner(self, task: str, written: Any) -> Pipeline:
+        """The pipeline that a task is. BadPipeline, CallError."""
+        from flowd.authoring.nested import found
+
+        inner = written if isinstance(written, Pipeline) else found(self._folder, str(written))
+        self._inner[task] = inner
+        return inner
+
+    @property
+    def inner(self) -> Mapping[str, Pipeline]:
+        """The pipeline of each task that is one."""
+        self._checked()
+        return self._inner
 
     def _resolve(self, name: str, call: Call) -> Callable[..., Any]:
         own = self._own.get(name)

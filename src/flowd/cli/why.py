@@ -12,8 +12,8 @@ from flowd.adapters.inbox import ask, new_request_id
 from flowd.cli.finding import Found, found_run, look, place_of
 from flowd.cli.options import JSON, STATE_DIR
 from flowd.cli.streams import say, say_document, style_of
-from flowd.cli.summary import approval_command
 from flowd.core import states as s
+from flowd.core.answers import approval_command
 from flowd.core.errors import BadRequest
 from flowd.core.reasons import REASONS, because
 from flowd.core.task_state import TaskState

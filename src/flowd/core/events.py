@@ -121,12 +121,16 @@ class RunRedefined(Event, frozen=True, kw_only=True):
 
 
 class TaskStarted(TaskEvent, frozen=True, kw_only=True):
-    """Attempt `attempt` (from 1, every try) began, not fresh for `reason`; `parts` where a person may resolve it."""
+    """Attempt `attempt` (from 1, every try) began, not fresh for `reason`; `parts` where a person may resolve it.
+
+    `child` is the run of another pipeline that the attempt is.
+    """
 
     attempt: int
     executor: str = ""
     reason: Reason | None = None
     parts: dict[str, str] = {}
+    child: str = ""
 
 
 class TaskSucceeded(TaskEvent, frozen=True, kw_only=True):
@@ -268,6 +272,19 @@ class TaskTimerStarted(TaskEvent, frozen=True, kw_only=True):
     reason: Reason | None = None
 
 
+class TaskDeferred(TaskEvent, frozen=True, kw_only=True):
+    """The run that the attempt is, `child`, cannot go on without a person; `commands` are what to type there."""
+
+    attempt: int
+    child: str
+    reason: Reason
+    commands: tuple[str, ...] = ()
+
+
+class TaskTakenUp(TaskEvent, frozen=True, kw_only=True):
+    """A task that was deferred is looked at again: somebody may have answered meanwhile."""
+
+
 class TaskSkipped(TaskEvent, frozen=True, kw_only=True):
     """The task was not run, on purpose."""
 
@@ -348,6 +365,8 @@ TASK_EVENTS = (
     | TaskApproved
     | TaskRejected
     | TaskTimerStarted
+    | TaskDeferred
+    | TaskTakenUp
     | TaskSkipped
     | TaskUpstreamFailed
     | TaskCancelled

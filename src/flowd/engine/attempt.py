@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
+import msgspec
 
 from flowd.core import gates
 from flowd.core.errors import FlowdError, StorageFailing, cause, is_of_storage
@@ -24,6 +25,7 @@ from flowd.core.expressions import ExpressionError
 from flowd.core.fanout import base_name
 from flowd.core.reasons import because
 from flowd.core.secrecy import Secrecy
+from flowd.core.spec import Nested
 from flowd.core.stimuli import (
     Again,
     AttemptEnded,
@@ -36,9 +38,10 @@ from flowd.core.stimuli import (
     Succeeded,
     TimedOut,
 )
-from flowd.engine import log_plan, results, retrying, secrecy
+from flowd.engine import children, log_plan, results, retrying, secrecy
 from flowd.engine.approving import found_fresh
 from flowd.engine.channel import AttemptChannel
+from flowd.engine.children import Child
 from flowd.engine.files import Declared, MissingOutput, collect, prepare_places
 from flowd.engine.looks import Look
 from flowd.engine.prepare import NO_BINDING, Prepared
@@ -69,6 +72,7 @@ class Attempt:
     __slots__ = (
         "_before",
         "_began_ns",
+        "_child",
         "_driver",
         "_number",
         "_parts",
@@ -95,6 +99,7 @@ class Attempt:
         self._prepared: Prepared | None = None
         self._work: Work | None = None
         self._values: Mapping[str, Any] = {}
+        self._child: Child | None = None
         self._stopped_at = 0.0
         self.cause: str | None = None
         self.channel: AttemptChannel | None = None
@@ -184,12 +189,12 @@ class Attempt:
             return None
         if work is None or not driver.run.may_start(self._number):  # much may have happened while it was prepared
             return None
-        driver.started(self._number, reason, self._parts)
+        driver.started(self._number, reason, self._parts, self._child.run if self._child is not None else "")
         if driver.failure is not None:
             return None  # its start is in no journal
         self._work = work
         is_late = self._spec.final or driver.answered_at > driver.stream.durable_seq  # what it follows is on disk first
-        if is_late or not self._spec.idempotent:
+        if is_late or not self._spec.idempotent or self._child is not None:
             await driver.stream.durable()
         return work
 
@@ -201,7 +206,8 @@ class Attempt:
             driver.tell(verdict)
             return None, None
         self._values = values
-        if await found_fresh(driver, number, values):
+        is_nested = isinstance(spec.action, Nested)
+        if not is_nested and await found_fresh(driver, number, values):
             return None, None
         asked = driver.run.tasks[number].approval
         if asked is not None and not asked.begun and await self._has_lapsed(values):
@@ -210,7 +216,7 @@ class Attempt:
         reason = standing.reason if standing is not None else None
         resolver = driver.survey.resolver
         self._prepared = prepared = resolver.written(spec, values)
-        if spec.uses or spec.inputs or spec.outputs:
+        if (spec.uses or spec.inputs or spec.outputs) and not is_nested:  # its own tasks ask for themselves
             self.hold = await driver.services.sharing.enter(driver, number, prepared)
             if self.hold is None:
                 return None, None
@@ -232,6 +238,10 @@ class Attempt:
             secrets=secrets,
         )
         work.redactions = self._secrecy.forms
+        if is_nested:
+            if await children.found_fresh(driver, number, work.arguments):
+                return None, None
+            self._child = await Child.of(driver, number, work.arguments)
         return work, reason
 
     async def _has_lapsed(self, values: Mapping[str, Any]) -> bool:
@@ -261,8 +271,7 @@ class Attempt:
         outcome: Outcome
         again: Again | None = None
         try:
-            value = await driver.services.adapters.executors[spec.executor].run(work, self.channel)
-            outcome = await self._outcome(work, value)
+            outcome = await self._carried_out(work)
         except (Abandoned, NoRoom, StorageFailing):
             raise
         except EndUnknown as error:
@@ -282,7 +291,18 @@ class Attempt:
                 timer.cancel()
         return self._report(outcome, again)
 
-    async def _outcome(self, work: Work, value: object) -> Outcome:
+    async def _carried_out(self, work: Work) -> Outcome:
+        assert self.channel is not None
+        if self._child is None:
+            value = await self._driver.services.adapters.executors[self._spec.executor].run(work, self.channel)
+            return await self._outcome(work, value)
+        ended = await self._child.carry_out(work, lambda: self.cause)
+        if not isinstance(ended, tuple):
+            return ended
+        outcome = await self._outcome(work, ended[0])
+        return msgspec.structs.replace(outcome, partial=ended[1])
+
+    async def _outcome(self, work: Work, value: object) -> Succeeded:
         driver, spec, channel = self._driver, self._spec, self.channel
         assert channel is not None
         assert self._prepared is not None

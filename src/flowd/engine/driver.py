@@ -20,8 +20,9 @@ from flowd.core.claims import urgency
 from flowd.core.decide import begin, decide, start
 from flowd.core.fanout import base_name
 from flowd.core.items import owner
+from flowd.core.lineage import parent_of
 from flowd.core.rank import critical_path, learned
-from flowd.core.spec import TaskSpec, Wait
+from flowd.core.spec import Nested, TaskSpec, Wait
 from flowd.core.stimuli import AttemptEnded, CancelAsked, PauseAsked, ResumeAsked, Stimulus, TimerStarted
 from flowd.engine import checkpointing, fanning, results
 from flowd.engine.approving import Approvals
@@ -40,6 +41,18 @@ from flowd.engine.survey import Standing, Survey, files_of
 
 RUN_LIMIT = "max_concurrency"
 _NO_VALUES: Mapping[str, Any] = {}
+
+
+def limits_above(driver: Driver) -> list[Hashable]:
+    """What bounds how many tasks at once the living runs have of which this one is a task, directly or not."""
+    found: list[Hashable] = []
+    drivers: Mapping[str, Driver] = driver.services.fleet.drivers
+    run = driver.run
+    while (parent := drivers.get(parent_of(run.trigger) or "")) is not None:
+        run = parent.run
+        if run.spec.max_concurrency is not None:
+            found.append((run.id, RUN_LIMIT))
+    return found
 
 
 class Driver:
@@ -68,6 +81,8 @@ class Driver:
         self._heard = anyio.Event()
         self.fans = Fans(self.run, services.admission)
         self.moments = Moments(self)
+        self.children: dict[int, Driver] = {}
+        self._above: list[Hashable] = []  # what bounds the runs of which this one is a task
         files = files_of(services.adapters, self.program)
         self.survey = Survey(
             self.run,
@@ -143,6 +158,7 @@ class Driver:
         bound = self.run.spec.max_concurrency
         if bound is not None:
             self.services.admission.resize((self.run.id, RUN_LIMIT), bound)
+        self._above = limits_above(self)
         self.moments.resume()
         self.approvals.resume()
 
@@ -164,10 +180,10 @@ class Driver:
         now = self.now()
         self._emit(decide(self.run, stimulus, now), now)
 
-    def started(self, number: int, reason: e.Reason | None, parts: Mapping[str, str]) -> None:
-        """An attempt is about to begin; `parts` is its fingerprint."""
+    def started(self, number: int, reason: e.Reason | None, parts: Mapping[str, str], child: str = "") -> None:
+        """An attempt is about to begin; `parts` is its fingerprint, `child` the run that it is."""
         now = self.now()
-        self._emit([start(self.run, self.run.shape.specs[number].name, now, reason, parts)], now)
+        self._emit([start(self.run, self.run.shape.specs[number].name, now, reason, parts, child)], now)
 
     def ended(self, number: int, report: AttemptEnded, *, goes_on: bool = False) -> None:
         """An attempt has ended: it is no longer among the living. `goes_on`: what it did holds its worker still."""
@@ -248,7 +264,12 @@ class Driver:
         """What a task holds of the limits while it runs."""
         if self.fans.is_fan(number):
             return {}
-        own: Mapping[Any, float] = {**self.run.shape.specs[number].uses, **self.fans.uses(number)}
+        spec = self.run.shape.specs[number]
+        own: Mapping[Any, float] = {**spec.uses, **self.fans.uses(number)}
+        if isinstance(spec.action, Nested):
+            return own  # its own tasks are counted
+        if self._above:
+            own = {**own, **dict.fromkeys(self._above, 1.0)}
         return own if self.run.spec.max_concurrency is None else {**own, (self.run.id, RUN_LIMIT): 1.0}
 
     def _emit(self, events: list[e.AnyEvent], now: datetime) -> None:
@@ -264,12 +285,22 @@ class Driver:
                 self.moments.sleep(self.run.shape.index[event.task], event.until)
             elif isinstance(event, e.TaskApproved):
                 self.answered_at = self.stream.applied
+            elif self.children and isinstance(event, e.RunPaused | e.RunAdopted):
+                self._pass_on(event)
             elif isinstance(event, e.RunCancelRequested):
                 self._stop_attempts("cancelled")
             elif isinstance(event, e.RunDeadlinePassed):
                 self._stop_attempts("deadline")
             elif isinstance(event, e.TaskFailed | e.TaskTimedOut | e.TaskAbandoned):
                 self.fans.stop_beside(self.run.shape.index[event.task], self.attempts)
+
+    def _pass_on(self, event: e.RunPaused | e.RunAdopted) -> None:
+        """The runs that are tasks of this one are paused and go on with it."""
+        for child in list(self.children.values()):
+            if isinstance(event, e.RunAdopted):
+                child.resume()
+            elif event.reason != "interrupted":
+                child.pause(event.by)
 
     def go_on(self, hands: int = 0) -> None:
         """Offer what has become startable; notice when nothing can go on by itself."""

@@ -19,6 +19,14 @@ async def foresee(
     adapters: Adapters, program: Program, first: RunStarted, threads: anyio.CapacityLimiter | None
 ) -> dict[str, Standing]:
     """What a run that began with `first` would do with each task; nothing is written."""
+    _, standings = await foreseen(adapters, program, first, threads)
+    return standings
+
+
+async def foreseen(
+    adapters: Adapters, program: Program, first: RunStarted, threads: anyio.CapacityLimiter | None
+) -> tuple[RunState, dict[str, Standing]]:
+    """As `foresee`, with the run as it would be once what is fresh is settled."""
     state, now = RunState("plan", program.spec), adapters.clock.now()
     state.apply(first, now)
     known = await checkpointing.load(adapters, program)
@@ -32,7 +40,8 @@ async def foresee(
     )
     standings, _ = await anyio.to_thread.run_sync(survey.pass_over, now, limiter=threads)
     specs = state.shape.specs
-    return {specs[number].name: _for_a_plan(specs[number], standing) for number, standing in standings.items()}
+    told = {specs[number].name: _for_a_plan(specs[number], standing) for number, standing in standings.items()}
+    return state, told
 
 
 def _for_a_plan(spec: TaskSpec, standing: Standing) -> Standing:

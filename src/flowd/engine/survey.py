@@ -28,7 +28,7 @@ from flowd.core.items import owner
 from flowd.core.patterns import Glob, is_pattern
 from flowd.core.reasons import because
 from flowd.core.run import RunState
-from flowd.core.spec import TaskSpec, Wait
+from flowd.core.spec import Nested, TaskSpec, Wait
 from flowd.core.stimuli import FoundFresh
 from flowd.engine.conditions import Conditions
 from flowd.engine.files import ABSENT, Declared, Files
@@ -277,6 +277,8 @@ class Survey:
             return Standing(IF_NEEDED, because("rule_open", needs=names, rule=rule))
         if waiting and spec.when is not None and run.tasks[number].tried_at is None:
             return Standing(IF_NEEDED, because("when_open", expression=spec.when))
+        if isinstance(spec.action, Nested) and spec.cache and not (waiting or run.is_forced(number)):
+            return Standing(IF_NEEDED, because("pipeline"))
         if is_fanned(spec) and not waiting:
             return Standing(IF_NEEDED, because("items"))
         if rule is None and (open_ := [need for need in waiting if need in self._open]):
