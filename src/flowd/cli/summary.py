@@ -123,7 +123,9 @@ def _why(run: RunState, status: str) -> list[Line]:
     if len(broken) > MOST_FAILURES:
         lines.append(Line(f"  and {len(broken) - MOST_FAILURES} more; flowd show {run.id} lists them"))
     for name in _named(run, {s.WAITING}):
-        lines += [Line(f"  {name} {text}") for text in question_lines(run, name)]
+        deferred, reason = run.task(name).child is not None, run.task(name).reason
+        texts = [reason.sentence] if deferred and reason is not None else question_lines(run, name)
+        lines += [Line(f"  {name} {text}") for text in texts]
     lines += [
         Line(f"  {name} is uncertain: {reason.sentence}")
         for name in _uncertain(run)

@@ -35,6 +35,11 @@ def is_child(run: str) -> bool:
     return MARK in run
 
 
+def origin_of(trigger: Mapping[str, Any]) -> str:
+    """What started a run, or the outermost of which it is a task: `hand`, `schedule`, …."""
+    return str(trigger.get("origin" if trigger.get("kind") == KIND else "kind", "hand"))
+
+
 def parent_of(trigger: Mapping[str, Any]) -> str | None:
     """The run of which one with this trigger is a task; None where it is none."""
     return str(trigger["run"]) if trigger.get("kind") == KIND and "run" in trigger else None

@@ -22,7 +22,7 @@ from flowd.core.answers import open_commands
 from flowd.core.errors import NoSuchRun, StateLocked
 from flowd.core.events import Reason
 from flowd.core.expressions import references_of, render_value
-from flowd.core.lineage import KIND, child_id, turn_of
+from flowd.core.lineage import KIND, child_id, origin_of, turn_of
 from flowd.core.reasons import because
 from flowd.core.run import RunState
 from flowd.core.spec import Nested, TaskSpec
@@ -202,7 +202,7 @@ def _asked(driver: Driver, spec: TaskSpec, given: Mapping[str, Any]) -> tuple[Pr
 
 def _first(driver: Driver, spec: TaskSpec, number: int, program: Program, params: Mapping[str, Any]) -> e.RunStarted:
     run = driver.run
-    origin = {"kind": KIND, "run": run.id, "task": spec.name}
+    origin = {"kind": KIND, "run": run.id, "task": spec.name, "origin": origin_of(run.trigger)}
     if "time" in run.trigger:
         origin["time"] = run.trigger["time"]
     force = run.force or run.is_forced(number) or not spec.cache

@@ -25,6 +25,7 @@ from flowd.core.expressions import ExpressionError, compile_expression
 from flowd.core.fanout import base_name, is_fanned
 from flowd.core.freshness import Evidence, Verdict, judge, product
 from flowd.core.items import owner
+from flowd.core.lineage import origin_of
 from flowd.core.patterns import Glob, is_pattern
 from flowd.core.reasons import because
 from flowd.core.run import RunState
@@ -294,7 +295,7 @@ class Survey:
         return Standing(FRESH if verdict.fresh else RUN, verdict.reason, verdict.warnings)
 
     def _by_clock(self) -> bool:
-        return bool(self._run.trigger.get("kind", "hand") != "hand")
+        return origin_of(self._run.trigger) != "hand"
 
     def recorded_result(self, spec: TaskSpec) -> Stored | None:
         """The result in a task's newest checkpoint, where its gates are judged by it."""
