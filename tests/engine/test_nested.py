@@ -1,4 +1,4 @@
-"""Pipelines that are tasks of others: each a run of its own, which begins, waits, goes on and ends with the outer one."""
+"""Pipelines that are tasks of others: each a run of its own, which begins, waits, goes on and ends with that one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from flowd import BadPipeline, Engine, Pipeline, Retry
-from flowd.testing import FakeClock, MemoryEngine
+from flowd.testing import MemoryEngine
 
 pytestmark = pytest.mark.anyio
 
@@ -83,7 +83,7 @@ async def test_the_outer_bound_holds_for_the_inner_tasks_and_the_outer_task_hold
     def wide(name: str) -> Pipeline:
         made = Pipeline(name)
         for number in range(4):
-            made.task(work, name=f"t{number}") if False else made.task(name=f"t{number}")(work)
+            made.task(name=f"t{number}")(work)
         return made
 
     middle = wide("middle")
@@ -142,8 +142,8 @@ async def test_its_own_retry_policy_goes_on_with_the_same_run():
             raise OSError("reset")
 
     made = Pipeline("outer")
-    made.include("inner", inner, retry=Retry(attempts=3, delay="1s"))
-    async with MemoryEngine(clock=FakeClock()) as engine:
+    made.include("inner", inner, retry=Retry(attempts=3, delay="1ms"))
+    async with MemoryEngine() as engine:
         result = await engine.run(made)
     assert result.ok
     assert result.tasks["inner"].attempts == 3
@@ -278,7 +278,7 @@ async def test_what_is_uncertain_inside_makes_the_task_wait(tmp_path):
         assert again.state == "waiting"
         commands = again.document["tasks"]["inner"]["reason"]["sentence"]
         assert commands == f"its run {run.id}+inner waits for a person"
-        await (await engine.resolve(f"{run.id}+inner", "train", "succeeded")).wait()
+        await (await engine.resolve(f"{run.id}+inner", "train", "succeeded", pipeline=inner)).wait()
         result = await (await engine.resume(run.id, made)).wait()
     assert result.ok
 
