@@ -326,9 +326,11 @@ async def test_it_is_fresh_where_all_its_tasks_are(tmp_path: Path):
     assert made.spec.tasks[1].needs == ("inner",)
     async with Engine(tmp_path / ".flowd") as engine:
         first = await engine.run(made)
-        assert (await engine.plan(made))["inner"].action == "if_needed"
+        assert (await engine.plan(made))["inner"].action == "fresh"
         second = await engine.run(made)
         (tmp_path / "in.txt").write_text("2")
+        planned = (await engine.plan(made))["inner"]
+        assert (planned.action, planned.reason.code) == ("run", "tasks_stale")
         third = await engine.run(made)
     assert [r.tasks["inner"].state for r in (first, second, third)] == ["succeeded", "fresh", "succeeded"]
     assert [r.tasks["inner"].result for r in (first, second, third)] == ["1", "1", "2"]

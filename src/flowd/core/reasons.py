@@ -32,6 +32,7 @@ _SHOW: Final = "flowd show RUN"
 OF_FRESHNESS: Final[Mapping[str, Why]] = {
     "approval.plan": Why("a person is asked first"),
     "fresh": Why("nothing changed since {run}", "flowd run FILE --force-task TASK"),
+    "fresh.within": Why("none of its own tasks has to run", "flowd run FILE --force-task TASK"),
     "only": Why("only {tasks} was asked for; this is from {run}", "flowd run FILE TASK"),
     "gate_failed.recorded": Why("its gate does not hold any more: {gates}"),
     "gate_failed.before": Why("its gate failed in {run}"),

@@ -77,6 +77,11 @@ class Resolver:
         """What the expressions of a task may refer to, paths as they are written."""
         return self._scope(task, values, lambda path: path)
 
+    def given(self, task: TaskSpec, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What a task is given by `with`, with absolute paths. ExpressionError."""
+        given: dict[str, Any] = render_value(task.with_, self._scope(task, values, self._absolute))
+        return given
+
     def scope_of_run(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """What an expression of the pipeline itself may speak of, with absolute paths."""
         return self._scope(None, values, self._absolute)
