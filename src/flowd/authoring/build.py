@@ -15,11 +15,12 @@ import msgspec
 
 from flowd.authoring import declarations, kinds, nested, records
 from flowd.authoring.binding import item_names
+from flowd.authoring.executors import chosen_executor, executor_misfit
 from flowd.authoring.findings import Findings, KeyPath, listed, quoted
 from flowd.authoring.format import PIPELINE, POLICIES, TASK, Key
 from flowd.authoring.kinds import NONE, WRONG
 from flowd.authoring.params import check_param
-from flowd.authoring.resolve import Binding, CallError, bind, bind_reconcile, is_async, mismatches, reconcile_key
+from flowd.authoring.resolve import Binding, CallError, bind, bind_reconcile, mismatches, reconcile_key
 from flowd.core.expressions import ExpressionError, references_of
 from flowd.core.graph import case_clashes, implied_needs
 from flowd.core.spec import (
@@ -341,7 +342,7 @@ def _task(
         action=shared.setdefault(action, action) if isinstance(action, _ALIKE) else action,
         needs=tuple(dict.fromkeys(need for _, need in draft.needs)),
         with_=values.get("with", _NOTHING),
-        executor=_executor(draft, values.get("executor"), findings),
+        executor=chosen_executor(draft, values.get("executor"), findings),
         **fields,
     )
 
@@ -359,49 +360,12 @@ def _merged(draft: Draft, top: Mapping[str, Any], defaults: Mapping[str, Any]) -
             continue
         if (fits and draft.kind not in fits) or (name == "retry" and not idempotent):
             continue
-        if name == "executor" and misfit(draft, value):
+        if name == "executor" and executor_misfit(draft, value):
             continue
         values[name] = value
     if _MERGED in draft.values and _MERGED in defaults:
         values[_MERGED] = defaults[_MERGED] | draft.values[_MERGED]
     return {name: value for name, value in values.items() if value is not NONE}
-
-
-def misfit(draft: Draft, executor: str) -> str:
-    """Why an action cannot run there; empty where it can."""
-    action, function = draft.action, draft.function
-    if action is None or isinstance(action, Ask | Wait | Nested):
-        return ""
-    if not isinstance(action, Call):
-        return "" if executor == "shell" else f"a command runs on `shell`, not on {quoted(executor)}"
-    if executor == "shell":
-        return "a function runs on `async`, `thread` or `process`, not on `shell`"
-    if function is not None and is_async(function) != (executor == "async"):
-        what = (
-            "an async def, which runs on `async`"
-            if is_async(function)
-            else "a def, which runs on `thread` or `process`"
-        )
-        return f"{quoted(action.function)} is {what}"
-    if executor == "process" and (action.module == "__main__" or "<" in action.function):
-        return f"{quoted(action.function)} lives only in this program, where another process cannot find it"
-    return ""
-
-
-def _executor(draft: Draft, wanted: str | None, findings: Findings) -> str:
-    if wanted is not None:
-        reason = misfit(draft, wanted)
-        if not reason:
-            return wanted
-        hint = "move it into a module" if "lives only" in reason else "leave `executor` out"
-        findings.add("bad_executor", (*draft.path, "executor"), reason, hint)
-    if isinstance(draft.action, Ask | Wait):
-        return "none"
-    if isinstance(draft.action, Nested):
-        return "pipeline"
-    if not isinstance(draft.action, Call):
-        return "shell"
-    return "async" if draft.function is not None and is_async(draft.function) else "thread"
 
 
 def reads_answer(raw: Mapping[str, Any]) -> bool:
@@ -419,4 +383,4 @@ def _with_needs(task: TaskSpec, implied: tuple[tuple[str, str], ...]) -> TaskSpe
     return msgspec.structs.replace(task, needs=(*task.needs, *more)) if more else task
 
 
-__all__ = ["NONE", "WRONG", "Built", "Draft", "Resolve", "build", "misfit"]
+__all__ = ["NONE", "WRONG", "Built", "Draft", "Resolve", "build"]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, overload
 
 from flowd.authoring.binding import Binding, Checked, reconcile_key
-from flowd.authoring.findings import Findings, KeyPath, NoText, Source
+from flowd.authoring.findings import Findings, FunctionLines, KeyPath, Source
 from flowd.authoring.importing import CallError
 from flowd.authoring.retry import Retry, Strategy
 from flowd.authoring.task import Task, plain_function
@@ -65,7 +65,7 @@ class Pipeline:
         self._raw: dict[str, Any] = {"name": name, **{key: item for key, item in given.items() if item is not None}}
         self._raw["tasks"] = {}
         self._own: dict[str, Callable[..., Any]] = {}
-        self._source: Source = _Lines(str(made_in) if made_in else name)
+        self._source: Source = FunctionLines(str(made_in) if made_in else name)
         self._named: str | None = None
         self._inner: dict[str, Pipeline] = {}
         self._built: Checked | None = None
@@ -225,7 +225,7 @@ class Pipeline:
         with_ = raw.get("with")
         passed = with_ if isinstance(with_, Mapping) else {}
         if function is not None:
-            if isinstance(self._source, _Lines):
+            if isinstance(self._source, FunctionLines):
                 self._source.note(name, function)
             taken = parameters_of(function)
             wanted += [one for one in taken if one in tasks and one != name and one not in (*wanted, *passed, "ctx")]
@@ -364,25 +364,6 @@ class Pipeline:
         """The same pipeline; `named` is what loads it again."""
         self._named = named
         return self
-
-
-class _Lines(NoText):
-    """The places of tasks in a Python file: the lines on which their functions begin."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self._lines: dict[str, int] = {}
-
-    def note(self, task: str, function: Callable[..., Any]) -> None:
-        """Remember where a task's function stands, if it stands in this file."""
-        code = getattr(function, "__code__", None)
-        if code is not None and code.co_filename == self.name:
-            self._lines[task] = code.co_firstlineno
-
-    def place(self, path: KeyPath, *, key: bool) -> tuple[int, int] | None:  # noqa: ARG002  # the Protocol's
-        """The line of the task that a path leads into."""
-        line = self._lines.get(str(path[1])) if len(path) > 1 and path[0] in {"tasks", "finally"} else None
-        return None if line is None else (line, 1)
 
 
 def _file_of(module: Mapping[str, Any]) -> Path | None:

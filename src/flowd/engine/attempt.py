@@ -46,6 +46,7 @@ from flowd.engine.files import Declared, MissingOutput, collect, prepare_places
 from flowd.engine.looks import Look
 from flowd.engine.prepare import NO_BINDING, Prepared
 from flowd.engine.read_params import ReadParams
+from flowd.engine.self_cancelled import SelfCancelled, is_its_own
 from flowd.ports.executor import Abandoned, EndUnknown, NoRoom, Work
 
 if TYPE_CHECKING:
@@ -53,13 +54,6 @@ if TYPE_CHECKING:
 
 TIMEOUT = "timeout"
 _NOTHING: Mapping[str, Look] = {}
-
-
-class SelfCancelled(Exception):
-    """A task raised CancelledError though nobody had cancelled it."""
-
-    def __init__(self) -> None:
-        super().__init__("it raised CancelledError, or awaited something cancelled, though nobody had cancelled it")
 
 
 class GateFailed(Exception):
@@ -283,7 +277,7 @@ class Attempt:
         except Exception as error:  # noqa: BLE001  # whatever the user's code raises is the attempt's outcome
             outcome, again = self._failed(error, timed_out=False)
         except (asyncio.CancelledError, BaseExceptionGroup) as error:
-            if self.cause is not None or not _is_its_own(error):
+            if self.cause is not None or not is_its_own(error):
                 raise
             outcome, again = self._failed(SelfCancelled().with_traceback(error.__traceback__), timed_out=False)
         finally:
@@ -403,15 +397,3 @@ class Attempt:
 
     async def _in_thread(self, call: Any, *arguments: Any) -> Any:
         return await anyio.to_thread.run_sync(call, *arguments, limiter=self._driver.services.threads)
-
-
-def _is_its_own(error: BaseException) -> bool:
-    """Whether a cancellation comes of the task itself: nobody has cancelled the worker that runs it."""
-    if isinstance(error, BaseExceptionGroup) and error.subgroup(_ends_the_process) is not None:
-        return False
-    worker = asyncio.current_task()
-    return worker is not None and not worker.cancelling()
-
-
-def _ends_the_process(error: BaseException) -> bool:
-    return not isinstance(error, Exception | asyncio.CancelledError | BaseExceptionGroup)

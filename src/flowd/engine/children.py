@@ -7,7 +7,7 @@ where this run's are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from flowd.core.answers import open_commands
 from flowd.core.errors import NoSuchRun, StateLocked
 from flowd.core.events import Reason
 from flowd.core.expressions import references_of, render_value
-from flowd.core.lineage import KIND, child_id, origin_of, turn_of
+from flowd.core.lineage import KIND, child_id, origin_of, parent_of, turn_of
 from flowd.core.reasons import because
 from flowd.core.run import RunState
 from flowd.core.spec import Nested, TaskSpec
@@ -40,6 +40,10 @@ from flowd.ports.executor import Work
 
 if TYPE_CHECKING:
     from flowd.engine.driver import Driver
+
+
+RUN_LIMIT = "max_concurrency"
+"""With a run's id, the name of what bounds how many of its tasks run at once."""
 
 
 class PipelineFailed(Exception):
@@ -266,3 +270,24 @@ def _artifacts(driver: Driver, spec: TaskSpec) -> tuple[e.Artifact, ...]:
         for written in files.matches(path)
         if (look := files.look(files.path(written))) is not None
     )
+
+
+def limits_above(driver: Driver) -> list[Hashable]:
+    """What bounds how many tasks at once the living runs have of which this one is a task, directly or not."""
+    found: list[Hashable] = []
+    drivers: Mapping[str, Driver] = driver.services.fleet.drivers
+    run = driver.run
+    while (parent := drivers.get(parent_of(run.trigger) or "")) is not None:
+        run = parent.run
+        if run.spec.max_concurrency is not None:
+            found.append((run.id, RUN_LIMIT))
+    return found
+
+
+def pass_on(event: e.RunPaused | e.RunAdopted, children: Sequence[Driver]) -> None:
+    """The runs that are tasks of another are paused and go on with it."""
+    for child in children:
+        if isinstance(event, e.RunAdopted):
+            child.resume()
+        elif event.reason != "interrupted":
+            child.pause(event.by)

@@ -20,13 +20,13 @@ from flowd.core.claims import urgency
 from flowd.core.decide import begin, decide, start
 from flowd.core.fanout import base_name
 from flowd.core.items import owner
-from flowd.core.lineage import parent_of
 from flowd.core.rank import critical_path, learned
 from flowd.core.spec import Nested, TaskSpec, Wait
 from flowd.core.stimuli import AttemptEnded, CancelAsked, PauseAsked, ResumeAsked, Stimulus, TimerStarted
 from flowd.engine import checkpointing, fanning, results
 from flowd.engine.approving import Approvals
 from flowd.engine.attempt import Attempt
+from flowd.engine.children import RUN_LIMIT, limits_above, pass_on
 from flowd.engine.entering import Entry
 from flowd.engine.fanning import FanWork
 from flowd.engine.fans import Fans
@@ -39,20 +39,7 @@ from flowd.engine.services import Services
 from flowd.engine.stream import Stream
 from flowd.engine.survey import Standing, Survey, files_of
 
-RUN_LIMIT = "max_concurrency"
 _NO_VALUES: Mapping[str, Any] = {}
-
-
-def limits_above(driver: Driver) -> list[Hashable]:
-    """What bounds how many tasks at once the living runs have of which this one is a task, directly or not."""
-    found: list[Hashable] = []
-    drivers: Mapping[str, Driver] = driver.services.fleet.drivers
-    run = driver.run
-    while (parent := drivers.get(parent_of(run.trigger) or "")) is not None:
-        run = parent.run
-        if run.spec.max_concurrency is not None:
-            found.append((run.id, RUN_LIMIT))
-    return found
 
 
 class Driver:
@@ -286,21 +273,13 @@ class Driver:
             elif isinstance(event, e.TaskApproved):
                 self.answered_at = self.stream.applied
             elif self.children and isinstance(event, e.RunPaused | e.RunAdopted):
-                self._pass_on(event)
+                pass_on(event, list(self.children.values()))
             elif isinstance(event, e.RunCancelRequested):
                 self._stop_attempts("cancelled")
             elif isinstance(event, e.RunDeadlinePassed):
                 self._stop_attempts("deadline")
             elif isinstance(event, e.TaskFailed | e.TaskTimedOut | e.TaskAbandoned):
                 self.fans.stop_beside(self.run.shape.index[event.task], self.attempts)
-
-    def _pass_on(self, event: e.RunPaused | e.RunAdopted) -> None:
-        """The runs that are tasks of this one are paused and go on with it."""
-        for child in list(self.children.values()):
-            if isinstance(event, e.RunAdopted):
-                child.resume()
-            elif event.reason != "interrupted":
-                child.pause(event.by)
 
     def go_on(self, hands: int = 0) -> None:
         """Offer what has become startable; notice when nothing can go on by itself."""

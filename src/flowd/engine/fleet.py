@@ -17,7 +17,8 @@ from flowd.core.lineage import parent_of
 from flowd.core.spec import PipelineSpec
 from flowd.core.stimuli import ChildMoved, FoundFresh, Redefined, Stimulus
 from flowd.engine import admitting, checkpointing
-from flowd.engine.driver import RUN_LIMIT, Driver
+from flowd.engine.children import RUN_LIMIT
+from flowd.engine.driver import Driver
 from flowd.engine.entering import Enter, adoption, beginning, has_ended
 from flowd.engine.handle import Run
 from flowd.engine.program import Program

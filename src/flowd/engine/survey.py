@@ -189,10 +189,10 @@ class Survey:
             evidence = Evidence(parts=self.parts(number, prepared, read), missing=missing, altered=altered)
         except (ExpressionError, OSError) as error:
             evidence = Evidence(parts={}, missing=missing, altered=altered, unknown=str(error))
-            verdict = judge(spec, as_known(known), evidence, now=now, by_clock=self._by_clock())
+            verdict = judge(spec, as_known(known), evidence, now=now, by_clock=origin_of(self._run.trigger) != "hand")
             untold = verdict.fresh and spec.gate  # a person has touched it, and its gates cannot be judged
             return Verdict(fresh=False, reason=because("unknown", error=str(error))) if untold else verdict
-        verdict = judge(spec, as_known(known), evidence, now=now, by_clock=self._by_clock())
+        verdict = judge(spec, as_known(known), evidence, now=now, by_clock=origin_of(self._run.trigger) != "hand")
         return self._gated(spec, prepared, values, known) if verdict.fresh and spec.gate else verdict
 
     def _gated(self, spec: TaskSpec, prepared: Prepared, values: Mapping[str, Any], known: Checkpoint) -> Verdict:
@@ -293,9 +293,6 @@ class Survey:
             return Standing(IF_NEEDED, because("large_result"))
         verdict = self.judge_one(number, values, now)
         return Standing(FRESH if verdict.fresh else RUN, verdict.reason, verdict.warnings)
-
-    def _by_clock(self) -> bool:
-        return origin_of(self._run.trigger) != "hand"
 
     def recorded_result(self, spec: TaskSpec) -> Stored | None:
         """The result in a task's newest checkpoint, where its gates are judged by it."""
