@@ -21,7 +21,9 @@ def open_commands(run: RunState) -> list[str]:
         if task.state == s.UNCERTAIN:
             uncertain.append(f"flowd resolve {run.id} {quote(name_of(run, number))} --as {VERDICT}")
         elif task.state == s.WAITING and task.child is not None and task.child.commands:
-            asked |= dict.fromkeys(task.child.commands)
+            for command in task.child.commands:  # what goes on with the whole comes last, and once
+                asked.pop(command, None)
+                asked[command] = None
         elif task.state == s.WAITING:
             asked[approval_command(run, run.shape.specs[number].name)] = None
     return [*uncertain, *asked]

@@ -14,6 +14,7 @@ KIND: Final = "pipeline"
 
 _STRANGE: Final = re.compile(r"[^A-Za-z0-9._-]")
 _LONGEST: Final = 60
+_LONGEST_RUN: Final = 150
 
 
 def child_id(run: str, task: str, turn: int) -> str:
@@ -21,6 +22,8 @@ def child_id(run: str, task: str, turn: int) -> str:
     safe = _STRANGE.sub("_", task)
     if safe != task or len(safe) > _LONGEST:
         safe = f"{safe[:_LONGEST]}-{crc32(task.encode()):08x}"
+    if len(run) > _LONGEST_RUN:  # a name of a folder holds so much
+        run = f"{run[:_LONGEST_RUN].rstrip(MARK)}-{crc32(run.encode()):08x}"
     return f"{run}{MARK}{safe}" + (f"{MARK}{turn}" if turn > 1 else "")
 
 
