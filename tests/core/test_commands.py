@@ -7,7 +7,7 @@ import subprocess
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as hs
 
 from flowd.core.commands import CommandError, parse_command, render_argv, words_of
@@ -189,6 +189,7 @@ def test_where_a_value_may_stand(text: str) -> None:
 @given(hs.text("'\"\\`$(){}#<>E&;| \n\ta{", max_size=25), hs.text("'\"\\`$(){}#<E \n", max_size=12))
 def test_any_text_can_be_read(before: str, after: str) -> None:
     """Whatever stands around a value, the reader comes to an end and judges every value there is."""
+    assume("{{" not in before and "{{" not in after)  # else they hold values, too
     with suppress(ExpressionError):
         command = parse_command(f"{before}{{{{ v }}}}{after}")
         assert len(command.expressions) == 1

@@ -462,3 +462,23 @@ async def test_one_answer_lets_all_items_begin_and_begin_again():
     assert result.ok
     assert sorted(ran) == [1, 2, 2, 3]
     assert result.document["tasks"]["work"]["approval"]["by"] == "ann"
+
+
+@pytest.mark.parametrize("asks", [{}, {"timeout": "1ms", "then": "fail"}])
+async def test_a_no_that_is_allowed_is_a_warning(asks, tmp_path):
+    """Said by a person or by silence: what needs the task goes on, and so does the run."""
+    pipeline = Pipeline("p", folder=tmp_path)
+    pipeline.approve("ask", allow_failure=True, **asks)
+    pipeline.shell("after", "true", needs="ask")
+    async with Engine(tmp_path / ".flowd", patient=True) as engine:
+        run = await engine.start(pipeline)
+        if not asks:
+            async for event in run.events():
+                if event["event"] == "task_approval_requested":
+                    await engine.reject(run.id, "ask", by="ann")
+                    break
+        result = await run.wait()
+    tasks = result.document["tasks"]
+    assert (result.state, tasks["ask"]["state"], tasks["ask"]["allowed"]) == ("succeeded", "failed", True)
+    assert tasks["after"]["state"] == "succeeded"
+    assert result.warnings

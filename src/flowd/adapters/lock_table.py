@@ -9,7 +9,6 @@ death has cut off is a dead one's, and is removed. Nothing is asked again and ag
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import glob
 import os
@@ -168,10 +167,10 @@ class FileLockTable:
         if self._file is None:
             self._file = disk.open_regular(self._folder / f"{self._name}{_PAGE}", os.O_WRONLY | os.O_CREAT)
         if len(data) > self._room:
-            more = -(-len(data) // _BLOCK) * _BLOCK - self._room
-            if os.pwrite(self._file, b" " * more, self._room) < more:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            self._room += more
+            made, wanted = self._room, -(-len(data) // _BLOCK) * _BLOCK
+            while made < wanted:  # after one that was cut short the next says why
+                made += os.pwrite(self._file, b" " * (wanted - made), made)
+            self._room = wanted
         os.pwrite(self._file, data.ljust(self._room), 0)
 
     def _others(self) -> list[Page]:

@@ -256,13 +256,17 @@ class TaskApproved(TaskEvent, frozen=True, kw_only=True):
 
 
 class TaskRejected(TaskEvent, frozen=True, kw_only=True):
-    """A person said no: the task has failed; what lies between and `back_to`, if given, is reset by what follows."""
+    """A person said no: the task has failed; what lies between and `back_to`, if given, is reset by what follows.
+
+    `allowed` as of a failure.
+    """
 
     by: str
     answered_at: datetime
     comment: str = ""
     back_to: str = ""
     reason: Reason | None = None
+    allowed: bool = False
 
 
 class TaskTimerStarted(TaskEvent, frozen=True, kw_only=True):

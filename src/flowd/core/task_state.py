@@ -174,7 +174,7 @@ def _taken_up(task: TaskState, _event: e.TaskTakenUp, _at: datetime) -> None:
 
 
 def _upstream_failed(task: TaskState, event: e.TaskUpstreamFailed, at: datetime) -> None:
-    task.ended_at = at
+    task.ended_at, task.retry_at = at, None
     task.reason = because("upstream_failed", need=event.cause)
     _close_question(task)
 
@@ -202,7 +202,7 @@ def _rejected(task: TaskState, event: e.TaskRejected, at: datetime) -> None:
     _answer(task, event, "rejected")
     if task.approval is not None:
         task.approval.back_to = event.back_to
-    task.ended_at, task.reason = at, event.reason
+    task.ended_at, task.reason, task.allowed = at, event.reason, event.allowed
     task.error = e.Error(type="Rejected", message=event.reason.sentence if event.reason else "it was rejected")
 
 
@@ -234,7 +234,7 @@ def reset(task: TaskState, event: e.TaskReset | e.TaskReopened) -> None:
     """A person asked for the task again: nothing of how it ended stands."""
     task.tries, task.tried_at, task.ended_at, task.error, task.source = 0, None, None, None, None
     task.result, task.outputs, task.metrics, task.parts, task.warnings = None, (), _EMPTY, _EMPTY, ()
-    task.waited = task.until = None
+    task.waited = task.until = task.retry_at = None
     if isinstance(event, e.TaskReset):  # items that run again were answered for with their list
         task.approval = None
     task.sent_back, task.allowed = event.sent_back if isinstance(event, e.TaskReset) else None, False

@@ -286,7 +286,7 @@ class Driver:
         run = self.run
         if self.failure is not None and not (self.attempts or self.approvals.busy):
             self._still.set()
-        if not self._going:
+        if not self._going or self.at_rest:  # whoever comes next goes on: this one is letting go of the run
             return
         if run.state == s.RUN_RUNNING and self.failure is None:
             ready = run.take_ready() if not run.shape.conditional else self.survey.conditions.take_ready(self._decide)

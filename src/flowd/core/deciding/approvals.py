@@ -68,6 +68,7 @@ def rejected(decision: Decision, answer: st.Rejected) -> None:
     if _waits(decision.run, answer.task):
         key = "rejected.back" if answer.back_to else "rejected.said" if answer.comment else "rejected"
         comment = answer.comment or "without a comment"
+        spec = decision.run.shape.specs[decision.run.shape.index[answer.task]]
         reason = because(key, by=answer.by or "a person", comment=comment, back_to=answer.back_to)
         decision.say(
             e.TaskRejected(
@@ -77,6 +78,7 @@ def rejected(decision: Decision, answer: st.Rejected) -> None:
                 comment=answer.comment,
                 back_to=answer.back_to,
                 reason=reason,
+                allowed=spec.allow_failure is True and not answer.back_to,
             )
         )
         finish_sent_back(decision)
@@ -100,7 +102,8 @@ def approval_expired(decision: Decision, expired: st.ApprovalExpired) -> None:
         approved(decision, expired.yes)
     else:
         error = e.Error(type="ApprovalTimedOut", message=reason.sentence)
-        decision.say(e.TaskFailed(task=spec.name, attempt=task.attempt, error=error, reason=reason))
+        allowed = spec.allow_failure is True
+        decision.say(e.TaskFailed(task=spec.name, attempt=task.attempt, error=error, reason=reason, allowed=allowed))
 
 
 def finish_answered(decision: Decision) -> None:

@@ -17,7 +17,7 @@ from flowd.authoring.retry import Retry
 from flowd.core import states as s
 from flowd.core.errors import BadRequest, FlowdError, NoSuchRun
 from flowd.core.fanout import item_name
-from flowd.core.items import name_of
+from flowd.core.items import name_of, owner
 from flowd.core.rules import RULES
 from flowd.core.run import fold
 from flowd.core.spec import task_map
@@ -124,12 +124,14 @@ class History:
         raise promises.Broken(f"the run did not come to an end in {MOST_LIVES} lives")
 
     def _succeeded(self) -> set[str]:
-        """The tasks that are durably done."""
+        """The tasks that are durably done; of a list that has failed a retry may run all items anew."""
         try:
             run = fold(RUN, self.pipeline.spec, self.world.envelopes(RUN))
         except NoSuchRun:
             return set()
-        return {name_of(run, number) for number, task in enumerate(run.tasks) if task.ok}
+        whole = run.state not in s.RUN_ENDED
+        found = [n for n, task in enumerate(run.tasks) if task.ok and (whole or run.tasks[owner(run, n)].ok)]
+        return {name_of(run, number) for number in found}
 
     def _live(self, steps: int | None) -> bool:
         self.world.begin_life(steps)
