@@ -54,6 +54,8 @@ ALL = [
     e.TaskExpanded(task="t", count=2, keys=("a", "b"), result=e.Stored(digest="d", size=9)),
     e.TaskPartial(task="t", reason=WHY),
     e.TaskReopened(task="t", items=("a",), by="me"),
+    e.TaskDeferred(task="t", attempt=1, child="r+t", reason=WHY, commands=("flowd approve r+t q",)),
+    e.TaskTakenUp(task="t"),
     e.TaskReset(task="t", by="me"),
 ]
 

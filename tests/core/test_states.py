@@ -43,6 +43,8 @@ TASK_EVENTS = (
     e.TaskExpanded(task="b", count=0),
     e.TaskPartial(task="b"),
     e.TaskReopened(task="b"),
+    e.TaskDeferred(task="b", attempt=1, child="r+b", reason=WHY),
+    e.TaskTakenUp(task="b"),
     e.TaskReset(task="b"),
 )
 RUN_EVENTS = (

@@ -30,7 +30,7 @@ RUN_KEYS = {
 }
 TASK_KEYS = {
     *("state", "attempts", "reason", "started", "ended", "result", "metrics", "outputs", "error", "allowed"),
-    *("approval", "url", "source", "log", "items", "attempt_list"),
+    *("approval", "url", "child", "source", "log", "items", "attempt_list"),
 }
 
 

@@ -43,7 +43,7 @@ def test_killed_in_a_round_it_does_that_round_again(here: Place) -> None:
     for idempotent in ("true", "false"):
         begun(
             here,
-            '{run: "echo x >> n; test $(wc -l < n) -ge 2 && sleep $(cat nap); exit 1", '
+            '{run: "nap=$(cat nap); echo x >> n; test $(wc -l < n) -ge 2 && sleep $nap; exit 1", '
             f"idempotent: {idempotent}, repeat: {{until: exit_code == 0, every: 1ms, max: 3}}}}",
         )
         here.write("nap", "30")

@@ -13,23 +13,37 @@ from typing import Any
 
 import msgspec
 
-from flowd.authoring import declarations, kinds, records
+from flowd.authoring import declarations, kinds, nested, records
 from flowd.authoring.binding import item_names
+from flowd.authoring.executors import chosen_executor, executor_misfit
 from flowd.authoring.findings import Findings, KeyPath, listed, quoted
 from flowd.authoring.format import PIPELINE, POLICIES, TASK, Key
 from flowd.authoring.kinds import NONE, WRONG
 from flowd.authoring.params import check_param
-from flowd.authoring.resolve import Binding, CallError, bind, bind_reconcile, is_async, mismatches, reconcile_key
+from flowd.authoring.resolve import Binding, CallError, bind, bind_reconcile, mismatches, reconcile_key
 from flowd.core.expressions import ExpressionError, references_of
 from flowd.core.graph import case_clashes, implied_needs
-from flowd.core.spec import Action, Ask, Call, LogSpec, Param, PipelineSpec, Retry, Run, TaskSpec, Wait, section_of
+from flowd.core.spec import (
+    Action,
+    Ask,
+    Call,
+    LogSpec,
+    Nested,
+    Param,
+    PipelineSpec,
+    Retry,
+    Run,
+    TaskSpec,
+    Wait,
+    section_of,
+)
 
 Function = Callable[..., Any]
 Resolve = Callable[[str, Call], Function]
 """The function of a task's call; raises CallError."""
 
-ACTIONS = ("call", "run", "wait")
-LATER_ACTIONS = frozenset({"service", "pipeline"})
+ACTIONS = ("call", "run", "pipeline", "wait")
+LATER_ACTIONS = frozenset({"service"})
 ALONE = "approve"
 """Beside an action it holds that action's start; without one it is all of the task."""
 _OF_ACTIONS = frozenset(
@@ -38,7 +52,7 @@ _OF_ACTIONS = frozenset(
 )
 """Keys that have no meaning where nothing is carried out."""
 _MERGED = "env"
-_IDLE = frozenset({ALONE, "wait"})
+_UNFIT = {ALONE: _OF_ACTIONS, "wait": _OF_ACTIONS, "pipeline": nested.UNFIT}
 _OF_MANY = frozenset({"foreach", "matrix", "allow_failure", "with", "cwd", "shell"})
 
 
@@ -70,12 +84,14 @@ class Draft(msgspec.Struct, eq=False):
 
     @property
     def kind(self) -> str:
-        """call, text, argv, approve, or nothing where the action was refused."""
+        """call, text, argv, pipeline, wait, approve, or nothing where the action was refused."""
         action = self.action
         if isinstance(action, Call):
             return "call"
         if isinstance(action, Ask | Wait):
             return ALONE if isinstance(action, Ask) else "wait"
+        if isinstance(action, Nested):
+            return "pipeline"
         return "" if action is None else "text" if action.text is not None else "argv"
 
 
@@ -92,10 +108,12 @@ class Built(msgspec.Struct, eq=False):
     raw: Mapping[str, Any]
 
 
-def build(raw: Mapping[str, Any], findings: Findings, *, folder: str, resolve: Resolve) -> Built:
+def build(
+    raw: Mapping[str, Any], findings: Findings, *, folder: str, resolve: Resolve, load: nested.Load | None = None
+) -> Built:
     """The specification that `raw` says, complete where `findings` stay empty.
 
-    `folder` is where relative paths start; `resolve` finds functions.
+    `folder` is where relative paths start; `resolve` finds functions, `load` the pipelines that are tasks.
     """
     top = _pipeline(raw, findings)
     defaults = _defaults(raw, findings)
@@ -106,8 +124,9 @@ def build(raw: Mapping[str, Any], findings: Findings, *, folder: str, resolve: R
                 draft.function = resolve(draft.name, draft.action)
             except CallError as error:
                 findings.add(error.code, (*draft.path, "call"), error.message, error.hint)
+    nested.read(drafts.values(), findings, load)
     shared: dict[Any, Any] = {}
-    tasks = [_task(draft, top, defaults, findings, shared) for draft in drafts.values()]
+    tasks = [nested.with_files(_task(draft, top, defaults, findings, shared), folder) for draft in drafts.values()]
     implied = implied_needs([task for task in tasks if not task.final], folder)
     implied |= implied_needs([task for task in tasks if task.final], folder)
     tasks = [_with_needs(task, implied.get(task.name, ())) for task in tasks]
@@ -138,6 +157,7 @@ def build(raw: Mapping[str, Any], findings: Findings, *, folder: str, resolve: R
         stop_after_failures=top.get("stop_after_failures"),
         env=top.get("env", {}),
         log=top.get("log", LogSpec()),
+        result=top.get("result"),
         targets={
             name: tuple(dict.fromkeys(task for _, task in group)) for name, group in top.get("targets", {}).items()
         },
@@ -272,7 +292,7 @@ def _draft(section: str, name: str, raw: Mapping[str, Any], findings: Findings) 
         findings.add("unfit_key", (*path, "matrix"), "a task has `foreach` or `matrix`, not both", hint, at_key=True)
     for given in values:
         key = TASK[given]
-        misfit = draft.kind not in key.fits if key.fits else draft.kind in _IDLE and given in _OF_ACTIONS
+        misfit = draft.kind not in key.fits if key.fits else given in _UNFIT.get(draft.kind, ())
         if draft.kind and (misfit or (draft.kind == "wait" and given in _OF_MANY)):
             _unfit(findings, draft, key)
     return draft
@@ -283,6 +303,7 @@ _BESIDE = {
     "wait": "`wait`",
     "call": "`call`",
     "text": "`run`",
+    "pipeline": "`pipeline`, whose own tasks have it",
     "argv": "`run` with a list, which no shell sees",
 }
 _INSTEAD = {"with": "write the value into the command as `{{ … }}`, or pass it by `env`"}
@@ -310,7 +331,7 @@ def _task(
     if "matrix" in fields:
         fields["matrix"], fields["axes"] = fields["matrix"]
     outputs = fields.get("outputs", ())
-    fields.setdefault("cache", bool(outputs) and not reads_answer(draft.raw))
+    fields.setdefault("cache", (bool(outputs) or draft.kind == "pipeline") and not reads_answer(draft.raw))
     if draft.section == "finally":  # it has to run, whatever it left before
         fields |= {"cache": False, "final": True}
     fields = {"uses": _NOTHING, "env": _NOTHING, **fields}
@@ -321,7 +342,7 @@ def _task(
         action=shared.setdefault(action, action) if isinstance(action, _ALIKE) else action,
         needs=tuple(dict.fromkeys(need for _, need in draft.needs)),
         with_=values.get("with", _NOTHING),
-        executor=_executor(draft, values.get("executor"), findings),
+        executor=chosen_executor(draft, values.get("executor"), findings),
         **fields,
     )
 
@@ -335,51 +356,16 @@ def _merged(draft: Draft, top: Mapping[str, Any], defaults: Mapping[str, Any]) -
         if value is None or name in values:
             continue
         fits = TASK[name].fits
-        if draft.kind in _IDLE and name in _OF_ACTIONS:
+        if name in _UNFIT.get(draft.kind, ()):
             continue
         if (fits and draft.kind not in fits) or (name == "retry" and not idempotent):
             continue
-        if name == "executor" and misfit(draft, value):
+        if name == "executor" and executor_misfit(draft, value):
             continue
         values[name] = value
     if _MERGED in draft.values and _MERGED in defaults:
         values[_MERGED] = defaults[_MERGED] | draft.values[_MERGED]
     return {name: value for name, value in values.items() if value is not NONE}
-
-
-def misfit(draft: Draft, executor: str) -> str:
-    """Why an action cannot run there; empty where it can."""
-    action, function = draft.action, draft.function
-    if action is None or isinstance(action, Ask | Wait):
-        return ""
-    if not isinstance(action, Call):
-        return "" if executor == "shell" else f"a command runs on `shell`, not on {quoted(executor)}"
-    if executor == "shell":
-        return "a function runs on `async`, `thread` or `process`, not on `shell`"
-    if function is not None and is_async(function) != (executor == "async"):
-        what = (
-            "an async def, which runs on `async`"
-            if is_async(function)
-            else "a def, which runs on `thread` or `process`"
-        )
-        return f"{quoted(action.function)} is {what}"
-    if executor == "process" and (action.module == "__main__" or "<" in action.function):
-        return f"{quoted(action.function)} lives only in this program, where another process cannot find it"
-    return ""
-
-
-def _executor(draft: Draft, wanted: str | None, findings: Findings) -> str:
-    if wanted is not None:
-        reason = misfit(draft, wanted)
-        if not reason:
-            return wanted
-        hint = "move it into a module" if "lives only" in reason else "leave `executor` out"
-        findings.add("bad_executor", (*draft.path, "executor"), reason, hint)
-    if isinstance(draft.action, Ask | Wait):
-        return "none"
-    if not isinstance(draft.action, Call):
-        return "shell"
-    return "async" if draft.function is not None and is_async(draft.function) else "thread"
 
 
 def reads_answer(raw: Mapping[str, Any]) -> bool:
@@ -397,4 +383,4 @@ def _with_needs(task: TaskSpec, implied: tuple[tuple[str, str], ...]) -> TaskSpe
     return msgspec.structs.replace(task, needs=(*task.needs, *more)) if more else task
 
 
-__all__ = ["NONE", "WRONG", "Built", "Draft", "Resolve", "build", "misfit"]
+__all__ = ["NONE", "WRONG", "Built", "Draft", "Resolve", "build"]

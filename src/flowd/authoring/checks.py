@@ -36,7 +36,7 @@ from flowd.core.graph import (
     writer_problems,
 )
 from flowd.core.keyed import declared
-from flowd.core.spec import PipelineSpec, Run, TaskSpec
+from flowd.core.spec import Nested, PipelineSpec, Run, TaskSpec
 
 _PATH_ROOTS = frozenset({"params", "run", "tasks"})
 _TASK_ROOTS = frozenset({"params", "run", "tasks", "inputs", "outputs", "env"})
@@ -216,8 +216,9 @@ class _Expressions:
         self._list(task, base)
         self._approve(task, base)
         own = _TASK_ROOTS | {"rejection"} | ({"approval"} if people.may_read_answer(task) else set())
+        given = "what a pipeline is given" if isinstance(task.action, Nested) else "with"
         for path, text in _texts((*base, "with"), task.with_):
-            self._template(task, path, text, own, "with")
+            self._template(task, path, text, own, given)
         for keys, text, roots in conditions.of_task(task):
             path = (*base, *keys) if keys[0] in draft.values else ("defaults", *keys)
             self._expression(task, path, compile_expression(text), roots, f"`{keys[-1]}`")

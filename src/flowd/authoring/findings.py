@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 from flowd.core.errors import Problem
 from flowd.core.printable import printable
@@ -53,6 +53,25 @@ class NoText:
     def written(self, path: KeyPath) -> str | None:  # noqa: ARG002  # the Protocol's
         """Never known."""
         return None
+
+
+class FunctionLines(NoText):
+    """The places of tasks in a Python file: the lines on which their functions begin."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._lines: dict[str, int] = {}
+
+    def note(self, task: str, function: Callable[..., Any]) -> None:
+        """Remember where a task's function stands, if it stands in this file."""
+        code = getattr(function, "__code__", None)
+        if code is not None and code.co_filename == self.name:
+            self._lines[task] = code.co_firstlineno
+
+    def place(self, path: KeyPath, *, key: bool) -> tuple[int, int] | None:  # noqa: ARG002  # the Protocol's
+        """The line of the task that a path leads into."""
+        line = self._lines.get(str(path[1])) if len(path) > 1 and path[0] in {"tasks", "finally"} else None
+        return None if line is None else (line, 1)
 
 
 class Findings:

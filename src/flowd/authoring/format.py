@@ -89,7 +89,7 @@ PIPELINE = _table(
     Key("group", "group", "Runs of one key never overlap: {key, overlap}.", "none", inactive=True),
     Key("expect", "expect", "When a run is late: {within} or {done_by, timezone}.", "none", inactive=True),
     Key("retention", "retention", "What is kept of runs: {runs, age, size}.", "for ever", inactive=True),
-    Key("result", "template", "A sub-pipeline's result: `{{ }}`.", "none", inactive=True),
+    Key("result", "template", "What it gives as a task of another pipeline: `{{ }}`.", "none"),
     Key("tasks", "tasks", "The tasks by name.", required=True),
     Key("finally", "tasks", "Tasks that run once all others have ended, however they did.", "none"),
     Key("targets", "targets", "Tasks that are run together, by a name: NAME: [tasks].", "none"),
@@ -99,6 +99,7 @@ PIPELINE = _table(
 TASK = _table(
     Key("call", "call", "A function to call: `module:function`, from a module beside the file."),
     Key("run", "command", "A command: a text for the shell, or [program, argument, …] without one."),
+    Key("pipeline", "pipeline", "Another pipeline to run, with `with` as its parameters: FILE, or NAME."),
     Key("wait", "wait", "A time to wait, instead of an action: DURATION, or {until: TIME, timezone}."),
     Key("needs", "needs", "The tasks that come before: a list, or one name.", "none"),
     Key(
@@ -116,7 +117,7 @@ TASK = _table(
         "false",
         policy=True,
     ),
-    Key("with", "values", "The function's parameters by name.", "none", fits=("call",)),
+    Key("with", "values", "The function's, or the pipeline's, parameters by name.", "none", fits=("call", "pipeline")),
     Key("inputs", "inputs", "Paths that are read, relative to the file's folder.", "none"),
     Key("outputs", "outputs", "Paths or globs that are written: PATH, or {path, checkpoint, optional}.", "none"),
     Key("idempotent", "bool", "Whether running it twice is as good as once.", "true", policy=True),
@@ -162,7 +163,7 @@ TASK = _table(
     Key("reconcile", "call", "A function that is asked what became of an attempt whose end is unknown."),
     Key("owner", "owner", "Who answers for it: a name of `owners`.", "none", policy=True, inactive=True),
     Key("description", "text", "What it is for, in a sentence."),
-    later="service pipeline port ready restart keep lifetime stop",
+    later="service port ready restart keep lifetime stop",
 )
 
 RETRY = _table(

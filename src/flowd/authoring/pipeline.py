@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, overload
 
 from flowd.authoring.binding import Binding, Checked, reconcile_key
-from flowd.authoring.findings import Findings, KeyPath, NoText, Source
+from flowd.authoring.findings import Findings, FunctionLines, KeyPath, Source
 from flowd.authoring.importing import CallError
 from flowd.authoring.retry import Retry, Strategy
 from flowd.authoring.task import Task, plain_function
@@ -65,8 +65,9 @@ class Pipeline:
         self._raw: dict[str, Any] = {"name": name, **{key: item for key, item in given.items() if item is not None}}
         self._raw["tasks"] = {}
         self._own: dict[str, Callable[..., Any]] = {}
-        self._source: Source = _Lines(str(made_in) if made_in else name)
+        self._source: Source = FunctionLines(str(made_in) if made_in else name)
         self._named: str | None = None
+        self._inner: dict[str, Pipeline] = {}
         self._built: Checked | None = None
         self._again: Callable[[], dict[str, Any]] | None = None  # reads what stands in a file that was not parsed
         self._found: dict[tuple[str, str], Callable[..., Any] | CallError] = {}
@@ -147,6 +148,24 @@ class Pipeline:
         self._add(name, raw, [*_names(needs), *_listed(raw.get("foreach"))], replace=replace)
         return Task(name, _not_callable)
 
+    def include(
+        self,
+        name: str,
+        pipeline: Pipeline | str | Path,
+        *,
+        needs: Needs = (),
+        with_: Mapping[str, Any] | None = None,
+        replace: bool = False,
+        **policies: Any,
+    ) -> Task[[], None]:
+        """Add another pipeline (or a file, or a name) as a task, with `with_` as its parameters.
+
+        It has a run of its own; the task's result is what its `result` gives.
+        """
+        raw = {"pipeline": pipeline, **_written({"with": with_, **policies})}
+        self._add(name, raw, [*_names(needs), *_listed(raw.get("foreach"))], replace=replace)
+        return Task(name, _not_callable)
+
     def approve(
         self,
         name: str,
@@ -206,7 +225,7 @@ class Pipeline:
         with_ = raw.get("with")
         passed = with_ if isinstance(with_, Mapping) else {}
         if function is not None:
-            if isinstance(self._source, _Lines):
+            if isinstance(self._source, FunctionLines):
                 self._source.note(name, function)
             taken = parameters_of(function)
             wanted += [one for one in taken if one in tasks and one != name and one not in (*wanted, *passed, "ctx")]
@@ -278,14 +297,32 @@ class Pipeline:
         if self._built is None:
             from flowd.authoring.build import build
             from flowd.authoring.checks import check
+            from flowd.authoring.nested import reading
 
             findings = Findings(self._source)
-            built = build(self._raw, findings, folder=str(self._folder), resolve=self._resolve)
+            with reading(self, self._named):
+                built = build(
+                    self._raw, findings, folder=str(self._folder), resolve=self._resolve, load=self._load_inner
+                )
             check(built, findings, str(self._folder))
             if findings.problems:
                 raise BadPipeline(findings.sorted())
             self._built = Checked(built.spec, built.functions, built.bindings)
         return self._built
+
+    def _load_inner(self, task: str, written: Any) -> Pipeline:
+        """The pipeline that a task is. BadPipeline, CallError."""
+        from flowd.authoring.nested import found
+
+        inner = written if isinstance(written, Pipeline) else found(self._folder, str(written))
+        self._inner[task] = inner
+        return inner
+
+    @property
+    def inner(self) -> Mapping[str, Pipeline]:
+        """The pipeline of each task that is one."""
+        self._checked()
+        return self._inner
 
     def _resolve(self, name: str, call: Call) -> Callable[..., Any]:
         own = self._own.get(name)
@@ -327,25 +364,6 @@ class Pipeline:
         """The same pipeline; `named` is what loads it again."""
         self._named = named
         return self
-
-
-class _Lines(NoText):
-    """The places of tasks in a Python file: the lines on which their functions begin."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self._lines: dict[str, int] = {}
-
-    def note(self, task: str, function: Callable[..., Any]) -> None:
-        """Remember where a task's function stands, if it stands in this file."""
-        code = getattr(function, "__code__", None)
-        if code is not None and code.co_filename == self.name:
-            self._lines[task] = code.co_firstlineno
-
-    def place(self, path: KeyPath, *, key: bool) -> tuple[int, int] | None:  # noqa: ARG002  # the Protocol's
-        """The line of the task that a path leads into."""
-        line = self._lines.get(str(path[1])) if len(path) > 1 and path[0] in {"tasks", "finally"} else None
-        return None if line is None else (line, 1)
 
 
 def _file_of(module: Mapping[str, Any]) -> Path | None:

@@ -226,5 +226,6 @@ READERS: dict[str, Reader] = {
     **{name: _of("triggers", name) for name in ("retention", "size")},
     **{name: _of("items", name) for name in ("foreach", "matrix", "list_or_expression", "expression", "share")},
     **{name: _of("people", name) for name in ("gates", "approve", "form", "askers")},
+    "pipeline": _of("nested", "pipeline"),
     "owner": kinds.name,
 }

@@ -16,6 +16,7 @@ from flowd.cli.state_dir import find_state_dir
 from flowd.cli.streams import tell
 from flowd.core import states as s
 from flowd.core.errors import BadRequest, FlowdError, NoSuchRun
+from flowd.core.lineage import is_child, parent_of
 from flowd.core.run import RunState
 from flowd.core.spec import Definition, PipelineSpec
 from flowd.core.views import INTERRUPTED, run_document, run_status
@@ -33,11 +34,11 @@ def find_run(text: str | None, runs: Sequence[str], place: str) -> str:
     if not runs:
         raise NoSuchRun(f"there is no run in {place} yet; start one with: flowd run FILE")
     if text in {None, "", LAST}:
-        return runs[0]
+        return next((run for run in runs if not is_child(run)), runs[0])
     assert text is not None
     if text in runs:
         return text
-    found = [run for run in runs if run.startswith(text)]
+    found = [run for run in runs if run.startswith(text) and is_child(run) <= is_child(text)]
     if len(found) == 1:
         return found[0]
     if found:
@@ -123,7 +124,8 @@ def unfinished(asked: str | None) -> tuple[list[Found], list[FlowdError]]:
                 continue
             if seen.owner is None and seen.state.state not in s.RUN_ENDED | {s.RUN_NEW}:
                 found.append(seen)
-        return found, wrong
+        ids = {one.id for one in found}  # a run goes on with those that are its tasks
+        return [one for one in found if parent_of(one.state.trigger) not in ids], wrong
 
     with reading(place_of(asked)) as journal:
         return anyio.run(look_at_all, journal)

@@ -92,6 +92,8 @@ class Outlets:
 
     def followers(self, journal: Journal, run: str, run_folder: Path) -> Sequence[Any]:
         """Everyone who follows the run."""
+        if self.watch is not None:  # a task of the run that is shown: its own tasks are told in its log
+            return (LogFollower(self._sinks(run_folder), report=self._complain),)
         self.watch = Watch(run, self._began, journal, self.write, self.region)
         log = LogFollower(self._sinks(run_folder), order=_order(self._spec), report=self._complain)
         if not self._wishes.events:

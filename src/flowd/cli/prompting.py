@@ -53,8 +53,11 @@ class Prompter:
         """Ask whatever is open, again and again, until the run goes on no more or the input ends."""
         left_open: set[str] = set()
         while True:
-            await self._watch.until(lambda: bool(self._open(left_open)))
-            task = self._open(left_open)[0]
+            await self._watch.until(self._waits)
+            if not (asked := self._open(left_open)):
+                self._run.interrupt()  # what it waits for is asked elsewhere: of a run that is a task of this one
+                return
+            task = asked[0]
             self._pause(True)
             try:
                 if not await self._ask(task):
@@ -76,7 +79,7 @@ class Prompter:
         run = self._watch.state
         if not self._waits():
             return []
-        names = [spec.name for spec, task in zip(run.shape.specs, run.tasks, strict=True) if task.state == s.WAITING]
+        names = [spec.name for spec, task in run.own() if task.state == s.WAITING and task.child is None]
         return [name for name in names if name not in left_open]
 
     async def _ask(self, task: str) -> bool:

@@ -212,6 +212,7 @@ _WORDS: Final[Mapping[type[e.Event], tuple[str, str, str]]] = {
     e.TaskCancelled: ("-", "cancelled", "warn"),
     e.TaskInterrupted: ("…", "interrupted", "warn"),
     e.TaskUncertain: ("?", "uncertain", "warn"),
+    e.TaskDeferred: ("?", "waits", "warn"),
     e.TaskAbandoned: ("✗", "abandoned", "bad"),
 }
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
-from shlex import quote
 
 from flowd.cli.screen import Line, failure_text
 from flowd.cli.wording import age_text, duration_text, size_text, tasks_text
 from flowd.core import states as s
+from flowd.core.answers import VERDICT, open_commands
 from flowd.core.items import name_of
+from flowd.core.lineage import parent_of
 from flowd.core.run import RunState
 from flowd.core.views import INTERRUPTED, WAITING, shown_state, warnings
 
@@ -40,7 +41,6 @@ _COUNTED = (
 )
 _MOODS = {"succeeded": "good", "failed": "bad"}
 _WIDE = 47
-_VERDICT = "VERDICT"  # for a person to fill in; the three words with bars between them would be a shell's pipeline
 
 
 def summary(run: RunState, status: str, *, seconds: float, now: datetime, ended: Ended, flags: str = "") -> list[Line]:
@@ -59,8 +59,8 @@ def summary(run: RunState, status: str, *, seconds: float, now: datetime, ended:
     lines += _why(run, status)
     commands = following(run, status)
     lines += [Line(f"next: {command}{flags}") for command in commands]
-    if any(_VERDICT in command for command in commands):
-        lines.append(Line(f"      {_VERDICT}: succeeded, failed or rerun"))
+    if any(VERDICT in command for command in commands):
+        lines.append(Line(f"      {VERDICT}: succeeded, failed or rerun"))
     return lines
 
 
@@ -70,19 +70,13 @@ def following(run: RunState, status: str) -> list[str]:
         return [f"flowd retry {run.id} --failed-items"]
     if status in {s.RUN_FAILED, s.RUN_CANCELLED}:
         return [f"flowd retry {run.id}"]
-    uncertain = [f"flowd resolve {run.id} {quote(name)} --as {_VERDICT}" for name in _uncertain(run)]
     if status == WAITING:
-        return uncertain + [approval_command(run, name) for name in _named(run, {s.WAITING})]
+        return open_commands(run)
+    if run.state in s.RUN_ENDED and (parent := parent_of(run.trigger)) is not None and status == s.RUN_SUCCEEDED:
+        return [f"flowd resume {parent}"]
     if status in {INTERRUPTED, s.RUN_PAUSED}:
         return [f"flowd resume {run.id}"]
     return []
-
-
-def approval_command(run: RunState, task: str) -> str:
-    """What says yes to a task that waits for an answer, with the fields that have to be filled in."""
-    asked = run.shape.specs[run.shape.index[task]].approve
-    empty = [name for name, param in asked.form.items() if param.required] if asked is not None else []
-    return " ".join([f"flowd approve {run.id} {task}", *(f"--set {name}=VALUE" for name in empty)])
 
 
 def _all_fresh(run: RunState, now: datetime, ended: Ended) -> list[Line]:
@@ -129,7 +123,9 @@ def _why(run: RunState, status: str) -> list[Line]:
     if len(broken) > MOST_FAILURES:
         lines.append(Line(f"  and {len(broken) - MOST_FAILURES} more; flowd show {run.id} lists them"))
     for name in _named(run, {s.WAITING}):
-        lines += [Line(f"  {name} {text}") for text in question_lines(run, name)]
+        deferred, reason = run.task(name).child is not None, run.task(name).reason
+        texts = [reason.sentence] if deferred and reason is not None else question_lines(run, name)
+        lines += [Line(f"  {name} {text}") for text in texts]
     lines += [
         Line(f"  {name} is uncertain: {reason.sentence}")
         for name in _uncertain(run)

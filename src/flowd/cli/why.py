@@ -12,8 +12,8 @@ from flowd.adapters.inbox import ask, new_request_id
 from flowd.cli.finding import Found, found_run, look, place_of
 from flowd.cli.options import JSON, STATE_DIR
 from flowd.cli.streams import say, say_document, style_of
-from flowd.cli.summary import approval_command
 from flowd.core import states as s
+from flowd.core.answers import approval_command
 from flowd.core.errors import BadRequest
 from flowd.core.reasons import REASONS, because
 from flowd.core.task_state import TaskState
@@ -70,6 +70,11 @@ def _of_run(found: Found, name: str) -> dict[str, Any]:
     words = {"RUN": found.id, "TASK": quote(name)}
     if task.state in s.STARTABLE:
         return _waiting(found, name, task, details, words)
+    if task.child is not None:
+        details["child"] = task.child.run
+    if task.state == s.WAITING and task.child is not None and task.child.commands and task.reason is not None:
+        answer = _answer(task.reason.code, task.reason.sentence, details, words)
+        return {**answer, "next": task.child.commands[0]}
     asks = found.state.shape.specs[found.state.shape.index[name]].approve
     if task.state == s.WAITING and task.approval is not None and task.reason is not None:
         details |= {"since": moment(task.approval.requested_at), "approval": approval_document(asks, task.approval)}

@@ -18,7 +18,7 @@ from flowd.core.deciding.anew import redefined, resolved, retry_asked
 from flowd.core.deciding.approvals import approval_asked, approval_expired, approved, rejected
 from flowd.core.deciding.asking import adopted_by, cancel_asked, deadline_reached, pause_asked, resume_asked
 from flowd.core.deciding.decision import Decision
-from flowd.core.deciding.ends import attempt_ended, could_not_begin, found_fresh, when_false
+from flowd.core.deciding.ends import attempt_ended, child_moved, could_not_begin, found_fresh, when_false
 from flowd.core.deciding.failing import stop_at_failures
 from flowd.core.deciding.fanning import expanded, gathered
 from flowd.core.deciding.rounds import repeat_timed_out
@@ -41,6 +41,7 @@ def start(
     now: datetime,
     reason: e.Reason | None = None,
     parts: Mapping[str, str] | None = None,
+    child: str = "",
 ) -> e.TaskStarted:
     """Start the next attempt of a task that is ready; its number counts every try."""
     number = run.shape.index[task]
@@ -52,6 +53,7 @@ def start(
         executor=run.shape.specs[number].executor,
         reason=reason,
         parts={} if run.shape.specs[number].idempotent else dict(parts or {}),
+        child=child,
     )
     run.apply(event, now)
     return event
@@ -77,6 +79,7 @@ _HANDLERS: dict[type, Callable[[Decision, Any], None]] = {
     st.TimerStarted: timer_started,
     st.TimerFired: timer_fired,
     st.RepeatTimedOut: repeat_timed_out,
+    st.ChildMoved: child_moved,
     st.CancelAsked: cancel_asked,
     st.PauseAsked: pause_asked,
     st.ResumeAsked: resume_asked,

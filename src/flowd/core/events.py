@@ -8,22 +8,25 @@ The event's name in a journal or on the wire is its class name in snake case.
 
 from __future__ import annotations
 
-import re
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from flowd.core.facts import Artifact, Ending, Error, Reason, SentBack, Stored
-from flowd.core.spec import PipelineSpec
-
-
-def _snake(name: str) -> str:
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
-
-
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="event", tag=_snake):
-    """The base of all events."""
+from flowd.core.run_events import (  # noqa: F401  # this room is the door to both
+    RUN_EVENTS,
+    Event,
+    RunAdopted,
+    RunCancelRequested,
+    RunClosing,
+    RunDeadlinePassed,
+    RunFinished,
+    RunPaused,
+    RunRedefined,
+    RunReopened,
+    RunStarted,
+)
 
 
 class TaskEvent(Event, frozen=True, kw_only=True):
@@ -32,98 +35,10 @@ class TaskEvent(Event, frozen=True, kw_only=True):
     task: str
 
 
-# --- a run -----------------------------------------------------------------------------------
-
-
-class RunStarted(Event, frozen=True, kw_only=True):
-    """A run began. `spec` is the digest of the run's `spec.json`, written and synced before.
-
-    `tasks` are the selected ones (none: all); with `force` no checkpoint counts, and none of
-    `force_tasks` does. `owner` is the process that began it.
-    """
-
-    pipeline: str
-    spec: str
-    params: dict[str, Any] = {}
-    trigger: dict[str, Any] = msgspec.field(default_factory=lambda: {"kind": "hand"})
-    tasks: tuple[str, ...] = ()
-    force: bool = False
-    force_tasks: tuple[str, ...] = ()
-    owner: str = ""
-
-
-class RunAdopted(Event, frozen=True, kw_only=True):
-    """Another owner went on with the run after its owner died, or after a pause."""
-
-    owner: str
-
-
-class RunCancelRequested(Event, frozen=True, kw_only=True):
-    """A person or the host program asked for the run to stop; with `cause` `fail_fast`, the task `reason` failed."""
-
-    reason: str = ""
-    by: str = ""
-    cause: str = ""
-
-
-class RunDeadlinePassed(Event, frozen=True, kw_only=True):
-    """The run's `deadline` elapsed: what still ran is ended as timed out."""
-
-
-class RunPaused(Event, frozen=True, kw_only=True):
-    """Nothing new starts until the run is resumed.
-
-    `reason` is `interrupted` for a stop signal, `failures` where `stop_after_failures` attempts have failed.
-    """
-
-    reason: str = ""
-    by: str = ""
-
-
-class RunClosing(Event, frozen=True, kw_only=True):
-    """All tasks have ended, the run as `state` says, and what stands under `finally` is run now; `failed` did so."""
-
-    state: str
-    reason: Reason | None = None
-    failed: tuple[str, ...] = ()
-
-
-class RunFinished(Event, frozen=True, kw_only=True):
-    """The run ended: succeeded, partial, failed or cancelled."""
-
-    state: str
-    reason: Reason | None = None
-
-
-class RunReopened(Event, frozen=True, kw_only=True):
-    """A person asked for tasks of a finished run again (`retry`)."""
-
-    by: str = ""
-
-
-class RunRedefined(Event, frozen=True, kw_only=True):
-    """A person let the run go on with its pipeline as it is written now; `spec` is the digest of `definition`.
-
-    What was known of a task stays known under its name; `added` and `removed` name the others.
-    `tasks` are the selected ones (none: all), `params` the run's parameters from now on.
-    """
-
-    spec: str
-    definition: PipelineSpec
-    params: dict[str, Any] = {}
-    tasks: tuple[str, ...] = ()
-    added: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    by: str = ""
-
-
-# --- a task ----------------------------------------------------------------------------------
-
-
 class TaskStarted(TaskEvent, frozen=True, kw_only=True):
     """Attempt `attempt` (from 1, every try) began, not fresh for `reason`; `parts` where a person may resolve it.
 
-    `round` (from 1) is that of a task which is repeated.
+    `round` (from 1) is that of a task which is repeated; `child` is the run of another pipeline that the attempt is.
     """
 
     attempt: int
@@ -131,6 +46,7 @@ class TaskStarted(TaskEvent, frozen=True, kw_only=True):
     executor: str = ""
     reason: Reason | None = None
     parts: dict[str, str] = {}
+    child: str = ""
 
 
 class TaskSucceeded(TaskEvent, frozen=True, kw_only=True):
@@ -293,6 +209,19 @@ class TaskTimerStarted(TaskEvent, frozen=True, kw_only=True):
     reason: Reason | None = None
 
 
+class TaskDeferred(TaskEvent, frozen=True, kw_only=True):
+    """The run that the attempt is, `child`, cannot go on without a person; `commands` are what to type there."""
+
+    attempt: int
+    child: str
+    reason: Reason
+    commands: tuple[str, ...] = ()
+
+
+class TaskTakenUp(TaskEvent, frozen=True, kw_only=True):
+    """A task that was deferred is looked at again: somebody may have answered meanwhile."""
+
+
 class TaskSkipped(TaskEvent, frozen=True, kw_only=True):
     """The task was not run, on purpose."""
 
@@ -347,17 +276,6 @@ class TaskReset(TaskEvent, frozen=True, kw_only=True):
     sent_back: SentBack | None = None
 
 
-RUN_EVENTS = (
-    RunStarted
-    | RunAdopted
-    | RunCancelRequested
-    | RunDeadlinePassed
-    | RunPaused
-    | RunClosing
-    | RunFinished
-    | RunReopened
-    | RunRedefined
-)
 TASK_EVENTS = (
     TaskStarted
     | TaskSucceeded
@@ -374,6 +292,8 @@ TASK_EVENTS = (
     | TaskApproved
     | TaskRejected
     | TaskTimerStarted
+    | TaskDeferred
+    | TaskTakenUp
     | TaskSkipped
     | TaskUpstreamFailed
     | TaskCancelled

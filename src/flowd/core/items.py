@@ -14,7 +14,7 @@ from flowd.core import events as e
 from flowd.core import states as s
 from flowd.core.fanout import Fan, is_fanned, item_name, item_spec
 from flowd.core.reasons import because
-from flowd.core.task_state import TaskState, reset
+from flowd.core.task_state import TaskState, end_attempt, reset
 
 if TYPE_CHECKING:
     from flowd.core.run import RunState
@@ -157,6 +157,7 @@ def _expanded(run: RunState, number: int, event: e.TaskExpanded, at: datetime) -
 
 def _partial(run: RunState, number: int, event: e.TaskPartial, at: datetime) -> None:
     task = run.tasks[number]
+    end_attempt(task, event, at)
     task.ended_at, task.error, task.reason = at, None, event.reason
     task.result, task.outputs = event.result, event.outputs
 

@@ -32,6 +32,7 @@ _SHOW: Final = "flowd show RUN"
 OF_FRESHNESS: Final[Mapping[str, Why]] = {
     "approval.plan": Why("a person is asked first"),
     "fresh": Why("nothing changed since {run}", "flowd run FILE --force-task TASK"),
+    "fresh.within": Why("none of its own tasks has to run", "flowd run FILE --force-task TASK"),
     "only": Why("only {tasks} was asked for; this is from {run}", "flowd run FILE TASK"),
     "gate_failed.recorded": Why("its gate does not hold any more: {gates}"),
     "gate_failed.before": Why("its gate failed in {run}"),
@@ -58,6 +59,8 @@ OF_FRESHNESS: Final[Mapping[str, Why]] = {
     "rule_open": Why("it runs as {needs} end (trigger_rule: {rule})", _RUN),
     "upstream_open": Why("it runs unless {need} is skipped", _RUN),
     "when_open": Why("it runs if `when: {expression}` holds then", _RUN),
+    "pipeline": Why("its own tasks are looked at when its turn comes", _RUN),
+    "tasks_stale": Why("{stale} of its {total} tasks have to run: {task}, since {why}", _RUN),
     "large_result": Why("it depends on a large result, read when its turn comes", _RUN),
 }
 """Why a task runs or does not: `change` is `changed`, `is new` or `is gone`."""
@@ -92,6 +95,8 @@ OF_TASKS: Final[Mapping[str, Why]] = {
     "interrupted.task": Why("flowd stopped while it ran", _GO_ON),
     "interrupted.uncertain": Why("it was interrupted after it had begun, and it is not idempotent", _ANSWER),
     "cancelled.uncertain": Why("it was cancelled after it had begun, and it is not idempotent", _ANSWER),
+    "child_waits": Why("its run {child} waits for a person"),
+    "child_partial": Why("its run {child} is partial: {tasks}", _SHOW),
     "never_began": Why("it was not begun: {message}", _GO_ON),
     "owner_died": Why("the process that ran it died", _GO_ON),
     "owner_died.uncertain": Why("the process that ran it died after it had begun, and it is not idempotent", _ANSWER),

@@ -18,7 +18,7 @@ from flowd.core.commands import parse_command
 from flowd.core.durations import format_duration
 from flowd.core.expressions import Expression, ExpressionError, in_text, parse_template
 from flowd.core.run import RunState
-from flowd.core.spec import Ask, Call, Param, TaskSpec, Wait
+from flowd.core.spec import Ask, Call, Nested, Param, TaskSpec, Wait
 from flowd.core.views import moment
 
 HIDDEN: Final = "***"
@@ -85,6 +85,8 @@ def _task(task: TaskSpec, scope: Mapping[str, Any]) -> dict[str, Any]:
         document["wait"] = {name: value for name, value in _fields(action, set()).items() if value is not None}
     elif isinstance(action, Ask):
         pass  # its `approve` is all of it
+    elif isinstance(action, Nested):
+        document["pipeline"] = action.source
     elif action.text is not None:
         document["run"] = _shown(_command(action.text, scope))
     else:

@@ -50,7 +50,14 @@ class Wait(Spec, frozen=True, kw_only=True, tag_field="kind", tag="wait"):
     timezone: str = "UTC"
 
 
-Action = Call | Run | Ask | Wait
+class Nested(Spec, frozen=True, kw_only=True, tag_field="kind", tag="pipeline"):
+    """Run another pipeline, as it was when this one was read; `source` is what names it there."""
+
+    source: str
+    definition: Definition
+
+
+Action = Call | Run | Ask | Wait | Nested
 
 
 class Retry(Spec, frozen=True, kw_only=True):

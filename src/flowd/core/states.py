@@ -84,11 +84,13 @@ TASK_TRANSITIONS: Final[Mapping[type[e.Event], Mapping[str, str]]] = {
     e.TaskUncertain: {RUNNING: UNCERTAIN},
     e.TaskResolved: {UNCERTAIN: ""},  # to where the verdict says: RESOLUTIONS
     e.TaskExpanded: {PENDING: EXPANDED},
-    e.TaskPartial: {EXPANDED: PARTIAL},
+    e.TaskPartial: {EXPANDED: PARTIAL, RUNNING: PARTIAL},
     e.TaskReopened: dict.fromkeys(sorted(ENDED), EXPANDED),
     e.TaskApprovalRequested: {PENDING: WAITING, WAITING: WAITING},
     e.TaskApproved: {WAITING: PENDING},
     e.TaskRejected: {WAITING: FAILED},
+    e.TaskDeferred: {RUNNING: WAITING},
+    e.TaskTakenUp: {WAITING: PENDING},
     e.TaskSkipped: {PENDING: SKIPPED, RETRYING: SKIPPED, WAITING: SKIPPED, SLEEPING: SKIPPED},
     e.TaskUpstreamFailed: {
         PENDING: UPSTREAM_FAILED,

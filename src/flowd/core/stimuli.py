@@ -17,13 +17,14 @@ from flowd.core.spec import PipelineSpec
 
 
 class Succeeded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The action did what it declared; everything is on disk but the record of it."""
+    """The action did what it declared; everything is on disk but the record of it. `partial`: not for all, and why."""
 
     result: Stored | None = None
     outputs: tuple[Artifact, ...] = ()
     metrics: dict[str, float] = {}
     parts: dict[str, str] = {}
     warnings: tuple[str, ...] = ()
+    partial: Reason | None = None
     ending: Ending | None = None
 
 
@@ -74,7 +75,14 @@ class NeverBegan(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
-Outcome = Succeeded | Failed | TimedOut | RoundOver | Stopped | LeftRunning | NeverBegan
+class WaitsForPeople(msgspec.Struct, frozen=True, kw_only=True):
+    """The run that it is, `child`, cannot go on without a person, who has to type one of `commands`."""
+
+    child: str
+    commands: tuple[str, ...] = ()
+
+
+Outcome = WaitsForPeople | Succeeded | Failed | TimedOut | RoundOver | Stopped | LeftRunning | NeverBegan
 
 # --- stimuli -----------------------------------------------------------------------------------
 
@@ -163,6 +171,12 @@ class RepeatTimedOut(msgspec.Struct, frozen=True, kw_only=True):
     error: Error
     reason: Reason
     allowed: bool = False
+
+
+class ChildMoved(msgspec.Struct, frozen=True):
+    """The run for which a task was deferred has ended, or goes on."""
+
+    task: str
 
 
 class CancelAsked(msgspec.Struct, frozen=True):
@@ -279,6 +293,7 @@ Stimulus = (
     | TimerStarted
     | TimerFired
     | RepeatTimedOut
+    | ChildMoved
     | CancelAsked
     | PauseAsked
     | ResumeAsked

@@ -53,6 +53,13 @@ class ApprovalState(msgspec.Struct, gc=False):
     back_to: str = ""
 
 
+class ChildState(msgspec.Struct, gc=False):
+    """The run of another pipeline that a task is; `commands` are what it waits for a person to type."""
+
+    run: str
+    commands: tuple[str, ...] = ()
+
+
 INTERRUPTED = "Interrupted"
 """The type of error of an attempt that flowd itself cut short: no failure of the task."""
 
@@ -84,6 +91,7 @@ class TaskState(msgspec.Struct, gc=False):
     attempts: list[AttemptState] | None = None
     rounds: RoundsState | None = None
     items: e.Stored | None = None  # the list that it is carried out for
+    child: ChildState | None = None
     allowed: bool = False  # it failed, and its `allow_failure` says that this is well
 
     @property
@@ -112,16 +120,19 @@ def _started(task: TaskState, event: e.TaskStarted, at: datetime) -> None:
     if task.approval is not None:
         task.approval.begun = True
     task.waited = None
+    if event.child:
+        task.child = ChildState(event.child)
 
 
-def _end_attempt(task: TaskState, event: e.Event, at: datetime, error: e.Error | None = None) -> None:
+def end_attempt(task: TaskState, event: e.Event, at: datetime, error: e.Error | None = None) -> None:
+    """The current attempt, if there is one, has ended."""
     if task.attempts and (last := task.attempts[-1]).ended_at is None:
         last.ended_at, last.error = at, error
         last.ending = getattr(event, "ending", None)
 
 
 def _succeeded(task: TaskState, event: e.TaskSucceeded, at: datetime) -> None:
-    _end_attempt(task, event, at)
+    end_attempt(task, event, at)
     task.ended_at = at
     task.result, task.outputs, task.metrics = event.result, event.outputs, event.metrics or _EMPTY
     task.parts, task.warnings = event.parts or _EMPTY, event.warnings
@@ -136,13 +147,13 @@ def _fresh(task: TaskState, event: e.TaskFresh, at: datetime) -> None:
 
 
 def _retry_scheduled(task: TaskState, event: e.TaskRetryScheduled, at: datetime) -> None:
-    _end_attempt(task, event, at, event.error)
+    end_attempt(task, event, at, event.error)
     task.error, task.metrics = event.error, event.metrics or _EMPTY
     task.retry_at, task.waited = event.retry_at, event.delay
 
 
 def _round_ended(task: TaskState, event: e.TaskRoundEnded, at: datetime) -> None:
-    _end_attempt(task, event, at)
+    end_attempt(task, event, at)
     task.rounds = task.rounds or RoundsState(task.tried_at or at)
     task.rounds.ended = event.round
     task.tries, task.error, task.metrics = 0, None, event.metrics or _EMPTY  # the next round has all its tries
@@ -150,7 +161,7 @@ def _round_ended(task: TaskState, event: e.TaskRoundEnded, at: datetime) -> None
 
 
 def _broken(task: TaskState, event: e.TaskFailed | e.TaskTimedOut, at: datetime) -> None:
-    _end_attempt(task, event, at, event.error)
+    end_attempt(task, event, at, event.error)
     task.ended_at, task.retry_at = at, None
     task.error, task.reason, task.metrics = event.error, event.reason, event.metrics or _EMPTY
     _close_question(task)
@@ -163,16 +174,27 @@ def _abandoned(task: TaskState, event: e.TaskAbandoned, at: datetime) -> None:
 
 
 def _ended(task: TaskState, event: e.TaskAbandoned | e.TaskSkipped | e.TaskCancelled, at: datetime) -> None:
-    _end_attempt(task, event, at)
+    end_attempt(task, event, at)
     task.ended_at, task.retry_at = at, None
     task.reason = event.reason
     _close_question(task)
 
 
-def _interrupted(task: TaskState, event: e.TaskInterrupted | e.TaskUncertain, at: datetime) -> None:
-    _end_attempt(task, event, at, e.Error(type=INTERRUPTED, message=event.reason.sentence))
+def _interrupted(task: TaskState, event: e.TaskInterrupted | e.TaskUncertain | e.TaskDeferred, at: datetime) -> None:
+    end_attempt(task, event, at, e.Error(type=INTERRUPTED, message=event.reason.sentence))
     task.reason = event.reason
     task.tries -= 1  # flowd's doing, not the task's: it uses up nothing
+
+
+def _deferred(task: TaskState, event: e.TaskDeferred, at: datetime) -> None:
+    _interrupted(task, event, at)
+    task.child = ChildState(event.child, event.commands)
+
+
+def _taken_up(task: TaskState, _event: e.TaskTakenUp, _at: datetime) -> None:
+    task.reason = None
+    if task.child is not None:
+        task.child = ChildState(task.child.run)
 
 
 def _upstream_failed(task: TaskState, event: e.TaskUpstreamFailed, at: datetime) -> None:
@@ -268,6 +290,8 @@ EFFECTS: dict[type[e.Event], Callable[[TaskState, Any, datetime], None]] = {
     e.TaskApproved: _approved,
     e.TaskRejected: _rejected,
     e.TaskTimerStarted: _timer_started,
+    e.TaskDeferred: _deferred,
+    e.TaskTakenUp: _taken_up,
     e.TaskSkipped: _ended,
     e.TaskUpstreamFailed: _upstream_failed,
     e.TaskCancelled: _ended,

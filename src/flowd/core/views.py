@@ -193,6 +193,7 @@ def task_document(
         "allowed": task.allowed,
         "approval": approval_document(asks, task.approval),
         "url": None,
+        "child": None if task.child is None else task.child.run,
         "source": task.source,
         "log": log_of(name, task.attempt) if log_of and task.attempt else None,
         "items": {},

@@ -25,6 +25,7 @@ from flowd.core.expressions import ExpressionError
 from flowd.core.fanout import base_name
 from flowd.core.reasons import because
 from flowd.core.secrecy import Secrecy
+from flowd.core.spec import Nested
 from flowd.core.stimuli import (
     Again,
     AttemptEnded,
@@ -37,13 +38,15 @@ from flowd.core.stimuli import (
     Succeeded,
     TimedOut,
 )
-from flowd.engine import gating, log_plan, results, retrying, rounds, secrecy
+from flowd.engine import children, gating, log_plan, results, retrying, rounds, secrecy
 from flowd.engine.approving import found_fresh
 from flowd.engine.channel import AttemptChannel
+from flowd.engine.children import Child
 from flowd.engine.files import Declared, MissingOutput, collect, prepare_places
 from flowd.engine.looks import Look
 from flowd.engine.prepare import NO_BINDING, Prepared
 from flowd.engine.read_params import ReadParams
+from flowd.engine.self_cancelled import SelfCancelled, is_its_own
 from flowd.ports.executor import Abandoned, EndUnknown, NoRoom, Work
 
 if TYPE_CHECKING:
@@ -53,19 +56,13 @@ TIMEOUT = "timeout"
 _NOTHING: Mapping[str, Look] = {}
 
 
-class SelfCancelled(Exception):
-    """A task raised CancelledError though nobody had cancelled it."""
-
-    def __init__(self) -> None:
-        super().__init__("it raised CancelledError, or awaited something cancelled, though nobody had cancelled it")
-
-
 class Attempt:
     """One try of one task of one run, held by the driver while it lasts."""
 
     __slots__ = (
         "_before",
         "_began_ns",
+        "_child",
         "_driver",
         "_number",
         "_parts",
@@ -92,6 +89,7 @@ class Attempt:
         self._prepared: Prepared | None = None
         self._work: Work | None = None
         self._values: Mapping[str, Any] = {}
+        self._child: Child | None = None
         self._stopped_at = 0.0
         self.cause: str | None = None
         self.channel: AttemptChannel | None = None
@@ -181,12 +179,12 @@ class Attempt:
             return None
         if work is None or not driver.run.may_start(self._number):  # much may have happened while it was prepared
             return None
-        driver.started(self._number, reason, self._parts)
+        driver.started(self._number, reason, self._parts, self._child.run if self._child is not None else "")
         if driver.failure is not None:
             return None  # its start is in no journal
         self._work = work
         is_late = self._spec.final or driver.answered_at > driver.stream.durable_seq  # what it follows is on disk first
-        if is_late or not self._spec.idempotent:
+        if is_late or not self._spec.idempotent or self._child is not None:
             await driver.stream.durable()
         return work
 
@@ -201,7 +199,8 @@ class Attempt:
         if spec.repeat is not None and (overdue := rounds.overdue(driver, number)) is not None:
             driver.tell(msgspec.structs.replace(overdue, allowed=self._allowed(overdue.error)))
             return None, None
-        if await found_fresh(driver, number, values):
+        is_nested = isinstance(spec.action, Nested)
+        if not is_nested and await found_fresh(driver, number, values):
             return None, None
         asked = driver.run.tasks[number].approval
         if asked is not None and not asked.begun and await self._has_lapsed(values):
@@ -210,7 +209,7 @@ class Attempt:
         reason = standing.reason if standing is not None else None
         resolver = driver.survey.resolver
         self._prepared = prepared = resolver.written(spec, values)
-        if spec.uses or spec.inputs or spec.outputs:
+        if (spec.uses or spec.inputs or spec.outputs) and not is_nested:  # its own tasks ask for themselves
             self.hold = await driver.services.sharing.enter(driver, number, prepared)
             if self.hold is None:
                 return None, None
@@ -232,6 +231,10 @@ class Attempt:
             secrets=secrets,
         )
         work.redactions = self._secrecy.forms
+        if is_nested:
+            if await children.found_fresh(driver, number, work.arguments):
+                return None, None
+            self._child = await Child.of(driver, number, work.arguments)
         return work, reason
 
     async def _has_lapsed(self, values: Mapping[str, Any]) -> bool:
@@ -261,11 +264,7 @@ class Attempt:
         outcome: Outcome
         again: Again | None = None
         try:
-            carrying_out = driver.services.adapters.executors[spec.executor].run(work, self.channel)
-            if spec.repeat is None:
-                outcome = await self._outcome(work, await carrying_out)
-            else:
-                outcome = await self._outcome(work, *await rounds.carried_out(spec, carrying_out))
+            outcome = await self._carried_out(work)
         except (Abandoned, NoRoom, StorageFailing):
             raise
         except EndUnknown as error:
@@ -277,13 +276,26 @@ class Attempt:
         except Exception as error:  # noqa: BLE001  # whatever the user's code raises is the attempt's outcome
             outcome, again = self._failed(error, timed_out=False)
         except (asyncio.CancelledError, BaseExceptionGroup) as error:
-            if self.cause is not None or not _is_its_own(error):
+            if self.cause is not None or not is_its_own(error):
                 raise
             outcome, again = self._failed(SelfCancelled().with_traceback(error.__traceback__), timed_out=False)
         finally:
             if timer is not None:
                 timer.cancel()
         return self._report(outcome, again)
+
+    async def _carried_out(self, work: Work) -> Outcome:
+        assert self.channel is not None
+        if self._child is None:
+            carrying_out = self._driver.services.adapters.executors[self._spec.executor].run(work, self.channel)
+            if self._spec.repeat is None:
+                return await self._outcome(work, await carrying_out)
+            return await self._outcome(work, *await rounds.carried_out(self._spec, carrying_out))
+        ended = await self._child.carry_out(work, lambda: self.cause)
+        if not isinstance(ended, tuple):
+            return ended
+        outcome = await self._outcome(work, ended[0])
+        return msgspec.structs.replace(outcome, partial=ended[1]) if isinstance(outcome, Succeeded) else outcome
 
     async def _outcome(self, work: Work, value: object, exit_code: int | None = None) -> Outcome:
         driver, spec, channel = self._driver, self._spec, self.channel
@@ -380,15 +392,3 @@ class Attempt:
 
     async def _in_thread(self, call: Any, *arguments: Any) -> Any:
         return await anyio.to_thread.run_sync(call, *arguments, limiter=self._driver.services.threads)
-
-
-def _is_its_own(error: BaseException) -> bool:
-    """Whether a cancellation comes of the task itself: nobody has cancelled the worker that runs it."""
-    if isinstance(error, BaseExceptionGroup) and error.subgroup(_ends_the_process) is not None:
-        return False
-    worker = asyncio.current_task()
-    return worker is not None and not worker.cancelling()
-
-
-def _ends_the_process(error: BaseException) -> bool:
-    return not isinstance(error, Exception | asyncio.CancelledError | BaseExceptionGroup)

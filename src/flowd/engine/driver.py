@@ -21,11 +21,12 @@ from flowd.core.decide import begin, decide, start
 from flowd.core.fanout import base_name
 from flowd.core.items import owner
 from flowd.core.rank import critical_path, learned
-from flowd.core.spec import TaskSpec, Wait
+from flowd.core.spec import Nested, TaskSpec, Wait
 from flowd.core.stimuli import AttemptEnded, CancelAsked, PauseAsked, ResumeAsked, Stimulus, TimerStarted
 from flowd.engine import checkpointing, fanning, results
 from flowd.engine.approving import Approvals
 from flowd.engine.attempt import Attempt
+from flowd.engine.children import RUN_LIMIT, limits_above, pass_on
 from flowd.engine.entering import Entry
 from flowd.engine.fanning import FanWork
 from flowd.engine.fans import Fans
@@ -38,7 +39,6 @@ from flowd.engine.services import Services
 from flowd.engine.stream import Stream
 from flowd.engine.survey import Standing, Survey, files_of
 
-RUN_LIMIT = "max_concurrency"
 _NO_VALUES: Mapping[str, Any] = {}
 
 
@@ -68,6 +68,8 @@ class Driver:
         self._heard = anyio.Event()
         self.fans = Fans(self.run, services.admission)
         self.moments = Moments(self)
+        self.children: dict[int, Driver] = {}
+        self._above: list[Hashable] = []  # what bounds the runs of which this one is a task
         files = files_of(services.adapters, self.program)
         self.survey = Survey(
             self.run,
@@ -143,6 +145,7 @@ class Driver:
         bound = self.run.spec.max_concurrency
         if bound is not None:
             self.services.admission.resize((self.run.id, RUN_LIMIT), bound)
+        self._above = limits_above(self)
         self.moments.resume()
         self.approvals.resume()
 
@@ -164,10 +167,10 @@ class Driver:
         now = self.now()
         self._emit(decide(self.run, stimulus, now), now)
 
-    def started(self, number: int, reason: e.Reason | None, parts: Mapping[str, str]) -> None:
-        """An attempt is about to begin; `parts` is its fingerprint."""
+    def started(self, number: int, reason: e.Reason | None, parts: Mapping[str, str], child: str = "") -> None:
+        """An attempt is about to begin; `parts` is its fingerprint, `child` the run that it is."""
         now = self.now()
-        self._emit([start(self.run, self.run.shape.specs[number].name, now, reason, parts)], now)
+        self._emit([start(self.run, self.run.shape.specs[number].name, now, reason, parts, child)], now)
 
     def ended(self, number: int, report: AttemptEnded, *, goes_on: bool = False) -> None:
         """An attempt has ended: it is no longer among the living. `goes_on`: what it did holds its worker still."""
@@ -248,7 +251,12 @@ class Driver:
         """What a task holds of the limits while it runs."""
         if self.fans.is_fan(number):
             return {}
-        own: Mapping[Any, float] = {**self.run.shape.specs[number].uses, **self.fans.uses(number)}
+        spec = self.run.shape.specs[number]
+        own: Mapping[Any, float] = {**spec.uses, **self.fans.uses(number)}
+        if isinstance(spec.action, Nested):
+            return own  # its own tasks are counted
+        if self._above:
+            own = {**own, **dict.fromkeys(self._above, 1.0)}
         return own if self.run.spec.max_concurrency is None else {**own, (self.run.id, RUN_LIMIT): 1.0}
 
     def _emit(self, events: list[e.AnyEvent], now: datetime) -> None:
@@ -266,6 +274,8 @@ class Driver:
                 self.moments.sleep(self.run.shape.index[event.task], event.until)
             elif isinstance(event, e.TaskApproved):
                 self.answered_at = self.stream.applied
+            elif self.children and isinstance(event, e.RunPaused | e.RunAdopted):
+                pass_on(event, list(self.children.values()))
             elif isinstance(event, e.RunCancelRequested):
                 self._stop_attempts("cancelled")
             elif isinstance(event, e.RunDeadlinePassed):

@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import anyio
-import msgspec
 
 from flowd.authoring.params import resolve_params
 from flowd.authoring.pipeline import Pipeline
@@ -19,12 +18,13 @@ from flowd.core.durations import parse_duration
 from flowd.core.errors import BadRequest, FlowdError, NoSuchRun, StateLocked
 from flowd.core.keyed import EACH
 from flowd.core.limits import Admission
+from flowd.core.lineage import MARK
 from flowd.core.shape import select
 from flowd.core.stimuli import CancelAsked, FoundFresh, PauseAsked, RetryAsked, Stimulus
 from flowd.engine import admitting, checkpointing, redefining, secrecy
 from flowd.engine.answering import Answers
 from flowd.engine.capacity import capacity_document, waiting_document
-from flowd.engine.entering import NeverBegan, adoption, beginning, check_same, has_ended, is_paused, read
+from flowd.engine.entering import NeverBegan, adoption, check_same, has_ended, is_paused, read
 from flowd.engine.fleet import Fleet
 from flowd.engine.foreseeing import foresee
 from flowd.engine.handle import Result, Run
@@ -116,9 +116,10 @@ class Engine(Answers):
                     sharing=sharing,
                     wake=workers.wake,
                     threads=anyio.CapacityLimiter(8),
+                    away=workers.away,
                     patient=self._patient,
                 )
-                fleet = self._fleet = Fleet(services, group, self._limits)
+                fleet = self._fleet = services.fleet = Fleet(services, group, self._limits)
                 group.start_soon(services.timers.run, name="flowd timers")
                 group.start_soon(sharing.run, name="flowd sharing")
                 group.start_soon(Inboxes(adapters.inbox, fleet.drivers).run, name="flowd inboxes")
@@ -150,6 +151,8 @@ class Engine(Answers):
         anything is written.
         """
         adapters = self._adapters()
+        if run_id is not None and MARK in run_id:
+            raise BadRequest(f"{run_id!r} cannot be a run's id: `{MARK}` is for runs of tasks that are pipelines")
         program = from_pipeline(pipeline)
         resolved = resolve_params(program.spec.params, params or {}, text=False)
         admitting.check_request(program.spec, tasks, force_tasks, self._limits)
@@ -360,9 +363,7 @@ class Engine(Answers):
         lent: Sequence[FoundFresh],
     ) -> Run:
         """Make the run and begin it. FileExistsError where its id is taken."""
-        digest = await self._adapters().journal.create(run_id, program.definition)
-        first = msgspec.structs.replace(first, spec=digest)
-        return await self._here.launch(run_id, beginning(program, run_id, first, checkpoints, lent))
+        return await self._here.begin(run_id, program, first, checkpoints, lent)
 
     async def _begin_or_find(
         self,

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 
 import anyio
 import anyio.to_thread
+import msgspec
 from anyio.abc import TaskGroup
 
 from flowd.core.errors import BadRequest, StorageFailing
 from flowd.core.events import RunStarted
+from flowd.core.lineage import parent_of
 from flowd.core.spec import PipelineSpec
-from flowd.core.stimuli import Redefined, Stimulus
+from flowd.core.stimuli import ChildMoved, FoundFresh, Redefined, Stimulus
 from flowd.engine import admitting, checkpointing
-from flowd.engine.driver import RUN_LIMIT, Driver
-from flowd.engine.entering import Enter, adoption, has_ended
+from flowd.engine.children import RUN_LIMIT
+from flowd.engine.driver import Driver
+from flowd.engine.entering import Enter, adoption, beginning, has_ended
 from flowd.engine.handle import Run
 from flowd.engine.program import Program
 from flowd.engine.services import Services
 from flowd.engine.stream import Stream
+from flowd.ports.stores import Checkpoint
 
 
 class Fleet:
@@ -30,11 +34,31 @@ class Fleet:
         self.drivers: dict[str, Driver] = {}
         self._services = services
         self._group = group
-        self._limits = limits
+        self.limits = limits
         self._owned: dict[str, anyio.Event] = {}
         self._ended: dict[str, anyio.Event] = {}
         self._failures: dict[str, Exception] = {}
         self._closing = False
+
+    async def begin(
+        self,
+        run_id: str,
+        program: Program,
+        first: RunStarted,
+        checkpoints: Mapping[str, Checkpoint],
+        lent: Sequence[FoundFresh] = (),
+    ) -> Run:
+        """Make a run and begin it. FileExistsError where its id is taken."""
+        digest = await self._services.adapters.journal.create(run_id, program.definition)
+        first = msgspec.structs.replace(first, spec=digest)
+        return await self.launch(run_id, beginning(program, run_id, first, checkpoints, lent))
+
+    async def until_still(self, run_id: str) -> None:
+        """Return when a run does not go on here any more; raises what kept it from being recorded."""
+        if (ended := self._ended.get(run_id)) is not None:
+            await ended.wait()
+        if (failure := self._failures.get(run_id)) is not None:
+            raise failure
 
     def __contains__(self, run_id: str) -> bool:
         """Whether the run is being opened or goes on here."""
@@ -129,7 +153,7 @@ class Fleet:
     def _open_limits(self, changed: PipelineSpec) -> None:
         living = [driver.run.spec for driver in self.drivers.values()]
         services = self._services
-        admitting.open_limits(services.admission, services.sharing.rates, self._limits, living, changed)
+        admitting.open_limits(services.admission, services.sharing.rates, self.limits, living, changed)
 
     async def _drive(self, run_id: str, enter: Enter) -> None:
         """Own a run from here to its end; its failure is the run's, never the engine's."""
@@ -165,8 +189,15 @@ class Fleet:
             if (ended := self.drivers.pop(run_id, None)) is not None:
                 ended.fans.close()
                 self._open_limits(ended.run.spec)
+                self._tell_parent(ended)
             self._owned.pop(run_id).set()
             self._ended.pop(run_id).set()
+
+    def _tell_parent(self, ended: Driver) -> None:
+        """The run of which this was a task may wait for it, if somebody else had it go on."""
+        parent = self.drivers.get(parent_of(ended.run.trigger) or "")
+        if parent is not None and not parent.at_rest:
+            parent.tell(ChildMoved(ended.run.trigger["task"]))
 
 
 async def _publish(driver: Driver) -> None:

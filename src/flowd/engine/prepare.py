@@ -22,7 +22,7 @@ from flowd.core.fanout import base_name
 from flowd.core.items import owner
 from flowd.core.patterns import Glob, is_pattern, named
 from flowd.core.run import RunState
-from flowd.core.spec import Ask, Call, Output, Param, Run, TaskSpec, Wait
+from flowd.core.spec import Ask, Call, Nested, Output, Param, Run, TaskSpec, Wait
 from flowd.core.views import answer_scope, moment
 from flowd.engine.files import Files
 from flowd.engine.read_params import ReadParams
@@ -76,6 +76,15 @@ class Resolver:
     def scope(self, task: TaskSpec, values: Mapping[str, Any]) -> dict[str, Any]:
         """What the expressions of a task may refer to, paths as they are written."""
         return self._scope(task, values, lambda path: path)
+
+    def given(self, task: TaskSpec, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What a task is given by `with`, with absolute paths. ExpressionError."""
+        given: dict[str, Any] = render_value(task.with_, self._scope(task, values, self._absolute))
+        return given
+
+    def scope_of_run(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What an expression of the pipeline itself may speak of, with absolute paths."""
+        return self._scope(None, values, self._absolute)
 
     def written(self, task: TaskSpec, values: Mapping[str, Any]) -> Prepared:
         """Resolved with paths as they are written. ExpressionError where that is not possible."""
@@ -181,7 +190,7 @@ class Resolver:
         work.outputs = tuple(path(written) for _, written in prepared.outputs)
         scope["inputs"], scope["outputs"] = [str(each) for each in work.inputs], [str(each) for each in work.outputs]
         work.env = self._env(task, scope)
-        if isinstance(task.action, Call):
+        if isinstance(task.action, Call | Nested):
             work.arguments = render_value(task.with_, scope)
         else:
             action = self._action(task, scope)
@@ -270,6 +279,8 @@ class Resolver:
             return [action.module, action.function]
         if isinstance(action, Ask | Wait):
             return []
+        if isinstance(action, Nested):
+            return [action.source]
         if action.text is not None:
             return parse_command(action.text).render(scope)
         return list(render_argv(action.argv or (), scope))

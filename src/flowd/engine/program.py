@@ -10,7 +10,7 @@ from flowd.authoring.binding import Binding, item_names, reconcile_key
 from flowd.authoring.pipeline import Pipeline
 from flowd.core.errors import BadRequest
 from flowd.core.fanout import base_name
-from flowd.core.spec import Call, Definition, TaskSpec
+from flowd.core.spec import Call, Definition, Nested, TaskSpec
 from flowd.engine.retrying import Strategies
 
 
@@ -25,6 +25,7 @@ class Program:
         strategies: Mapping[str, Strategies],
         file: str = "",
         place: Callable[[tuple[str | int, ...]], tuple[int, int] | None] = lambda _path: None,
+        inner: Callable[[str], Program] | None = None,
     ) -> None:
         self.definition = definition
         self.spec = definition.spec
@@ -35,12 +36,22 @@ class Program:
         self.file = file or definition.source or definition.spec.name
         self.place = place
         self._files: dict[int, Path | None] = {}
+        self._inner = inner
+
+    def inner(self, task: str, action: Nested) -> Program:
+        """The program of a task that is a pipeline, as it was when this one was read.
+
+        Raises BadRequest where its functions cannot be had.
+        """
+        if self._inner is None:
+            return from_definition(action.definition)
+        return self._inner(base_name(task)).within(action.definition)
 
     def within(self, definition: Definition) -> Program:
         """The same functions for a run that was recorded with `definition`, whatever was edited since."""
         if definition.spec == self.spec:
             return self
-        return Program(definition, self.functions, self.bindings, self.strategies, self.file, self.place)
+        return Program(definition, self.functions, self.bindings, self.strategies, self.file, self.place, self._inner)
 
     def function_file(self, task: str) -> Path | None:
         """The file that a task's function was written in, where there is one."""
@@ -67,7 +78,13 @@ def from_pipeline(pipeline: Pipeline) -> Program:
     """The program of a pipeline as it stands; raises BadPipeline."""
     definition = pipeline.definition()
     return Program(
-        definition, pipeline.functions, pipeline.bindings, pipeline.strategies, pipeline.file, pipeline.place
+        definition,
+        pipeline.functions,
+        pipeline.bindings,
+        pipeline.strategies,
+        pipeline.file,
+        pipeline.place,
+        inner=lambda task: from_pipeline(pipeline.inner[task]),
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import msgspec
@@ -60,8 +62,9 @@ class Adapters(msgspec.Struct, kw_only=True, eq=False):
 class Services(msgspec.Struct, kw_only=True, eq=False):
     """The adapters, with what all runs of one engine share.
 
-    `threads` bounds the engine's own blocking calls, apart from those of the host's tasks. `patient`:
-    a run that only waits for people stays with its driver.
+    `threads` bounds the engine's own blocking calls, apart from those of the host's tasks. `away`: for as
+    long as an attempt does nothing but wait for others, it is not counted. `patient`: a run that only
+    waits for people stays with its driver. `fleet` are the runs that go on here.
     """
 
     adapters: Adapters
@@ -70,4 +73,6 @@ class Services(msgspec.Struct, kw_only=True, eq=False):
     sharing: Sharing
     wake: Callable[[int], None]
     threads: anyio.CapacityLimiter
+    away: Callable[[], AbstractContextManager[None]]
     patient: bool = False
+    fleet: Any = None

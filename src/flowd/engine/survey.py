@@ -25,10 +25,11 @@ from flowd.core.expressions import ExpressionError, compile_expression
 from flowd.core.fanout import base_name, is_fanned
 from flowd.core.freshness import Evidence, Verdict, judge, product
 from flowd.core.items import owner
+from flowd.core.lineage import origin_of
 from flowd.core.patterns import Glob, is_pattern
 from flowd.core.reasons import because
 from flowd.core.run import RunState
-from flowd.core.spec import TaskSpec, Wait
+from flowd.core.spec import Nested, TaskSpec, Wait
 from flowd.core.stimuli import FoundFresh
 from flowd.engine.conditions import Conditions
 from flowd.engine.files import ABSENT, Declared, Files
@@ -188,10 +189,10 @@ class Survey:
             evidence = Evidence(parts=self.parts(number, prepared, read), missing=missing, altered=altered)
         except (ExpressionError, OSError) as error:
             evidence = Evidence(parts={}, missing=missing, altered=altered, unknown=str(error))
-            verdict = judge(spec, as_known(known), evidence, now=now, by_clock=self._by_clock())
+            verdict = judge(spec, as_known(known), evidence, now=now, by_clock=origin_of(self._run.trigger) != "hand")
             untold = verdict.fresh and spec.gate  # a person has touched it, and its gates cannot be judged
             return Verdict(fresh=False, reason=because("unknown", error=str(error))) if untold else verdict
-        verdict = judge(spec, as_known(known), evidence, now=now, by_clock=self._by_clock())
+        verdict = judge(spec, as_known(known), evidence, now=now, by_clock=origin_of(self._run.trigger) != "hand")
         return self._gated(spec, prepared, values, known) if verdict.fresh and spec.gate else verdict
 
     def _gated(self, spec: TaskSpec, prepared: Prepared, values: Mapping[str, Any], known: Checkpoint) -> Verdict:
@@ -277,6 +278,8 @@ class Survey:
             return Standing(IF_NEEDED, because("rule_open", needs=names, rule=rule))
         if waiting and spec.when is not None and run.tasks[number].tried_at is None:
             return Standing(IF_NEEDED, because("when_open", expression=spec.when))
+        if isinstance(spec.action, Nested) and spec.cache and not (waiting or run.is_forced(number)):
+            return Standing(IF_NEEDED, because("pipeline"))
         if is_fanned(spec) and not waiting:
             return Standing(IF_NEEDED, because("items"))
         if rule is None and (open_ := [need for need in waiting if need in self._open]):
@@ -290,9 +293,6 @@ class Survey:
             return Standing(IF_NEEDED, because("large_result"))
         verdict = self.judge_one(number, values, now)
         return Standing(FRESH if verdict.fresh else RUN, verdict.reason, verdict.warnings)
-
-    def _by_clock(self) -> bool:
-        return bool(self._run.trigger.get("kind", "hand") != "hand")
 
     def recorded_result(self, spec: TaskSpec) -> Stored | None:
         """The result in a task's newest checkpoint, where its gates are judged by it."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 TURN_S, TURN = 0.005, 128
 """How long, and for how many, attempts that never wait may hold the loop before others have a turn (in seconds)."""
+
+
+Taken = tuple[Candidate[Hashable] | None, Awaitable[object] | None]
 
 
 class Workers:
@@ -54,6 +58,18 @@ class Workers:
             number -= 1
             self._context.copy().run(self._spawn)
 
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Let another work in an attempt's place for as long as it only waits for other attempts."""
+        self._most += 1
+        self.wake(1)
+        try:
+            yield
+        finally:
+            self._most -= 1
+            if self._idle:
+                self._idle.popleft().set()  # it is one too many, and ends
+
     def has_room(self) -> bool:
         """Whether one more attempt could begin at once."""
         return bool(self._idle) or self._count < self._most
@@ -62,21 +78,29 @@ class Workers:
         self._group.start_soon(self._work, name="flowd attempt")
 
     async def _work(self) -> None:
-        """Work for ever. A scope serves until an attempt in it is stopped: one for each attempt would cost 5 µs."""
+        """Work while wanted. A scope serves until an attempt in it is stopped: one for each attempt would cost 5 µs."""
         while True:
             with anyio.CancelScope() as scope:
                 candidate, left_running = await self._until_stopped(scope)
+            if candidate is None:
+                return
             try:
                 if left_running is not None:
                     await left_running  # its limits stay taken until it has really ended
             finally:
                 self._release(candidate)
 
-    async def _until_stopped(self, scope: anyio.CancelScope) -> tuple[Candidate[Hashable], Awaitable[object] | None]:
-        """Take, perform, release; rest when nothing fits. Ends with what was stopped and is still to be released."""
+    async def _until_stopped(self, scope: anyio.CancelScope) -> Taken:
+        """Take, perform, release; rest when nothing fits. Ends with what was stopped and is still to be released.
+
+        Nothing: there is one too many at work.
+        """
         while True:
             while self._turn_is_over():  # noqa: ASYNC110  # no poll: a turn for everyone else
                 await asyncio.sleep(0)
+            if self._count > self._most:
+                self._count -= 1
+                return None, None
             candidate = self._admission.take(self._now)
             if candidate is None:
                 rest = anyio.Event()

@@ -32,6 +32,7 @@ Lines = Sequence[tuple[str, str]]
 """Rendered lines, each with the task that it is about (empty: the run)."""
 
 _WARNINGS: Final = (
+    e.TaskDeferred,
     e.RunCancelRequested,
     e.RunPaused,
     e.TaskRetryScheduled,

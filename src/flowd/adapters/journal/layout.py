@@ -18,7 +18,7 @@ from flowd.core.codec import JOURNAL_FORMAT
 from flowd.core.errors import BadRequest, NoSuchRun, StateDamaged
 from flowd.core.spec import Definition
 
-_RUN = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_RUN = re.compile(r"[A-Za-z0-9._-]{1,128}(\+[A-Za-z0-9._-]{1,160}){0,15}")
 _BYTE = re.compile(r"\(byte (\d+)\)")
 _SEGMENT = re.compile(r"journal\.(\d{4,8})\.jsonl")
 

@@ -7,6 +7,7 @@ from flowd.core import states as s
 from flowd.core import stimuli as st
 from flowd.core.deciding.approvals import finish_answered, finish_sent_back
 from flowd.core.deciding.decision import Decision
+from flowd.core.deciding.ends import is_deferred
 from flowd.core.reasons import because
 
 
@@ -49,6 +50,9 @@ def adopted_by(decision: Decision, adopted: st.Adopted) -> None:
         else:
             reason = because("owner_died.uncertain")
             decision.say(e.TaskUncertain(task=spec.name, attempt=task.attempt, reason=reason))
+    for number, task in enumerate(run.tasks):
+        if is_deferred(task):
+            decision.say(e.TaskTakenUp(task=run.shape.specs[number].name))
     finish_answered(decision)
     finish_sent_back(decision)
     run.find_ready()

@@ -49,6 +49,8 @@ def _once_more(task: TaskState, report: st.AttemptEnded, delay: timedelta, now: 
 def _success(_run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptEnded) -> e.AnyEvent:
     outcome = report.outcome
     assert isinstance(outcome, st.Succeeded)
+    if outcome.partial is not None:
+        return e.TaskPartial(task=spec.name, reason=outcome.partial, result=outcome.result, outputs=outcome.outputs)
     return e.TaskSucceeded(
         task=spec.name,
         attempt=task.attempt,
@@ -120,6 +122,18 @@ def _never_began(_run: RunState, spec: TaskSpec, task: TaskState, report: st.Att
     return e.TaskInterrupted(task=spec.name, attempt=task.attempt, reason=reason)
 
 
+def _deferred(_run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptEnded) -> e.AnyEvent:
+    outcome = report.outcome
+    assert isinstance(outcome, st.WaitsForPeople)
+    return e.TaskDeferred(
+        task=spec.name,
+        attempt=task.attempt,
+        child=outcome.child,
+        reason=because("child_waits", child=outcome.child),
+        commands=outcome.commands,
+    )
+
+
 _END: dict[type, Callable[[RunState, TaskSpec, TaskState, st.AttemptEnded], e.AnyEvent]] = {
     st.Succeeded: _success,
     st.Failed: _failure,
@@ -127,7 +141,19 @@ _END: dict[type, Callable[[RunState, TaskSpec, TaskState, st.AttemptEnded], e.An
     st.Stopped: _stopped,
     st.LeftRunning: _left_running,
     st.NeverBegan: _never_began,
+    st.WaitsForPeople: _deferred,
 }
+
+
+def child_moved(decision: Decision, moved: st.ChildMoved) -> None:
+    """What a task was deferred for has been answered, or its run goes on."""
+    if is_deferred(decision.run.task(moved.task)):
+        decision.say(e.TaskTakenUp(task=moved.task))
+
+
+def is_deferred(task: TaskState) -> bool:
+    """Whether a task waits for a person's answer in the run that it is."""
+    return task.state == s.WAITING and task.child is not None and bool(task.child.commands)
 
 
 def found_fresh(decision: Decision, found: st.FoundFresh) -> None:
