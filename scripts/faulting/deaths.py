@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from faulting import living
 from faulting.cgroups import cgroup, inside
-from faulting.command import RUN, Place
+from faulting.command import RUN, Command, Place
 from faulting.family import Broken, Forbidden
 from faulting.looking import look
 from faulting.scenes import Scene, await_begun, check_begun, check_ends, held, let_go, playing, prepare
@@ -167,10 +167,11 @@ def _little_memory(megabytes: int) -> Scene:
     def scene(place: Place) -> None:
         (place.folder / "hog.py").write_text(HOG.replace("while not", "if not"))
         place.pipeline({f"t{n}": {"run": "echo $FLOWD_TASK >> begun"} for n in range(3)} | {"e": {"call": "hog:eat"}})
-        with place.run(before=("prlimit", f"--as={megabytes * MEGABYTE}")) as command:
+        before = ("env", "PYTHONFAULTHANDLER=1", "prlimit", f"--as={megabytes * MEGABYTE}")
+        with place.run(before=before) as command:
             with contextlib.suppress(Broken):  # Python itself may die with a traceback before flowd has begun
                 command.wait()
-            if not command.ended:
+            if not command.ended and not _waits_for_a_dead_thread(command):
                 raise Broken(f"with {megabytes} MB it hangs: {command.said()}")
             code = command.process.returncode
             said = command.err.read_text("utf-8", "replace")
@@ -191,6 +192,17 @@ def _little_memory(megabytes: int) -> Scene:
             raise Broken(f"gone on with it ends with {code}, {state}: {command.said()}")
 
     return scene
+
+
+def _waits_for_a_dead_thread(command: Command) -> bool:
+    """Whether a process that hangs does so in Python itself: `Thread.start` waits for ever for a thread that has ended.
+
+    A thread which finds no memory for its first step ends without a word to the one that started it.
+    """
+    command.process.send_signal(signal.SIGABRT)  # Python's fault handler writes where each thread stands
+    command.process.wait()
+    main_thread = command.err.read_text("utf-8", "replace").rpartition("most recent call first")[2]
+    return any(line.endswith(" in start") and "threading.py" in line for line in main_thread.splitlines()[:5])
 
 
 # --- another start of the machine ------------------------------------------------------------------------

@@ -29,7 +29,7 @@ trigger: [{file: "inbox/*.csv", settle: 5s}, {webhook: deploy, secret: "{{ secre
 group: {key: "{{ params.region }}", overlap: cancel_old}
 expect: {done_by: "6:30", timezone: Europe/Berlin}
 retention: {runs: 50, age: 90d, size: 1.5GB}
-result: "{{ tasks.fit.result }}"
+result: tasks.fit.result
 defaults: {owner: ops}
 tasks:
   fit: {run: "true", owner: science, outputs: [{path: out, retention: 30d, delete: true}, other]}
@@ -207,6 +207,8 @@ TRIGGERS = [
     top("a group that allows", "group: {key: x, overlap: ‹allow}", ("bad_value", "group.overlap", "none of `skip`, `cancel_old` or {queue: N}", "")),
     top("a secret as a key", "secrets: {T: {env: T}}\ngroup: {key: ‹'{{ secrets.T }}'}", ("secret_misplaced", "group.key", "the key of a group", "")),
     top("a group of an unknown parameter", "group: {key: ‹'{{ params.x }}'}", ("unknown_name", "group.key", "`x` is not known", "")),
+    top("a result that is no expression", "result: ‹the model", ("bad_expression", "result", "", "")),
+    top("a bare result of an unknown task", "result: ‹tasks.b.result", ("unknown_name", "result", "`b` is not known", "")),
     top("a result of an unknown task", "result: ‹'{{ tasks.b.result }}'", ("unknown_name", "result", "`b` is not known", "")),
     top("retention of nothing", "‹retention: {}", ("bad_value", "retention", "bounds nothing", "{runs: 50}")),
     top("no runs", "retention: {runs: ‹0}", ("bad_value", "retention.runs", "at least 1", "")),

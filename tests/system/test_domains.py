@@ -217,3 +217,11 @@ def test_a_suspicious_sensor_warns(domain):
     assert set(states(found).values()) == {"succeeded"}
     assert any("enough readings" in warning for warning in found["warnings"])
     assert set(states(run(domain)).values()) <= {"fresh", "succeeded"}
+
+
+@of("media")
+def test_every_clip_has_a_pipeline_of_its_own(domain):
+    """Their results are the list that the playlist is made of."""
+    found = run(domain)
+    assert found["tasks"]["playlist"]["result"] == "harbour.mp4, market.mp4"
+    assert sorted(domain.lines("probed")) == ["probed harbour", "probed market"]

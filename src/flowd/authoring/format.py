@@ -89,7 +89,7 @@ PIPELINE = _table(
     Key("group", "group", "Runs of one key never overlap: {key, overlap}.", "none", inactive=True),
     Key("expect", "expect", "When a run is late: {within} or {done_by, timezone}.", "none", inactive=True),
     Key("retention", "retention", "What is kept of runs: {runs, age, size}.", "for ever", inactive=True),
-    Key("result", "template", "What it gives as a task of another pipeline: `{{ }}`.", "none"),
+    Key("result", "text_or_expression", "What it gives as a task of another pipeline: EXPR.", "none"),
     Key("tasks", "tasks", "The tasks by name.", required=True),
     Key("finally", "tasks", "Tasks that run once all others have ended, however they did.", "none"),
     Key("targets", "targets", "Tasks that are run together, by a name: NAME: [tasks].", "none"),

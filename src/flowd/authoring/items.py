@@ -59,6 +59,14 @@ def expression(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
     return bare
 
 
+def text_or_expression(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
+    """A text with `{{ }}`; one without is a bare expression: what it stands for could only be itself."""
+    if isinstance(value, str) and "{{" in value:
+        return value
+    bare = expression(findings, path, value, key)
+    return WRONG if bare is WRONG else f"{{{{ {bare} }}}}"
+
+
 def share(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
     """A number from 0 to 1."""
     found = kinds.number(findings, path, value, key)

@@ -226,6 +226,7 @@ READERS: dict[str, Reader] = {
     **{name: _of("triggers", name) for name in ("retention", "size")},
     **{name: _of("items", name) for name in ("foreach", "matrix", "list_or_expression", "expression", "share")},
     **{name: _of("people", name) for name in ("gates", "approve", "form", "askers")},
+    "text_or_expression": _of("items", "text_or_expression"),
     "pipeline": _of("nested", "pipeline"),
     "owner": kinds.name,
 }

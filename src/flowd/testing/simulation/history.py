@@ -128,13 +128,14 @@ class History:
         raise promises.Broken(f"the run did not come to an end in {MOST_LIVES} lives")
 
     def _succeeded(self) -> set[str]:
-        """The tasks that are durably done; of a list that has failed a retry may run all items anew."""
+        """The tasks that are durably done; of a list with items that failed a retry may run all anew."""
         try:
             run = fold(RUN, self.pipeline.spec, self.world.envelopes(RUN))
         except NoSuchRun:
             return set()
         whole = run.state not in s.RUN_ENDED
-        found = [n for n, task in enumerate(run.tasks) if task.ok and (whole or run.tasks[owner(run, n)].ok)]
+        kept = s.OK - {s.PARTIAL}
+        found = [n for n, task in enumerate(run.tasks) if task.ok and (whole or run.tasks[owner(run, n)].state in kept)]
         return {name_of(run, number) for number in found}
 
     def _live(self, steps: int | None) -> bool:
