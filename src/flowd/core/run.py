@@ -111,12 +111,18 @@ class RunState:
 
     def may_start(self, number: int) -> bool:
         """Whether an attempt may begin now: a need may have been asked for again since the task became startable."""
-        return self.state == s.RUN_RUNNING and self._can_go_on(number) and not self.is_held(number)
+        if self.state != s.RUN_RUNNING:
+            return False
+        if number < self.declared and number not in self.shape.special:  # nearly all: what follows costs more
+            return not self.missing[number] and self.tasks[number].state in s.STARTABLE
+        return self._can_go_on(number) and not self.is_held(number)
 
     def could_start(self, number: int) -> bool:
         """Whether nothing but the run itself, or a person, keeps the task from its next attempt."""
         if self.missing[number] or self.tasks[number].state not in s.STARTABLE:
             return False
+        if number < self.declared:
+            return True
         fan = items.fan_of(self, number)
         return fan is None or not fan.halted
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+from flowd.core.fanout import is_fanned
 from flowd.core.rules import ALL_SUCCEEDED
-from flowd.core.spec import TaskSpec
+from flowd.core.spec import TaskSpec, Wait
 
 
 class Index(dict[str, int]):
@@ -43,13 +44,15 @@ class Shape:
     """
 
     __slots__ = (
-        "conditional", "counted", "declared", "finals", "index", "needs", "ruled", "rules", "specs", "successors",
+        "conditional", "counted", "declared", "finals", "index", "needs", "ruled", "rules", "special", "specs",
+        "successors",
     )  # fmt: skip
 
     def __init__(self, tasks: Sequence[TaskSpec]) -> None:
         self.specs = list(tasks)
         self.declared = len(self.specs)  # what comes behind these are items
-        self.index = index = Index((task.name, number) for number, task in enumerate(tasks))
+        index = {task.name: number for number, task in enumerate(tasks)}
+        self.index = Index(index)
         # Tuples, and nothing of its own for a task without: a million lists would keep the garbage collector busy.
         self.needs: list[tuple[int, ...]] = [
             tuple([index[need] for need in task.needs if need in index]) for task in self.specs
@@ -63,6 +66,7 @@ class Shape:
             self.successors[number] = tuple(followers)
         self.rules = {n: task.trigger_rule for n, task in enumerate(self.specs) if task.trigger_rule != ALL_SUCCEEDED}
         self.finals = frozenset(n for n, task in enumerate(self.specs) if task.final)
+        self.special = frozenset(n for n, task in enumerate(self.specs) if _is_special(task))
         self.conditional = any(task.when is not None for task in self.specs)
         self.counted, self.ruled = self.successors, self.successors
         if self.rules:
@@ -94,6 +98,11 @@ class Shape:
                     found.add(neighbour)
                     queue.append(neighbour)
         return found
+
+
+def _is_special(task: TaskSpec) -> bool:
+    """Whether the turn of a task is another than that of an attempt: it asks a person, waits, or has items."""
+    return task.approve is not None or isinstance(task.action, Wait) or is_fanned(task)
 
 
 def select(tasks: Sequence[TaskSpec], wanted: Collection[str]) -> tuple[str, ...]:

@@ -144,11 +144,14 @@ def counts(run: RunState) -> dict[str, int]:
     return dict(Counter(shown_state(task) for _, task in run.own()))
 
 
+_SHOWN = {s.EXPANDED: s.RUNNING, s.SLEEPING: s.WAITING}
+
+
 def shown_state(task: TaskState) -> str:
     """The state of a task as it is shown: one whose items are on their way is running, a timer waits."""
-    if task.between_rounds:
+    if task.state == s.RETRYING and task.between_rounds:
         return s.WAITING
-    return {s.EXPANDED: s.RUNNING, s.SLEEPING: s.WAITING}.get(task.state, task.state)
+    return _SHOWN.get(task.state, task.state)
 
 
 def warnings(run: RunState) -> list[str]:

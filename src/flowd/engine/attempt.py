@@ -24,7 +24,6 @@ from flowd.core.events import Artifact, Ending, Error, Reason
 from flowd.core.expressions import ExpressionError
 from flowd.core.fanout import base_name
 from flowd.core.reasons import because
-from flowd.core.secrecy import Secrecy
 from flowd.core.spec import Nested
 from flowd.core.stimuli import (
     Again,
@@ -44,8 +43,9 @@ from flowd.engine.channel import AttemptChannel
 from flowd.engine.children import Child
 from flowd.engine.files import Declared, MissingOutput, collect, prepare_places
 from flowd.engine.looks import Look
-from flowd.engine.prepare import NO_BINDING, Prepared
+from flowd.engine.prepare import NO_BINDING, NO_SECRETS, Prepared
 from flowd.engine.read_params import ReadParams
+from flowd.engine.references import is_bare
 from flowd.engine.self_cancelled import SelfCancelled, is_its_own
 from flowd.ports.executor import Abandoned, EndUnknown, NoRoom, Work
 
@@ -68,6 +68,7 @@ class Attempt:
         "_parts",
         "_prepared",
         "_scope",
+        "_secrecy",
         "_spec",
         "_stopped_at",
         "_values",
@@ -83,6 +84,7 @@ class Attempt:
         self._number = number
         self._spec = driver.run.shape.specs[number]
         self._scope = scope
+        self._secrecy = driver.services.adapters.secrecy
         self._parts: dict[str, str] = {}
         self._before: Mapping[str, Look] = _NOTHING
         self._began_ns = 0
@@ -137,10 +139,6 @@ class Attempt:
         self._driver.ended(self._number, report)
         return None
 
-    @property
-    def _secrecy(self) -> Secrecy:
-        return self._driver.services.adapters.secrecy
-
     def _report(self, outcome: Outcome, again: Again | None = None) -> AttemptEnded:
         assert self._work is not None
         allowed = False
@@ -191,55 +189,59 @@ class Attempt:
     async def _prepare(self) -> tuple[Work | None, Reason | None]:
         """The work to do and why, or None where the task turned out fresh or has to wait for others."""
         driver, spec, number = self._driver, self._spec, self._number
-        values = await driver.values(spec)
-        if spec.when is not None and (verdict := driver.survey.conditions.judge(number, values)) is not None:
-            driver.tell(verdict)
-            return None, None
-        self._values = values
-        if spec.repeat is not None and (overdue := rounds.overdue(driver, number)) is not None:
-            driver.tell(msgspec.structs.replace(overdue, allowed=self._allowed(overdue.error)))
-            return None, None
-        is_nested = isinstance(spec.action, Nested)
-        if not is_nested and await found_fresh(driver, number, values):
-            return None, None
-        asked = driver.run.tasks[number].approval
-        if asked is not None and not asked.begun and await self._has_lapsed(values):
+        name = base_name(spec.name)
+        resolver, binding = driver.survey.resolver, driver.program.bindings.get(name, NO_BINDING)
+        is_all = number < driver.run.declared and not binding.result_parameters and is_bare(spec)
+        self._prepared = prepared = resolver.written(spec, self._values) if is_all else await self._due()
+        if prepared is None:
             return None, None
         standing = driver.standings.get(number)
-        reason = standing.reason if standing is not None else None
-        resolver = driver.survey.resolver
-        self._prepared = prepared = resolver.written(spec, values)
-        if (spec.uses or spec.inputs or spec.outputs) and not is_nested:  # its own tasks ask for themselves
-            self.hold = await driver.services.sharing.enter(driver, number, prepared)
-            if self.hold is None:
-                return None, None
-        if spec.inputs or spec.outputs or spec.cache:
-            await self._in_thread(self._look_at_files, prepared)
         attempt = driver.run.tasks[number].attempt + 1
         self.channel = AttemptChannel(driver.stream, spec.name, attempt, driver.now, self._secrecy, spec.logs)
-        secrets = (
-            await secrecy.values(driver.services.adapters, driver.program, spec) if driver.run.spec.secrets else {}
-        )
         work = resolver.work(
             spec,
             prepared,
-            values,
+            self._values,
             attempt=attempt,
             run_folder=driver.folder,
-            function=driver.program.functions.get(base_name(spec.name)),
-            binding=driver.program.bindings.get(base_name(spec.name), NO_BINDING),
-            secrets=secrets,
+            function=driver.program.functions.get(name),
+            binding=binding,
+            secrets=await secrecy.values(driver.services.adapters, driver.program, spec)
+            if driver.run.spec.secrets
+            else NO_SECRETS,
         )
         work.redactions = self._secrecy.forms
-        if is_nested:
+        if isinstance(spec.action, Nested):
             if await children.found_fresh(driver, number, work.arguments):
                 return None, None
             self._child = await Child.of(driver, number, work.arguments)
-        return work, reason
+        return work, standing.reason if standing is not None else None
 
-    async def _has_lapsed(self, values: Mapping[str, Any]) -> bool:
-        """Whether a person has to answer once more: what the answer stood for is not as it was."""
-        return bool(await self._driver.approvals.stands(self._number, values))
+    async def _due(self) -> Prepared | None:
+        """What the task says now; None where it is fresh, its conditions do not hold, or what it shares is taken."""
+        driver, spec, number = self._driver, self._spec, self._number
+        values = await driver.values(spec)
+        if spec.when is not None and (verdict := driver.survey.conditions.judge(number, values)) is not None:
+            driver.tell(verdict)
+            return None
+        self._values = values
+        if spec.repeat is not None and (overdue := rounds.overdue(driver, number)) is not None:
+            driver.tell(msgspec.structs.replace(overdue, allowed=self._allowed(overdue.error)))
+            return None
+        is_nested = isinstance(spec.action, Nested)
+        if not is_nested and await found_fresh(driver, number, values):
+            return None
+        asked = driver.run.tasks[number].approval
+        if asked is not None and not asked.begun and await driver.approvals.stands(number, values):
+            return None  # a person has to answer once more: what the answer stood for is not as it was
+        prepared = driver.survey.resolver.written(spec, values)
+        if (spec.uses or spec.inputs or spec.outputs) and not is_nested:  # its own tasks ask for themselves
+            self.hold = await driver.services.sharing.enter(driver, number, prepared)
+            if self.hold is None:
+                return None
+        if spec.inputs or spec.outputs or spec.cache:
+            await self._in_thread(self._look_at_files, prepared)
+        return prepared
 
     def _look_at_files(self, prepared: Prepared) -> None:
         survey, files = self._driver.survey, self._driver.survey.files
@@ -264,7 +266,11 @@ class Attempt:
         outcome: Outcome
         again: Again | None = None
         try:
-            outcome = await self._carried_out(work)
+            if self._child is None and spec.repeat is None:
+                executor = driver.services.adapters.executors[spec.executor]
+                outcome = await self._outcome(work, await executor.run(work, self.channel))
+            else:
+                outcome = await self._carried_out(work)
         except (Abandoned, NoRoom, StorageFailing):
             raise
         except EndUnknown as error:
@@ -285,11 +291,10 @@ class Attempt:
         return self._report(outcome, again)
 
     async def _carried_out(self, work: Work) -> Outcome:
+        """The outcome of a round, or of a run that the task is."""
         assert self.channel is not None
         if self._child is None:
             carrying_out = self._driver.services.adapters.executors[self._spec.executor].run(work, self.channel)
-            if self._spec.repeat is None:
-                return await self._outcome(work, await carrying_out)
             return await self._outcome(work, *await rounds.carried_out(self._spec, carrying_out))
         ended = await self._child.carry_out(work, lambda: self.cause)
         if not isinstance(ended, tuple):
@@ -321,22 +326,21 @@ class Attempt:
             if spec.outputs and spec.inputs:
                 left = driver.survey.as_left
                 parts = await self._in_thread(left, self._number, self._prepared, parts, artifacts)
+        warnings = hidden
+        if spec.logs:
+            warnings += await self._log_plan(work, value)
+        if spec.gate:
+            warnings += await gating.pass_gates(driver, spec, self._prepared, channel, stored)
         return Succeeded(
             result=stored,
             outputs=artifacts,
             metrics=channel.metrics,
             parts=parts,
-            warnings=(
-                *hidden,
-                *await self._log_plan(work, value),
-                *await gating.pass_gates(driver, spec, self._prepared, channel, stored),
-            ),
+            warnings=warnings,
             ending=channel.ending,
         )
 
     async def _log_plan(self, work: Work, value: object) -> tuple[str, ...]:
-        if not self._spec.logs:
-            return ()
         assert self.channel is not None
         missing = log_plan.not_told(self._spec.logs, self.channel.said | self.channel.metrics.keys(), value)
         if missing:

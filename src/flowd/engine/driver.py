@@ -24,9 +24,10 @@ from flowd.core.rank import critical_path, learned
 from flowd.core.spec import Nested, TaskSpec, Wait
 from flowd.core.stimuli import AttemptEnded, CancelAsked, PauseAsked, ResumeAsked, Stimulus, TimerStarted
 from flowd.engine import checkpointing, fanning, results
+from flowd.engine.acting import ACTS
 from flowd.engine.approving import Approvals
 from flowd.engine.attempt import Attempt
-from flowd.engine.children import RUN_LIMIT, limits_above, pass_on
+from flowd.engine.children import RUN_LIMIT, limits_above
 from flowd.engine.entering import Entry
 from flowd.engine.fanning import FanWork
 from flowd.engine.fans import Fans
@@ -65,6 +66,7 @@ class Driver:
         self._ranks: list[float] = []
         self.folder = services.adapters.run_folder(self.run.id)
         self._still = anyio.Event()
+        self.at_rest = False  # whether nothing that it is told comes of anything: it is about to let go of the run
         self._heard = anyio.Event()
         self.fans = Fans(self.run, services.admission)
         self.moments = Moments(self)
@@ -186,11 +188,6 @@ class Driver:
         """Start nothing more; what runs goes on to its end."""
         self.tell(PauseAsked(by=by))
 
-    @property
-    def at_rest(self) -> bool:
-        """Whether nothing that it is told comes of anything any more: it is about to let go of the run."""
-        return self._still.is_set()
-
     def resume(self) -> bool:
         """Go on after a pause; False where this driver has come to rest, and another has to."""
         if self.at_rest:
@@ -208,7 +205,7 @@ class Driver:
             self.go_on()  # there is nothing to stop: it goes on waiting, without us
             return
         self.tell(PauseAsked(reason="interrupted"))
-        self._stop_attempts("interrupted")
+        self.stop_attempts("interrupted")
         self.go_on()
 
     def fail(self, error: Exception) -> None:
@@ -218,7 +215,7 @@ class Driver:
         """
         if self.failure is None:
             self.failure = error
-            self._stop_attempts("interrupted")
+            self.stop_attempts("interrupted")
             self.go_on()
 
     # --- acting --------------------------------------------------------------------------------------
@@ -252,7 +249,7 @@ class Driver:
         if self.fans.is_fan(number):
             return {}
         spec = self.run.shape.specs[number]
-        own: Mapping[Any, float] = {**spec.uses, **self.fans.uses(number)}
+        own: Mapping[Any, float] = spec.uses if number < self.run.declared else {**spec.uses, **self.fans.uses(number)}
         if isinstance(spec.action, Nested):
             return own  # its own tasks are counted
         if self._above:
@@ -266,38 +263,23 @@ class Driver:
             self.fail(error)
             return
         for event in events:
-            if isinstance(event, e.TaskRetryScheduled):
-                self.moments.wait_for_retry(self.run.shape.index[event.task], event.retry_at)
-            elif isinstance(event, e.TaskRoundEnded):
-                self.moments.wait_for_retry(self.run.shape.index[event.task], event.next_at)
-            elif isinstance(event, e.TaskTimerStarted):
-                self.moments.sleep(self.run.shape.index[event.task], event.until)
-            elif isinstance(event, e.TaskApproved):
-                self.answered_at = self.stream.applied
-            elif self.children and isinstance(event, e.RunPaused | e.RunAdopted):
-                pass_on(event, list(self.children.values()))
-            elif isinstance(event, e.RunCancelRequested):
-                self._stop_attempts("cancelled")
-            elif isinstance(event, e.RunDeadlinePassed):
-                self._stop_attempts("deadline")
-            elif isinstance(event, e.TaskFailed | e.TaskTimedOut | e.TaskAbandoned):
-                self.fans.stop_beside(self.run.shape.index[event.task], self.attempts)
+            if (act := ACTS.get(type(event))) is not None:
+                act(self, event)
 
     def go_on(self, hands: int = 0) -> None:
         """Offer what has become startable; notice when nothing can go on by itself."""
         run = self.run
         if self.failure is not None and not (self.attempts or self.approvals.busy):
-            self._still.set()
+            self._come_to_rest()
         if not self._going or self.at_rest:  # whoever comes next goes on: this one is letting go of the run
             return
         if run.state == s.RUN_RUNNING and self.failure is None:
             ready = run.take_ready() if not run.shape.conditional else self.survey.conditions.take_ready(self._decide)
+            special = run.shape.special
             for number in ready:
-                if run.is_held(number):
-                    self.approvals.ask(number)
-                elif isinstance(run.shape.specs[number].action, Wait):
-                    self._decide(TimerStarted(run.shape.specs[number].name))
-                elif (retry_at := run.tasks[number].retry_at) is None:
+                if number in special and self._turn_of_another_kind(number):
+                    continue
+                if (retry_at := run.tasks[number].retry_at) is None:
                     self.offer(number)
                 else:
                     self.moments.wait_for_retry(number, retry_at)
@@ -307,7 +289,21 @@ class Driver:
         if self.attempts or self.approvals.busy:
             return
         if run.state != s.RUN_RUNNING or not (self._offered or any(map(self._goes_on, range(len(run.tasks))))):
-            self._still.set()
+            self._come_to_rest()
+
+    def _come_to_rest(self) -> None:
+        self.at_rest = True
+        self._still.set()
+
+    def _turn_of_another_kind(self, number: int) -> bool:
+        """Let a task whose turn has come ask a person, or begin its wait; False where it is one for an attempt."""
+        if self.run.is_held(number):
+            self.approvals.ask(number)
+        elif isinstance((spec := self.run.shape.specs[number]).action, Wait):
+            self._decide(TimerStarted(spec.name))
+        else:
+            return False
+        return True
 
     def _goes_on(self, number: int) -> bool:
         """Whether a task goes on after a while; with a patient engine one that waits for a person does."""
@@ -323,7 +319,8 @@ class Driver:
         if since is None:
             since = self.services.adapters.clock.monotonic()
         self._offered[number] = since
-        self.fans.offered(number)
+        if number >= self.run.declared:
+            self.fans.offered(number)
         spec = self.run.shape.specs[number]
         priority = spec.priority
         if closed is not None or spec.uses:
@@ -348,7 +345,8 @@ class Driver:
         since = self._offered.pop(number, None)
         if since is None:
             return self.services.adapters.clock.monotonic()
-        self.fans.begun(number)
+        if number >= self.run.declared:
+            self.fans.begun(number)
         self._queues[self.run.shape.specs[number].priority][0] -= 1
         return since
 
@@ -376,7 +374,8 @@ class Driver:
             for attempt in self.attempts.values():
                 attempt.bound_grace(within)
 
-    def _stop_attempts(self, cause: str) -> None:
+    def stop_attempts(self, cause: str) -> None:
+        """End all that runs, for a cause that each of them is told."""
         for attempt in list(self.attempts.values()):
             attempt.stop(cause)
 

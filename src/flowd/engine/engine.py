@@ -175,7 +175,8 @@ class Engine(Answers):
             owner=adapters.owner,
         )
         admitting.check_inputs(program, first, adapters.clock.now())
-        await secrecy.check(adapters, program, [task for task in program.spec.tasks if task.name in selected])
+        chosen = frozenset(selected)
+        await secrecy.check(adapters, program, (task for task in program.spec.tasks if task.name in chosen))
         if run_id is not None:
             return await self._begin_or_find(run_id, program, first, checkpoints, lent)
         while True:

@@ -36,7 +36,8 @@ class Fans:
 
     def is_fan(self, number: int) -> bool:
         """Whether this is no task to be begun itself, but one to be expanded."""
-        return number < self._run.declared and is_fanned(self._run.shape.specs[number])
+        shape = self._run.shape
+        return number in shape.special and number < shape.declared and is_fanned(shape.specs[number])
 
     def hand_out(self, offer: Callable[[int], None]) -> int:
         """Offer items of every expanded task, as many as may wait; how many these are."""

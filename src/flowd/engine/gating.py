@@ -23,8 +23,6 @@ async def pass_gates(
     driver: Driver, spec: TaskSpec, prepared: Prepared, channel: AttemptChannel, stored: Stored | None
 ) -> tuple[str, ...]:
     """What a task's gates warn of. GateFailed where one that has to hold does not."""
-    if not spec.gate:
-        return ()
     secrecy = driver.services.adapters.secrecy
     values = await driver.values(spec)
     read = gates.reads_result(spec.gate)

@@ -34,7 +34,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _SHELLS = {"sh": ("sh", "-e", "-c"), "bash": ("bash", "-e", "-o", "pipefail", "-c")}
 
 _NO_PARAMS: dict[str, Any] = {}
-_NO_SECRETS: Mapping[str, str] = {}
+NO_SECRETS: Mapping[str, str] = {}
 NO_BINDING = Binding(wants_ctx=False, result_parameters=())
 
 
@@ -156,7 +156,7 @@ class Resolver:
         run_folder: Path,
         function: Callable[..., Any] | None,
         binding: Binding = NO_BINDING,
-        secrets: Mapping[str, str] = _NO_SECRETS,
+        secrets: Mapping[str, str] = NO_SECRETS,
     ) -> Work:
         """The attempt's work, with absolute paths. ExpressionError where something does not resolve."""
         folder = self._files.folder
@@ -233,7 +233,7 @@ class Resolver:
         run_folder: Path,
         function: Callable[..., Any],
         binding: Binding,
-        secrets: Mapping[str, str] = _NO_SECRETS,
+        secrets: Mapping[str, str] = NO_SECRETS,
     ) -> Work:
         """The work of asking a task's `reconcile` about an attempt: as the attempt's, with another function."""
         prepared = self.written(task, values)

@@ -16,6 +16,11 @@ def is_plain(task: TaskSpec) -> bool:
     return isinstance(task.action, Call) and not (task.with_ or task.inputs or task.outputs or task.env)
 
 
+def is_bare(task: TaskSpec) -> bool:
+    """Whether a task is a call and nothing else: nothing stands beside it to judge, look at, hold or keep."""
+    return is_plain(task) and not (task.uses or task.cache or asks(task))
+
+
 def is_literal(task: TaskSpec, env: Mapping[str, str]) -> bool:
     """Whether no expression stands anywhere in a task, nor in the `env` of its pipeline."""
     action = task.action
@@ -35,8 +40,9 @@ def referenced_results(task: TaskSpec) -> set[str]:
 
 def asks(task: TaskSpec) -> bool:
     """Whether expressions stand beside the action of a task: a `when`, gates, a question and so on."""
-    asked = (task.when, task.approve, task.repeat)
-    return any(one is not None for one in asked) or bool(task.gate) or isinstance(task.allow_failure, str)
+    if task.when is not None or task.approve is not None or task.repeat is not None:
+        return True
+    return bool(task.gate) or isinstance(task.allow_failure, str)
 
 
 def referenced_tasks(task: TaskSpec) -> set[str]:

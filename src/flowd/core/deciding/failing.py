@@ -18,6 +18,8 @@ _TRIED = (e.TaskFailed, e.TaskTimedOut, e.TaskRetryScheduled)
 def stop_at_failures(decision: Decision) -> bool:
     """Stop the run where a failure of this decision is one too many; whether it is stopped."""
     run = decision.run
+    if not run.spec.fail_fast and run.spec.stop_after_failures is None:
+        return False
     if run.state not in {s.RUN_RUNNING, s.RUN_PAUSED} or run.closing is not None:
         return False
     if run.spec.fail_fast:
