@@ -99,10 +99,10 @@ def read_back(bases: dict[bool, Path], scratch: Path, number: int, work: tuple[b
     finished, seeds = work
     root = scratch / f"chunk-{number}" / "root"
     shutil.copytree(bases[finished], root)
-    folder, kept = run_folder(root), scratch / f"chunk-{number}" / "kept"
-    for needless in ("logs", "inbox"):  # no reader of the journal looks there, and copying them took most of the time
+    folder = run_folder(root)
+    for needless in ("logs", "inbox"):  # no reader of the journal looks there
         shutil.rmtree(folder / needless)
-    shutil.copytree(folder, kept)
+    kept = {path: path.read_bytes() for path in folder.iterdir()}
     whole = document(folder)
     broken = []
     for seed in seeds:
@@ -111,10 +111,20 @@ def read_back(bases: dict[bool, Path], scratch: Path, number: int, work: tuple[b
             judge(kind, how, folder, whole)
         except Exception as error:  # noqa: BLE001  # whatever reading a damaged folder raises is the finding
             broken.append(f"{Case(finished, seed)}: {error!r}")
-        shutil.rmtree(folder)
-        shutil.copytree(kept, folder)
+        put_back(folder, kept)
     shutil.rmtree(root.parent)
     return broken
+
+
+def put_back(folder: Path, kept: dict[Path, bytes]) -> None:
+    """Make the files of a folder what they were: to copy all of them for each damage took most of the time."""
+    found = {Path(entry.path): entry.is_file(follow_symlinks=False) for entry in os.scandir(folder)}
+    for path, is_file in found.items():
+        if path not in kept or not is_file:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    for path, data in kept.items():
+        if not found.get(path) or path.read_bytes() != data:
+            path.write_bytes(data)
 
 
 def document(folder: Path) -> bytes:
