@@ -103,6 +103,8 @@ def test_a_question_inside(here: Place) -> None:
     assert commands == ["flowd approve r+ask q", "flowd resume r"]
     why = here.json("why", "r", "ask")
     assert (why["code"], why["next"], why["details"]["child"]) == ("child_waits", commands[0], "r+ask")
+    refused = here.run("approve", "r", "ask")
+    assert (refused.code, commands[0] in refused.err) == (2, True)
     answered = here.run("approve", "r+ask", "q", "--comment", "go")
     assert answered.code == 0, answered.said
     assert "next: flowd resume r" in answered.out + answered.err

@@ -15,6 +15,7 @@ from flowd.cli.check import refuse_unknown
 from flowd.cli.finding import looked_up
 from flowd.cli.options import JSON, NO_INPUT, STATE_DIR, pairs_of
 from flowd.core import states as s
+from flowd.core.answers import asks_nobody
 from flowd.core.errors import BadRequest
 from flowd.core.spec import TaskSpec
 from flowd.ports.inbox import Request
@@ -89,6 +90,8 @@ def approve(
     """Say yes to a task that waits for an answer; the run then goes on."""
     found = looked_up(state_dir, run)
     refuse_unknown((task,), set(found.state.shape.index), f"run {found.id}")
+    if refused := asks_nobody(found.state, task):
+        raise BadRequest(refused)
     values = typed_fields(found.state.shape.specs[found.state.shape.index[task]], fields)
     request = Request(
         id=new_request_id(), kind="approve", by=person(), tasks=(task,), comment=comment, values=dict(values)
@@ -135,6 +138,5 @@ def typed_fields(task: TaskSpec, given: Sequence[str]) -> Mapping[str, Any]:
     """`K=V` by the types of the task's form. BadRequest, BadParameters."""
     from flowd.authoring.params import resolve_params
 
-    if task.approve is None:
-        raise BadRequest(f"task {task.name} asks nobody: it has no `approve`")
+    assert task.approve is not None
     return resolve_params(task.approve.form, pairs_of(given, "--set"), text=True, what="field", option="--set")

@@ -29,6 +29,17 @@ def open_commands(run: RunState) -> list[str]:
     return [*uncertain, *asked]
 
 
+def asks_nobody(run: RunState, name: str) -> str:
+    """Why there is nothing to answer to a task; empty where it is one that asks."""
+    number = run.shape.index[name]
+    if run.shape.specs[number].approve is not None:
+        return ""
+    child, why = run.tasks[number].child, "it has no `approve`"
+    if child is not None and child.commands:
+        why = f"it is the run {child.run}, which waits for: {child.commands[0]}"
+    return f"task {name} of run {run.id} asks nobody: {why}"
+
+
 def approval_command(run: RunState, task: str) -> str:
     """What says yes to a task that waits for an answer, with the fields that have to be filled in."""
     asked = run.shape.specs[run.shape.index[task]].approve

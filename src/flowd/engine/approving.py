@@ -20,6 +20,7 @@ from anyio.abc import TaskGroup
 
 from flowd.authoring.params import resolve_params
 from flowd.core import states as s
+from flowd.core.answers import asks_nobody
 from flowd.core.deciding.approvals import BY_TIMEOUT, MESSAGE, between
 from flowd.core.errors import BadRequest, FlowdError, StorageFailing, cause, is_of_storage
 from flowd.core.events import Artifact, Error
@@ -263,8 +264,8 @@ async def _waiting(driver: Driver, task: str) -> tuple[int, TaskSpec, ApprovalSt
         raise BadRequest(f"run {run.id} has no task {task}")
     number = run.shape.index[task]
     spec, known = run.shape.specs[number], run.tasks[number]
-    if spec.approve is None:
-        raise BadRequest(f"task {task} of run {run.id} asks nobody: it has no `approve`")
+    if refused := asks_nobody(run, task):
+        raise BadRequest(refused)
     asked = known.approval
     if known.state == s.WAITING and asked is not None:
         if asked.expires_at is None or driver.now() < asked.expires_at:
