@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import anyio
 import anyio.lowlevel
+import msgspec
 import pytest
 import structlog
 
 from flowd.adapters.disk import FileThreads
 from flowd.adapters.followers.log import LEVELS, Lines, LogFollower, Sink, append_to
 from flowd.core import events as e
+from flowd.core.spec import PipelineSpec
 from flowd.ports.follower import Signal
 
 AT = datetime(2026, 11, 22, 9, 14, tzinfo=UTC)
@@ -146,6 +151,44 @@ async def test_console_lines_are_for_people(heard):
     assert "task_retry_scheduled" in line
     assert "task=b" in line
     assert "\n" not in line
+
+
+SAMPLES = {
+    str: "word",
+    int: 3,
+    float: 0.5,
+    bool: True,
+    datetime: AT,
+    timedelta: timedelta(seconds=2),
+    e.Artifact: e.Artifact(path="data/b.json", size=1, digest="d"),
+    e.Reason: e.Reason("code", "a sentence"),
+    e.Error: ERROR,
+    e.Ending: e.Ending(exit_code=1, signal="SIGKILL", tail=("last",)),
+    e.SentBack: e.SentBack(task="sign", by="ann", comment="too long", at=AT),
+    e.Stored: e.Stored(codec="json", digest="d", size=4, inline=msgspec.Raw(b'{"n":1}')),
+    PipelineSpec: PipelineSpec(name="p", tasks=()),
+    Any: {"n": 1},
+}
+
+
+def sample(hint):
+    """A value for a field that is declared so."""
+    if get_origin(hint) in {Union, UnionType}:
+        return sample(get_args(hint)[0])
+    if get_origin(hint) is tuple:
+        return (sample(get_args(hint)[0]),)
+    if get_origin(hint) is dict:
+        return {"n": sample(get_args(hint)[1])}
+    return SAMPLES[hint]
+
+
+@pytest.mark.parametrize("kind", get_args(e.AnyEvent), ids=lambda kind: kind.__name__)
+async def test_no_field_of_any_event_shows_what_python_calls_it(heard, kind):
+    """`Artifact(path=…)` and `datetime.datetime(…)` are no words for people."""
+    event = kind(**{name: sample(hint) for name, hint in get_type_hints(kind).items()})
+    await follower(heard.sink(form="console")).record([e.Envelope("r1", 1, AT, event)])
+    [(_, line)] = heard
+    assert not re.search(r"[A-Za-z]\w*\(", line)
 
 
 async def test_a_line_without_colour_is_the_renderers_own(heard):

@@ -247,14 +247,14 @@ def _put(fields: dict[str, Any], name: str, value: Any) -> None:
     elif isinstance(value, e.Stored):
         if isinstance(value.inline, msgspec.Raw) and len(bytes(value.inline)) <= 1000:
             fields["result"] = msgspec.json.decode(value.inline)
-    elif name == "outputs":
-        fields["outputs"] = [artifact.path for artifact in value]
+    elif isinstance(value, tuple) and isinstance(value[0], e.Artifact):
+        fields[name] = [artifact.path for artifact in value]
     elif name == "delay":
         fields["delay_s"] = value.total_seconds()
     elif isinstance(value, datetime):
         fields[name] = _moment(value)
     else:
-        fields[name] = list(value) if isinstance(value, tuple) else value
+        fields[name] = msgspec.to_builtins(value, enc_hook=str)
 
 
 def _of_error(error: e.Error) -> dict[str, Any]:
