@@ -24,6 +24,7 @@ from flowd.core.expressions import (
     check_references,
     compile_expression,
     parse_template,
+    references_of,
     unknown,
 )
 from flowd.core.graph import (
@@ -248,10 +249,22 @@ class _Expressions:
         asked = task.approve
         if asked is None:
             return
-        self._template(task, (*base, "approve", "message"), asked.message, _TASK_ROOTS, "a message")
+        self._asked_once(task, (*base, "approve", "message"), asked.message, _TASK_ROOTS, "a message")
         for place, text in _texts((*base, "approve"), {"show": list(asked.show)}):
-            self._template(task, place, text, _PATH_ROOTS, "a path")
+            self._asked_once(task, place, text, _PATH_ROOTS, "a path")
         people.check(task, asked, self._spec, self._findings)
+
+    def _asked_once(self, task: TaskSpec, path: KeyPath, text: str, roots: frozenset[str], place: str) -> None:
+        """A part of a question, which is no item's: the whole task asks, before its items begin."""
+        try:
+            named = {access[0] for access in references_of(text)} & {*item_names(task)}
+        except ExpressionError:
+            named = set()  # reported where the text is checked
+        for name in sorted(named):
+            message = f"`{name}` means nothing here: the whole task asks once, before its items begin"
+            self._findings.add("unknown_name", path, message, "leave it out, or ask in a task of its own")
+        if not named:
+            self._template(task, path, text, roots, place)
 
     def _bare(self, task: TaskSpec, path: KeyPath, text: str, roots: frozenset[str], place: str) -> None:
         """An expression that stands by itself."""
