@@ -54,6 +54,9 @@ STEPS = textwrap.dedent(
     async def give_async(ctx, tokens):
         return give(ctx, tokens)
 
+    def listed(ctx, tokens):
+        return [tokens[0] + "!", {"deep": tokens[1]}, tokens[2]]
+
     def fail(ctx, tokens):
         try:
             raise KeyError(tokens[0])
@@ -156,11 +159,14 @@ def aviary(here: Place) -> Place:
     return here
 
 
+SOURCES = {"PLAIN": {"env": "CANARY"}, "FILE": {"file": "bird.txt"}, "VAULT": {"command": ["cat", "vault.txt"]}}
+LOG = {"file": "{{ task }}.log", "level": "debug"}
+
+
 def pipeline(here: Place, tasks: dict) -> None:
     """A pipeline of these tasks, each given the secrets."""
-    sources = {"PLAIN": {"env": "CANARY"}, "FILE": {"file": "bird.txt"}, "VAULT": {"command": ["cat", "vault.txt"]}}
     made = {name: ({"env": ENV} if "run" in task else {"with": WITH}) | task for name, task in tasks.items()}
-    here.pipeline(made, secrets=sources, log={"file": "{{ task }}.log", "level": "debug"})
+    here.pipeline(made, secrets=SOURCES, log=LOG)
 
 
 EVERYWHERE = {
@@ -240,3 +246,64 @@ def test_a_short_one_is_refused_by_validate(aviary: Place) -> None:
     assert "secrets.PLAIN  secret PLAIN: the environment variable CANARY has fewer than 4 characters" in refused.err
     assert "abc" not in refused.said
     assert aviary.run("run", env={"CANARY": "abc"}).code == 2
+
+
+READS_ANSWERS = "echo {{ default(approval.comment, '') }} {{ approval.note }} {{ default(rejection.comment, '') }}"
+ASKING = {
+    "made": {"call": "steps:give", "with": WITH},
+    "listed": {"call": "steps:listed", "with": WITH},
+    "each": {
+        "run": 'echo {{ item }}; echo "$A $C"; exit 3',
+        "env": ENV,
+        "foreach": "tasks.listed.result",
+        "needs": ["listed"],
+        "allow_failure": True,
+    },
+    "gated": {
+        "run": 'printf %s "\\"$C\\"" > "$FLOWD_RESULT"',
+        "env": ENV,
+        "gate": [f"result == '{COMMAND[:7]}'"],
+        "allow_failure": True,
+    },
+    "asked": {
+        "run": READS_ANSWERS,
+        "needs": ["made", "each", "gated"],
+        "approve": {"message": "Go on with {{ tasks.made.result }}?", "form": {"note": ""}},
+    },
+    "sign": {"approve": {"message": "sign?"}, "needs": ["asked"]},
+}
+
+
+@pytest.mark.parametrize("owned", [False, True], ids=["nobody owns it", "its owner lives"])
+def test_what_a_person_types(aviary: Place, *, owned: bool) -> None:
+    """Comments, fields and reasons hold the secrets, and questions, gates and lists what tasks made of them."""
+    stays = {"stays": {"run": "sleep 600"}} if owned else {}
+    aviary.pipeline(ASKING | stays, secrets=SOURCES, log=LOG)
+    env, typed = {"CANARY": PLAIN}, " and ".join(SECRETS)
+    said, living = [], None
+    if owned:
+        living = aviary.begin("run", "--run-id", "r", "--no-input", env=env)
+    else:
+        said.append(aviary.run("run", "--run-id", "r", "--no-input", env=env))
+    for task, *command in (
+        ("asked", "approve", "r", "asked", "--comment", typed, "--set", f"note={typed}"),
+        ("sign", "reject", "r", "sign", "--comment", typed, "--back-to", "asked"),
+        ("asked", "approve", "r", "asked", "--comment", typed),
+        ("sign", "cancel", "r", "--reason", typed),
+    ):
+        until(lambda task=task: _waits(aviary, task))
+        said.append(aviary.run(*command, env=env))
+        assert said[-1].code in {0, 3}, said[-1].said
+    if living is not None:
+        said.append(end_of(living))
+    words = ("show r --json", "show r", "events r", "logs r asked", "why r sign")
+    reads = [aviary.run(*one.split()) for one in words]
+    assert leaks(aviary, *said, *reads) == []
+    assert aviary.journal().read_text().count("*** and *** and ***") >= 5
+
+
+def _waits(here: Place, task: str) -> bool:
+    try:
+        return bool(here.json("show", "r")["tasks"][task]["state"] == "waiting")
+    except AssertionError:  # it has not begun
+        return False

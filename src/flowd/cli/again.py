@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
+import msgspec
 
 from flowd.adapters.inbox import ask, new_request_id
 from flowd.cli.finding import Found, looked_up, place_of, unfinished
@@ -19,7 +20,7 @@ from flowd.core import states as s
 from flowd.core.again import asked_for
 from flowd.core.errors import BadRequest, FlowdError, StateLocked
 from flowd.core.stimuli import RetryAsked
-from flowd.ports.inbox import Request
+from flowd.ports.inbox import Answer, Request
 
 if TYPE_CHECKING:
     from flowd.authoring.pipeline import Pipeline
@@ -276,7 +277,7 @@ def asked_of_owner(found: Found, request: Request) -> bool:
 
     StateLocked where it does not answer, BadRequest where it refuses.
     """
-    answer = anyio.run(ask, found.folder, request)
+    answer = anyio.run(_ask, found, request)
     if answer is None:
         raise StateLocked(
             f"run {found.id} is held by {found.owner}, which did not answer in 10s; the request was withdrawn"
@@ -284,6 +285,20 @@ def asked_of_owner(found: Found, request: Request) -> bool:
     if answer.error and not answer.again:
         raise BadRequest(f"run {found.id}: {answer.error}")
     return not answer.again
+
+
+async def _ask(found: Found, request: Request) -> Answer | None:
+    """Ask without secrets: for a moment the request is a file."""
+    if found.definition.spec.secrets:
+        from flowd.adapters.secrets import SecretReader
+        from flowd.core.secrecy import Secrecy
+        from flowd.engine.secrecy import typed
+
+        said = {name: getattr(request, name) for name in ("reason", "comment", "values", "result")}
+        reader, secrecy = SecretReader(), Secrecy()
+        hidden = {name: await typed(reader, secrecy, found.definition, value) for name, value in said.items()}
+        request = msgspec.structs.replace(request, **hidden)
+    return await ask(found.folder, request)
 
 
 def person() -> str:

@@ -30,7 +30,7 @@ from flowd.core.spec import Ask, TaskSpec
 from flowd.core.stimuli import ApprovalAsked, ApprovalExpired, Approved, CouldNotBegin, Rejected
 from flowd.core.task_state import ApprovalState
 from flowd.core.views import WAITING, answer_scope, run_status
-from flowd.engine import results
+from flowd.engine import results, secrecy
 from flowd.engine.files import ABSENT
 from flowd.engine.survey import IF_NEEDED, Standing
 from flowd.engine.timers import Timer
@@ -209,6 +209,7 @@ async def approve(driver: Driver, task: str, *, comment: str = "", values: Mappi
 
     Raises BadRequest where nobody asks, or what was asked about has changed; BadParameters for the fields.
     """
+    comment, values = await secrecy.typed_to(driver, comment), await secrecy.typed_to(driver, dict(values))
     number, spec, asked = await _waiting(driver, task)
     assert spec.approve is not None
     typed = resolve_params(spec.approve.form, values, text=False, what="field", option="--set")
@@ -235,6 +236,7 @@ async def reject(driver: Driver, task: str, *, comment: str = "", by: str = "", 
     `back_to`: the task above from which on it is done again. BadRequest where nobody asks, or
     that is none of those above.
     """
+    comment = await secrecy.typed_to(driver, comment)
     number, spec, _ = await _waiting(driver, task)
     if back_to:
         _refuse_way(driver, number, back_to)

@@ -239,7 +239,10 @@ class Engine(Answers):
 
         A finished run is returned as it is. StateLocked names a living owner elsewhere.
         """
-        return await self._ask(run_id, CancelAsked(reason=reason, by=by))
+        adapters = self._adapters()
+        definition = await adapters.journal.definition(run_id)
+        said = await secrecy.typed(adapters.secrets, adapters.secrecy, definition, reason)
+        return await self._ask(run_id, CancelAsked(reason=said, by=by))
 
     async def pause(self, run_id: str, by: str = "") -> Run:
         """Start nothing new in a run; what runs goes on to its end. `resume` goes on, whatever process asks for it.

@@ -17,7 +17,7 @@ from flowd.core.errors import BadRequest, RunFailed
 from flowd.core.events import Envelope, Error, Reason
 from flowd.core.run import RunState
 from flowd.core.views import run_document, run_status, shown_state
-from flowd.engine import results
+from flowd.engine import results, secrecy
 from flowd.engine.driver import Driver
 from flowd.engine.services import Adapters
 from flowd.ports.executor import log_path
@@ -155,7 +155,7 @@ class Run:
     async def cancel(self, reason: str | None = None) -> None:
         """Ask for the run to stop, and return when that is durable; it ends as cancelled."""
         driver = self._living()
-        driver.cancel(reason or "", "host")
+        driver.cancel(await secrecy.typed_to(driver, reason or ""), "host")
         await driver.recorded()
 
     async def pause(self) -> None:

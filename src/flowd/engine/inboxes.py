@@ -10,6 +10,7 @@ from flowd.core import states as s
 from flowd.core.again import refusal
 from flowd.core.errors import FlowdError, StateDamaged
 from flowd.core.stimuli import RetryAsked
+from flowd.engine import secrecy
 from flowd.engine.approving import approve, reject
 from flowd.engine.capacity import capacity_document, waiting_document
 from flowd.engine.driver import Driver
@@ -72,7 +73,7 @@ async def _do(driver: Driver, request: Request) -> str:
     if unknown:
         return f"the run has no task {unknown[0]}"
     if request.kind == "cancel":
-        driver.cancel(request.reason, request.by)
+        driver.cancel(await secrecy.typed_to(driver, request.reason), request.by)
     elif request.kind == "pause":
         if driver.run.state == s.RUN_CANCELLING:
             return "the run is being cancelled"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +22,19 @@ from flowd.core.events import Error
 from flowd.core.expressions import references_of
 from flowd.core.run import RunState
 from flowd.core.secrecy import Secrecy
-from flowd.core.spec import PipelineSpec, TaskSpec
+from flowd.core.spec import Definition, PipelineSpec, TaskSpec
 from flowd.engine.results import BadResult, is_json
-from flowd.ports.secrets import SecretMissing
+from flowd.ports.secrets import SecretMissing, Secrets
 
 if TYPE_CHECKING:
+    from flowd.engine.driver import Driver
     from flowd.engine.program import Program
     from flowd.engine.services import Adapters
 
 REDACTED = "secret_redacted: the result held a secret, and is kept with *** in its place"
+PATIENCE = timedelta(seconds=5)
+"""How long what a person typed waits for the secrets that are to be hidden in it: whoever asks waits ten."""
+
 _REPORTS = ("*.metrics", "*.result")
 
 
@@ -89,6 +94,26 @@ async def values(adapters: Adapters, program: Program, task: TaskSpec) -> Mappin
         found[name] = await adapters.secrets.read(name, program.spec.secrets[name], program.folder)
         adapters.secrecy.learn(found[name])
     return found
+
+
+async def typed(secrets: Secrets, secrecy: Secrecy, definition: Definition, said: Any) -> Any:
+    """What a person typed, as it may be kept: without any secret of the pipeline that can be read now.
+
+    One whose command or keyring does not answer in time, or that is not there, is known only if it was before.
+    """
+    if not said:
+        return said
+    with anyio.move_on_after(PATIENCE.total_seconds()):
+        for name, secret in definition.spec.secrets.items():
+            with suppress(SecretMissing):
+                secrecy.learn(await secrets.read(name, secret, Path(definition.folder)))
+    return secrecy.hide_in(said)
+
+
+async def typed_to(driver: Driver, said: Any) -> Any:
+    """As `typed`, of what is said to a living run."""
+    adapters = driver.services.adapters
+    return await typed(adapters.secrets, adapters.secrecy, driver.program.definition, said)
 
 
 class Unread(dict[str, str]):
