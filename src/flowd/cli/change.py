@@ -39,7 +39,7 @@ TOUCHED = "touch"
 @STATE_DIR
 @JSON
 def cancel(run: str | None, reason: str, state_dir: str | None, *, as_json: bool) -> int:
-    """Stop a run for good; what it had finished stays finished."""
+    """Stop a run for good; what it had finished stays finished, and what stands under `finally` runs."""
     found = looked_up(state_dir, run)
     if found.state.state in s.RUN_ENDED and found.state.state != s.RUN_CANCELLED:
         raise BadRequest(f"run {found.id} has already {found.state.state}")
@@ -62,6 +62,9 @@ def cancel(run: str | None, reason: str, state_dir: str | None, *, as_json: bool
         say(f"run {found.id} is cancelled, and ends once it is said what became of what was cut off")
         for command in following(after.state, after.status):
             say(f"next: {command}{flags_of(found.place)}")
+    elif after.owner is None:
+        say(f"run {found.id} is cancelled, but for what stands under `finally`")
+        say(f"next: flowd resume {found.id}{flags_of(found.place)}")
     else:
         say(f"run {found.id} is being cancelled")
     return 0

@@ -10,12 +10,13 @@ from typing import Any, Self
 
 import anyio
 
+from flowd.authoring.importing import CallError
 from flowd.authoring.params import resolve_params
 from flowd.authoring.pipeline import Pipeline
 from flowd.core import events as e
 from flowd.core import states as s
 from flowd.core.durations import parse_duration
-from flowd.core.errors import BadRequest, FlowdError, NoSuchRun, StateLocked
+from flowd.core.errors import BadPipeline, BadRequest, FlowdError, NoSuchRun, StateLocked
 from flowd.core.keyed import EACH
 from flowd.core.limits import Admission
 from flowd.core.lineage import MARK
@@ -234,15 +235,24 @@ class Engine(Answers):
         enter = adoption(self._adapters(), run_id, [asked], pipeline=pipeline, go_on=go_on)
         return await self._here.tell(run_id, asked, enter)
 
-    async def cancel(self, run_id: str, reason: str = "", by: str = "") -> Run:
-        """Stop a run for good; one that nobody owns is adopted for it, and none of its code is needed.
+    async def cancel(self, run_id: str, reason: str = "", by: str = "", *, pipeline: Pipeline | None = None) -> Run:
+        """Stop a run for good; one that nobody owns is adopted for it, and what stands under its `finally` runs here.
 
-        A finished run is returned as it is. StateLocked names a living owner elsewhere.
+        No other code of it is needed. Where that of `finally` cannot be had (`pipeline` has it, if it is not to be
+        imported), it is left to a `resume`, and a warning says so. A finished run is returned as it is.
+        StateLocked names a living owner elsewhere.
         """
         adapters = self._adapters()
         definition = await adapters.journal.definition(run_id)
-        said = await secrecy.typed(adapters.secrets, adapters.secrecy, definition, reason)
-        return await self._ask(run_id, CancelAsked(reason=said, by=by))
+        asked = CancelAsked(by=by, reason=await secrecy.typed(adapters.secrets, adapters.secrecy, definition, reason))
+        if run_id not in self._here:
+            state, _, _ = await read(adapters, run_id, uncalled=True)
+            if state.state not in {s.RUN_NEW, *s.RUN_ENDED} and state.shape.finals and state.closing is None:
+                try:
+                    return await self._here.launch(run_id, adoption(adapters, run_id, [asked], pipeline=pipeline))
+                except (BadPipeline, BadRequest, CallError) as error:
+                    warn("finally_left", run=run_id, error=str(error))
+        return await self._ask(run_id, asked)
 
     async def pause(self, run_id: str, by: str = "") -> Run:
         """Start nothing new in a run; what runs goes on to its end. `resume` goes on, whatever process asks for it.
