@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as hs
 
+from flowd.core.commands import parse_command, render_argv
 from flowd.core.expressions import (
     FUNCTIONS,
     MOST_TEXT,
@@ -64,7 +65,7 @@ def refused(text: str) -> ExpressionError:
         ("default(params.missing, 5)", 5),
         ("default(params.n, 5)", 3),
         ("default(tasks.clean.metrics.mae, default(params.what, 'x'))", "x"),
-        ("default(params.none, 5)", None),
+        ("default(params.none, 5)", 5),
         ("defined(params.n)", True),
         ("defined(tasks.clean.result.columns)", False),
         ("defined(nothing)", False),
@@ -234,9 +235,15 @@ def test_a_template_that_is_not_closed_or_holds_no_expression(text: str) -> None
 
 
 def test_null_cannot_stand_in_a_text() -> None:
-    """The hint says what to write."""
-    with pytest.raises(ExpressionError, match="use default"):
+    """The hint says what to write, and that helps; of a list the item is named."""
+    with pytest.raises(ExpressionError, match=r"`params.none` is null") as caught:
         parse_template("a{{ params.none }}").render(SCOPE)
+    assert caught.value.hint == 'write default(params.none, "none"), or what else is to stand there'
+    assert parse_template('a{{ default(params.none, "none") }}').render(SCOPE) == "anone"
+    with pytest.raises(ExpressionError, match=r"`values\[1\]` is null"):
+        parse_command("echo {{ values }}").render({"values": [1, None]})
+    with pytest.raises(ExpressionError, match=r"`values\[1\]` is null"):
+        render_argv(["echo", "{{ values }}"], {"values": [1, None]})
 
 
 def test_a_text_has_a_bound() -> None:

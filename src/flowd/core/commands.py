@@ -53,7 +53,7 @@ class Command:
                     f"`{part.text}` is a list and stands next to other characters",
                     "put blanks around it",
                 )
-            return " ".join(_word(item, part.text) for item in value)
+            return " ".join(_word(item, f"{part.text}[{place}]") for place, item in enumerate(value))
         return _word(value, part.text)
 
 
@@ -97,9 +97,12 @@ def render_argv(items: Sequence[str], scope: Mapping[str, Any]) -> tuple[str, ..
     arguments: list[str] = []
     for item in items:
         value = parse_template(item).render(scope)
-        values = value if isinstance(value, list | tuple) else [value]
-        for one in values:
-            text = in_text(one, item)
+        named = item.strip().removeprefix("{{").removesuffix("}}").strip()
+        values = (
+            {f"{named}[{n}]": one for n, one in enumerate(value)} if isinstance(value, list | tuple) else {named: value}
+        )
+        for name, one in values.items():
+            text = in_text(one, name)
             if "\0" in text:
                 raise ExpressionError("bad_expression", f"`{item}` holds a NUL character, which no argument can")
             arguments.append(text)

@@ -89,5 +89,7 @@ class Evaluator(simpleeval.EvalWithCompoundTypes):  # type: ignore[misc]  # it i
                 if error.code != "unknown_name":
                     raise
                 return False if name == "defined" else self._eval(node.args[1])
-            return True if name == "defined" else value
+            if name == "defined":
+                return True
+            return self._eval(node.args[1]) if value is None else value
         return super()._eval_call(node)

@@ -222,7 +222,8 @@ def in_text(value: Any, text: str) -> str:
     if isinstance(value, str):
         return value
     if value is None:
-        raise ExpressionError("bad_expression", f"`{text}` is null, which cannot stand in a text", "use default(…, …)")
+        hint = f'write default({text}, "none"), or what else is to stand there'
+        raise ExpressionError("bad_expression", f"`{text}` is null, which cannot stand in a text", hint)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
