@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from itertools import pairwise
 
 import anyio
@@ -10,6 +11,8 @@ import anyio.lowlevel
 import pytest
 
 from flowd import BadRequest, Pipeline, Retry
+from flowd.core import events, spec
+from flowd.engine.retrying import answer
 from flowd.engine.workers import TURN
 from flowd.testing import FakeClock, MemoryEngine
 
@@ -585,3 +588,14 @@ async def test_a_task_that_cancels_itself_fails(engine):
     assert result.tasks["awaits"].attempts == 2
     assert "nobody had cancelled it" in result.tasks["awaits"].error.message
     assert (await engine.run(pipeline, "other")).ok
+
+
+def test_jitter_adds_up_to_so_much() -> None:
+    """Each wait is drawn anew, never shorter than the policy's and never longer than both together."""
+    policy = spec.Retry(attempts=9, delay=timedelta(seconds=2), backoff="constant", jitter=timedelta(seconds=1))
+    failure, error = RuntimeError("x"), events.Error(type="RuntimeError", message="x")
+    given = {"tries": 1, "elapsed": timedelta(0), "failure": failure, "error": error, "timed_out": False}
+    drawn = [answer(policy, None, **given) for _ in range(50)]
+    waits = {again.delay.total_seconds() for again in drawn if again is not None}
+    assert len(waits) > 40
+    assert 2 <= min(waits) < max(waits) <= 3

@@ -46,7 +46,8 @@ def is_allowed(task: TaskSpec, error: Error, scope: Mapping[str, Any]) -> bool:
         return said
     if isinstance(said, tuple):
         return error.exit_code in said
-    own = {"exit_code": error.exit_code, "error": {"type": error.type, "message": error.message}}
+    known = {"type": error.type, "message": error.message, "exit_code": error.exit_code}
+    own = {"exit_code": error.exit_code, "error": known}
     return bool(compile_expression(said).evaluate({**scope, **own}))
 
 
