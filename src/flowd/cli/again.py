@@ -295,9 +295,7 @@ async def _ask(found: Found, request: Request) -> Answer | None:
         from flowd.engine.secrecy import typed
 
         said = {name: getattr(request, name) for name in ("reason", "comment", "values", "result")}
-        reader, secrecy = SecretReader(), Secrecy()
-        hidden = {name: await typed(reader, secrecy, found.definition, value) for name, value in said.items()}
-        request = msgspec.structs.replace(request, **hidden)
+        request = msgspec.structs.replace(request, **await typed(SecretReader(), Secrecy(), found.definition, **said))
     return await ask(found.folder, request)
 
 

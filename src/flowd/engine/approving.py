@@ -209,10 +209,10 @@ async def approve(driver: Driver, task: str, *, comment: str = "", values: Mappi
 
     Raises BadRequest where nobody asks, or what was asked about has changed; BadParameters for the fields.
     """
-    comment, values = await secrecy.typed_to(driver, comment), await secrecy.typed_to(driver, dict(values))
+    said = await secrecy.typed_to(driver, comment=comment, values=dict(values))
     number, spec, asked = await _waiting(driver, task)
     assert spec.approve is not None
-    typed = resolve_params(spec.approve.form, values, text=False, what="field", option="--set")
+    typed = resolve_params(spec.approve.form, said["values"], text=False, what="field", option="--set")
     if len(msgspec.json.encode(typed)) > MOST_ANSWERED:
         raise BadRequest(f"the fields hold over {MOST_ANSWERED // 1024} kB; write a file, and name it in one of them")
     try:
@@ -225,7 +225,7 @@ async def approve(driver: Driver, task: str, *, comment: str = "", values: Mappi
             f"{lapsed} has changed since {task} asked, so the answer would stand for something else; "
             "look at it again, and answer once more"
         )
-    yes = await _yes(driver, spec, asked, typed, by=by, comment=comment, at=driver.now())
+    yes = await _yes(driver, spec, asked, typed, by=by, comment=said["comment"], at=driver.now())
     driver.tell(yes)
     await _confirm(driver, number, yes)
 
@@ -236,11 +236,11 @@ async def reject(driver: Driver, task: str, *, comment: str = "", by: str = "", 
     `back_to`: the task above from which on it is done again. BadRequest where nobody asks, or
     that is none of those above.
     """
-    comment = await secrecy.typed_to(driver, comment)
+    said = await secrecy.typed_to(driver, comment=comment)
     number, spec, _ = await _waiting(driver, task)
     if back_to:
         _refuse_way(driver, number, back_to)
-    no = Rejected(task=spec.name, by=by, answered_at=driver.now(), comment=comment, back_to=back_to)
+    no = Rejected(task=spec.name, by=by, answered_at=driver.now(), comment=said["comment"], back_to=back_to)
     driver.tell(no)
     await _confirm(driver, number, no)
 

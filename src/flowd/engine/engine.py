@@ -244,7 +244,8 @@ class Engine(Answers):
         """
         adapters = self._adapters()
         definition = await adapters.journal.definition(run_id)
-        asked = CancelAsked(by=by, reason=await secrecy.typed(adapters.secrets, adapters.secrecy, definition, reason))
+        said = await secrecy.typed(adapters.secrets, adapters.secrecy, definition, reason=reason)
+        asked = CancelAsked(reason=said["reason"], by=by)
         if run_id not in self._here:
             state, _, _ = await read(adapters, run_id, uncalled=True)
             if state.state not in {s.RUN_NEW, *s.RUN_ENDED} and state.shape.finals and state.closing is None:

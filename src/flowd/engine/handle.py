@@ -155,7 +155,8 @@ class Run:
     async def cancel(self, reason: str | None = None) -> None:
         """Ask for the run to stop, and return when that is durable; it ends as cancelled."""
         driver = self._living()
-        driver.cancel(await secrecy.typed_to(driver, reason or ""), "host")
+        said = await secrecy.typed_to(driver, reason=reason or "")
+        driver.cancel(said["reason"], "host")
         await driver.recorded()
 
     async def pause(self) -> None:

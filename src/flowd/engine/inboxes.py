@@ -73,7 +73,8 @@ async def _do(driver: Driver, request: Request) -> str:
     if unknown:
         return f"the run has no task {unknown[0]}"
     if request.kind == "cancel":
-        driver.cancel(await secrecy.typed_to(driver, request.reason), request.by)
+        said = await secrecy.typed_to(driver, reason=request.reason)
+        driver.cancel(said["reason"], request.by)
     elif request.kind == "pause":
         if driver.run.state == s.RUN_CANCELLING:
             return "the run is being cancelled"

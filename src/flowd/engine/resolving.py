@@ -43,8 +43,8 @@ async def resolve(driver: Driver, task: str, verdict: str, *, by: str = "", valu
     if state != s.UNCERTAIN:
         raise BadRequest(f"task {task} of run {driver.run.id} is {state}, not uncertain: there is nothing to resolve")
     if verdict == "succeeded":
-        value = await secrecy.typed_to(driver, value)
-        answer = await _success(driver, task, value, by)
+        said = await secrecy.typed_to(driver, value=value)
+        answer = await _success(driver, task, said["value"], by)
     else:
         answer = Resolved(task=task, verdict=verdict, by=by)
     driver.tell(answer)

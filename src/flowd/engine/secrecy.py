@@ -22,7 +22,7 @@ from flowd.core.events import Error
 from flowd.core.expressions import references_of
 from flowd.core.run import RunState
 from flowd.core.secrecy import Secrecy
-from flowd.core.spec import Definition, PipelineSpec, TaskSpec
+from flowd.core.spec import Definition, PipelineSpec, Secret, TaskSpec
 from flowd.engine.results import BadResult, is_json
 from flowd.ports.secrets import SecretMissing, Secrets
 
@@ -96,24 +96,28 @@ async def values(adapters: Adapters, program: Program, task: TaskSpec) -> Mappin
     return found
 
 
-async def typed(secrets: Secrets, secrecy: Secrecy, definition: Definition, said: Any) -> Any:
+async def typed(secrets: Secrets, secrecy: Secrecy, definition: Definition, **said: Any) -> dict[str, Any]:
     """What a person typed, as it may be kept: without any secret of the pipeline that can be read now.
 
     One whose command or keyring does not answer in time, or that is not there, is known only if it was before.
     """
-    if not said:
-        return said
-    with anyio.move_on_after(PATIENCE.total_seconds()):
-        for name, secret in definition.spec.secrets.items():
-            with suppress(SecretMissing):
-                secrecy.learn(await secrets.read(name, secret, Path(definition.folder)))
-    return secrecy.hide_in(said)
+
+    async def learn(name: str, secret: Secret) -> None:
+        with suppress(SecretMissing):
+            secrecy.learn(await secrets.read(name, secret, Path(definition.folder)))
+
+    if any(said.values()):
+        with anyio.move_on_after(PATIENCE.total_seconds()):
+            async with anyio.create_task_group() as group:  # a slow one keeps no other from being known
+                for name, secret in definition.spec.secrets.items():
+                    group.start_soon(learn, name, secret)
+    return {name: secrecy.hide_in(value) for name, value in said.items()}
 
 
-async def typed_to(driver: Driver, said: Any) -> Any:
+async def typed_to(driver: Driver, **said: Any) -> dict[str, Any]:
     """As `typed`, of what is said to a living run."""
     adapters = driver.services.adapters
-    return await typed(adapters.secrets, adapters.secrecy, driver.program.definition, said)
+    return await typed(adapters.secrets, adapters.secrecy, driver.program.definition, **said)
 
 
 class Unread(dict[str, str]):
