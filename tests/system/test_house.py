@@ -6,9 +6,12 @@ import ast
 import hashlib
 import json
 import re
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "flowd"
@@ -17,6 +20,7 @@ ROOMS = {
     *("__init__.py", "__main__.py", "py.typed", "README.md"),
     *("core", "ports", "authoring", "engine", "guardian", "adapters", "daemon", "wiring", "cli", "testing"),
 }
+TOP = {"LICENSE", "README.md", "configs", "pyproject.toml", "scripts", "src", "tests"}
 VAGUE = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
 LONGEST_MODULE = 400
 LONGEST_FUNCTION = 60
@@ -45,6 +49,15 @@ def calls(tree: ast.AST) -> Iterator[tuple[str, int]]:
 def test_the_house_is_found() -> None:
     """The rules below look at the code, not at an empty folder."""
     assert SOURCE / "core" / "spec.py" in MODULES
+
+
+def test_the_top_level_holds_what_belongs_there() -> None:
+    """A note, or a folder of its own, has no place beside the project's files."""
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if tracked.returncode:
+        pytest.skip("this is no checkout")
+    top = {line.partition("/")[0] for line in tracked.stdout.splitlines()}
+    assert {name for name in top if not name.startswith(".")} == TOP
 
 
 def test_rooms_are_those_of_the_plan() -> None:
