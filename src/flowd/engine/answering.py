@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from flowd.engine.handle import Run
 from flowd.engine.services import Adapters
 
 
-class Answers:
+class Answers(ABC):
     """The part of an engine that takes a person's answers.
 
     A run that nobody owns is adopted and goes on, unless `go_on` is false; StateLocked names a
@@ -22,11 +23,13 @@ class Answers:
     """
 
     @property
+    @abstractmethod
     def _here(self) -> Fleet:
-        raise NotImplementedError
+        """The runs that go on here."""
 
+    @abstractmethod
     def _adapters(self) -> Adapters:
-        raise NotImplementedError
+        """What the engine is wired to."""
 
     async def resolve(
         self,
