@@ -97,12 +97,10 @@ def render_argv(items: Sequence[str], scope: Mapping[str, Any]) -> tuple[str, ..
     arguments: list[str] = []
     for item in items:
         value = parse_template(item).render(scope)
+        is_list = isinstance(value, list | tuple)  # then the item is one expression
         named = item.strip().removeprefix("{{").removesuffix("}}").strip()
-        values = (
-            {f"{named}[{n}]": one for n, one in enumerate(value)} if isinstance(value, list | tuple) else {named: value}
-        )
-        for name, one in values.items():
-            text = in_text(one, name)
+        for place, one in enumerate(value if is_list else [value]):
+            text = in_text(one, f"{named}[{place}]" if is_list else named)
             if "\0" in text:
                 raise ExpressionError("bad_expression", f"`{item}` holds a NUL character, which no argument can")
             arguments.append(text)

@@ -191,8 +191,8 @@ class Attempt:
         driver, spec, number = self._driver, self._spec, self._number
         name = base_name(spec.name)
         resolver, binding = driver.survey.resolver, driver.program.bindings.get(name, NO_BINDING)
-        is_all = number < driver.run.declared and not binding.result_parameters and is_bare(spec)
-        self._prepared = prepared = resolver.written(spec, self._values) if is_all else await self._due()
+        is_call = number < driver.run.declared and not binding.result_parameters and is_bare(spec)
+        self._prepared = prepared = resolver.written(spec, self._values) if is_call else await self._due()
         if prepared is None:
             return None, None
         standing = driver.standings.get(number)
