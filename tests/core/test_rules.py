@@ -18,8 +18,9 @@ from flowd.core.run import fold
 from flowd.core.spec import PipelineSpec
 from walk import ERROR, Walk, facts, pipeline, task
 
-ENDS = ("ok", "fresh", "failed", "allowed", "timed_out", "abandoned", "upstream_failed", "skipped")
-FINE = {"ok", "fresh", "allowed"}
+ENDS = ("ok", "fresh", "partial", "failed", "allowed", "timed_out", "abandoned", "upstream_failed", "skipped")
+"""A need that is cancelled is none of them: what needs it is cancelled in the same moment."""
+FINE = {"ok", "fresh", "partial", "allowed"}
 BAD = {"failed", "timed_out", "abandoned", "upstream_failed"}
 
 
@@ -60,7 +61,13 @@ def bring(walk: Walk, name: str, end: str) -> None:
         walk.end(above, st.Failed(error=ERROR))
     else:
         walk.start(number)
-        ends = {"ok": st.Succeeded(), "timed_out": st.TimedOut(error=ERROR), "abandoned": st.LeftRunning(message="x")}
+        partly = st.Succeeded(partial=because("child_partial", child="r+a", tasks="x"))
+        ends = {
+            "ok": st.Succeeded(),
+            "partial": partly,
+            "timed_out": st.TimedOut(error=ERROR),
+            "abandoned": st.LeftRunning(message="x"),
+        }
         walk.end(number, ends.get(end, st.Failed(error=ERROR)), allowed=end == "allowed")
 
 
@@ -94,7 +101,8 @@ def test_every_pair_of_ends_meets_every_rule(rule: str, first: str, second: str)
         walk.start(walk.run.shape.index["below"])
         walk.end(walk.run.shape.index["below"], st.Succeeded())
     broken = {first, second} & (BAD - {"upstream_failed"}) or "upstream_failed" in {first, second}
-    assert walk.run.state == (s.RUN_FAILED if broken else s.RUN_SUCCEEDED)
+    well = s.RUN_PARTIAL if "partial" in {first, second} else s.RUN_SUCCEEDED
+    assert walk.run.state == (s.RUN_FAILED if broken else well)
 
 
 def test_an_allowed_failure_is_retried_only_by_name() -> None:

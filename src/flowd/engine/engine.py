@@ -238,9 +238,9 @@ class Engine(Answers):
     async def cancel(self, run_id: str, reason: str = "", by: str = "", *, pipeline: Pipeline | None = None) -> Run:
         """Stop a run for good; one that nobody owns is adopted for it, and what stands under its `finally` runs here.
 
-        For that the run's functions (those of `pipeline`, else they are imported) and secrets are needed as by a `resume`;
-        where they cannot be had, it is left to one, and a warning says so. A run without `finally` needs neither.
-        A finished run is returned as it is. StateLocked names a living owner elsewhere.
+        For that the run's functions (those of `pipeline`, else they are imported) and secrets are needed, as by a
+        `resume`; where they cannot be had, it is left to one, and a warning says so. A run without `finally` needs
+        neither. A finished run is returned as it is. StateLocked names a living owner elsewhere.
         """
         adapters = self._adapters()
         definition = await adapters.journal.definition(run_id)
