@@ -197,8 +197,17 @@ async def test_a_line_without_colour_is_the_renderers_own(heard):
     log = follower(heard.sink(form="console", level="debug"), json.sink(level="debug"))
     for level in LEVELS:
         log.signal(said(level=level, word="plain", quoted="it's two", empty="", none=None, exception="x\n  y"))
+        log.signal(said(level=level, stack="a\nb", exception="x\n  y"))
+        log.signal(said(level=level, stack="a\nb", after=" "))
     own = structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0, sort_keys=False, repr_native_str=False)
     assert [line for _, line in heard] == [own(None, "", fields) for fields in json.objects]
+
+
+@pytest.mark.parametrize("colour", [False, True])
+async def test_a_field_may_have_any_name_and_value(heard, colour):
+    """Some names mean something to a renderer, and must not break it."""
+    follower(heard.sink(form="console", colour=colour)).signal(said(stack=5, exception=None, exc_info=3))
+    assert len(heard) == 1
 
 
 async def test_a_line_for_people_names_a_hundred_tasks(heard):

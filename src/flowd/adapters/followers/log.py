@@ -46,7 +46,8 @@ _ERRORS: Final = (e.RunDeadlinePassed, e.TaskFailed, e.TaskTimedOut, e.TaskRejec
 _TASK_IN_PATH: Final = re.compile(r"\{\{\s*task\s*\}\}")
 _PLAIN: Final = frozenset({str, int, float, bool, dict})
 _QUOTED: Final = re.compile(r"""[ \t=\r\n"']""")
-_NO_TIME: Final = timedelta(0)
+_TRACES: Final = frozenset({"exception", "stack"})
+"""Fields that keep their lines, and stand below the others."""
 _NAMED: Final = 100
 """Tasks of a run's order that a line for people names."""
 _QUIET: Final = frozenset({"event", "task", "parts", "spec", "definition", "owner"})  # not said, or in another way
@@ -185,7 +186,7 @@ class LogFollower:
             fields["task"] = task
         for name in said.fields:
             value = getattr(event, name)
-            if value or value == _NO_TIME:  # what says nothing is left out
+            if value or type(value) is timedelta:  # what says nothing is left out
                 _put(fields, name, value)
         since = self._since(event, task, envelope.at)
         if since is not None:
@@ -285,26 +286,25 @@ def _moment(at: datetime) -> str:
 
 
 def _renderer(sink: Sink) -> Callable[[dict[str, Any]], str]:
-    structlog = _structlog()
     render: Any
     if sink.form == "json":
-        render = structlog.processors.JSONRenderer(serializer=_to_json)
+        render = _structlog().processors.JSONRenderer(serializer=_to_json)
         return lambda fields: str(render(None, "", fields))
-    if sink.colour:
-        render = structlog.dev.ConsoleRenderer(pad_event_to=0, sort_keys=False, repr_native_str=False)
-    else:
-        render = structlog.dev.ConsoleRenderer(columns=_plain_columns(structlog.dev.Column), sort_keys=False)
+    if not sink.colour:
+        return lambda fields: _plain(_for_people(fields))
+    render = _structlog().dev.ConsoleRenderer(pad_event_to=0, sort_keys=False, repr_native_str=False)
     return lambda fields: str(render(None, "", _for_people(fields)))
 
 
-def _plain_columns(column: Callable[[str, Callable[[str, Any], str]], Any]) -> list[Any]:
-    """The renderer's own layout where there is no colour: its formatters take half of a line's time."""
-    return [
-        column("timestamp", lambda _key, value: str(value)),
-        column("level", lambda _key, value: f"[{value:<9}]"),
-        column("event", lambda _key, value: str(value)),
-        column("", lambda key, value: f"{key}={_word(value)}"),
-    ]
+def _plain(fields: dict[str, Any]) -> str:
+    """The layout of structlog's own renderer where there is no colour, in a quarter of its time."""
+    head = f"{fields.pop('timestamp')} [{fields.pop('level'):<9}] {fields.pop('event')}"
+    stack, trace = fields.pop("stack", None), fields.pop("exception", None)
+    words = [f"{name}={_word(value)}" for name, value in fields.items()]
+    line = " ".join([head, *words]).rstrip(" ")
+    if stack is not None:
+        line += f"\n{stack}" if trace is None else f"\n{stack}\n\n{'=' * 79}\n"
+    return line if trace is None else f"{line}\n{trace}"
 
 
 def _word(value: object) -> str:
@@ -317,8 +317,8 @@ def _for_people(fields: dict[str, Any]) -> dict[str, Any]:
     safe = {name: printable(value) if isinstance(value, str) else value for name, value in fields.items()}
     if len(order := fields.get("order", ())) > _NAMED:
         safe["order"] = [*order[:_NAMED], f"… {len(order) - _NAMED} more"]
-    if isinstance(fields.get("exception"), str):
-        safe["exception"] = "\n".join(map(printable, fields["exception"].split("\n")))
+    for name in _TRACES & fields.keys():
+        safe[name] = "\n".join(map(printable, str(fields[name]).split("\n")))
     return safe
 
 
