@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from flowd.core.codec import public
 from flowd.core.errors import BadRequest, RunFailed
 from flowd.core.events import Envelope, Error, Reason
 from flowd.core.run import RunState
+from flowd.core.task_state import TaskState
 from flowd.core.views import run_document, run_status, shown_state
 from flowd.engine import results, secrecy
 from flowd.engine.driver import Driver
@@ -44,6 +45,39 @@ class TaskResult(msgspec.Struct, frozen=True, kw_only=True):
     outputs: tuple[Path, ...]
     error: Error | None
     reason: Reason | None
+
+
+class _Tasks(Mapping[str, TaskResult]):
+    """The ends of a run's tasks by name, each made when it is asked for: most callers ask for few of thousands.
+
+    `values` are the results that do not stand in the journal; output paths start at `folder`.
+    """
+
+    def __init__(self, ended: Mapping[str, TaskState], values: Mapping[str, Any], folder: Path) -> None:
+        self._ended = ended
+        self._values = values
+        self._folder = folder
+
+    def __getitem__(self, name: str) -> TaskResult:
+        task = self._ended[name]
+        return TaskResult(
+            state=shown_state(task),
+            attempts=task.attempt,
+            result=self._values[name] if name in self._values else results.inline(task.result),
+            metrics=task.metrics,
+            outputs=tuple(Path(self._folder, artifact.path) for artifact in task.outputs),
+            error=task.error,
+            reason=task.reason,
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ended)
+
+    def __len__(self) -> int:
+        return len(self._ended)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
 class Result:
@@ -215,19 +249,13 @@ class Run:
         )
 
     async def _result(self, state: RunState) -> Result:
-        folder = await self._folder()
-        tasks = {}
-        for spec, task in state.own():
-            tasks[spec.name] = TaskResult(
-                state=shown_state(task),
-                attempts=task.attempt,
-                result=task.result and await results.load(task.result, self._adapters.results),
-                metrics=task.metrics,
-                outputs=tuple(Path(folder, artifact.path) for artifact in task.outputs),
-                error=task.error,
-                reason=task.reason,
-            )
-        return Result(state, tasks, partial(self._document, state))
+        ended = {spec.name: task for spec, task in state.own()}
+        values = {
+            name: await results.load(task.result, self._adapters.results)
+            for name, task in ended.items()
+            if task.result is not None and results.is_apart(task.result)
+        }
+        return Result(state, _Tasks(ended, values, await self._folder()), partial(self._document, state))
 
 
 def event_line(envelope: Envelope) -> RunEvent:

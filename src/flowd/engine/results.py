@@ -73,11 +73,19 @@ async def store_json(data: bytes, results: Results, inline: int = INLINE_BYTES) 
     return Stored(digest=await results.put(data, "json"), size=len(data))
 
 
+def is_apart(stored: Stored) -> bool:
+    """Whether the value is in a file of its own, not in the journal."""
+    return not isinstance(stored.inline, msgspec.Raw)
+
+
+def inline(stored: Stored | None) -> Any:
+    """The value that stands in the journal; None where there is none."""
+    return msgspec.json.decode(stored.inline) if stored is not None and isinstance(stored.inline, msgspec.Raw) else None
+
+
 async def load(stored: Stored | None, results: Results) -> Any:
     """The value that was stored. StateDamaged where its file is gone or altered."""
-    if stored is None:
-        return None
-    if isinstance(stored.inline, msgspec.Raw):
-        return msgspec.json.decode(stored.inline)
+    if stored is None or not is_apart(stored):
+        return inline(stored)
     data = await results.get(stored.digest, stored.codec)
     return msgspec.json.decode(data) if stored.codec == "json" else pickle.loads(data)  # noqa: S301  # signed per state directory
