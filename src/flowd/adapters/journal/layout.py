@@ -114,18 +114,18 @@ class Layout:
         same definition without a record has not begun, and may be begun. FileExistsError otherwise,
         StateDamaged where there are records whose definition is lost.
         """
-        folder = self.folder(run)
+        folder, spec = self.folder(run), _spec_file(definition)
+        digest = hashlib.sha256(spec).hexdigest()
         self.prepare()
         with suppress(FileExistsError):
             folder.mkdir(disk.FOLDER_MODE)
         with lock.alone(folder, needless=lambda: os.path.lexists(folder / "spec.json")) as mine:
             if mine:
                 _refuse_lost(folder)
-                _fill(folder, definition)
-        digest = hashlib.sha256(_spec_file(definition)).hexdigest()
-        if os.lstat(segment_path(folder, 1)).st_size or read_definition(folder)[1] != digest:
-            raise FileExistsError(f"run {run} exists in {self.state_dir}")
+                _fill(folder, spec)
         if not mine:
+            if os.lstat(segment_path(folder, 1)).st_size or read_definition(folder)[1] != digest:
+                raise FileExistsError(f"run {run} exists in {self.state_dir}")
             disk.sync_folder(folder)  # whoever made it may have died before this
         disk.sync_folder(self.runs)
         return digest
@@ -170,11 +170,14 @@ def read_definition(folder: Path) -> tuple[Definition, str]:
     path = folder / "spec.json"
     data = disk.read_regular(path)
     try:
-        _refuse_newer(path, msgspec.json.decode(data, type=_SpecFormat).format)
-        return msgspec.json.decode(data, type=_SpecFile).definition, hashlib.sha256(data).hexdigest()
+        found = msgspec.json.decode(data, type=_SpecFile)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # a newer one may hold what none knows
+            _refuse_newer(path, msgspec.json.decode(data, type=_SpecFormat).format)
         place = _BYTE.search(str(error))
         raise StateDamaged(f"{path}: damaged at offset {place[1] if place else 0}: {error}") from error
+    _refuse_newer(path, found.format)
+    return found.definition, hashlib.sha256(data).hexdigest()
 
 
 def _refuse_newer(path: Path, found: int) -> None:
@@ -189,7 +192,7 @@ def _spec_file(definition: Definition) -> bytes:
     return msgspec.json.encode(_SpecFile(format=JOURNAL_FORMAT, definition=definition))
 
 
-def _fill(folder: Path, definition: Definition) -> None:
+def _fill(folder: Path, spec: bytes) -> None:
     """Put into a new run's folder what stands there from the start."""
     for name in ("inbox", "logs"):
         (folder / name).mkdir(disk.FOLDER_MODE, exist_ok=True)
@@ -199,4 +202,4 @@ def _fill(folder: Path, definition: Definition) -> None:
         disk.write_all(descriptor, Mark(segment=1, seq=0, offset=0, checksum=0, boot=disk.boot_id()).encoded())
     finally:
         os.close(descriptor)
-    disk.write_atomic(folder / "spec.json", _spec_file(definition))
+    disk.write_atomic(folder / "spec.json", spec)
