@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -105,16 +105,29 @@ _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONL
 def parameters_of(function: Callable[..., Any]) -> list[str]:
     """The names by which arguments can be passed; none where the function does not tell."""
     try:
-        parameters = inspect.signature(function).parameters.values()
+        parameters = _parameters(function)
     except (TypeError, ValueError):
         return []
     return [parameter.name for parameter in parameters if parameter.kind in _NAMED]
 
 
+def _parameters(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
+    """What a function takes. TypeError or ValueError where it does not tell."""
+    try:
+        return _kept_parameters(function)
+    except TypeError:  # or it cannot be told from others, and so not be kept
+        return tuple(inspect.signature(function).parameters.values())
+
+
+@lru_cache(maxsize=256)  # one function may be called by thousands of tasks, and to look costs some 20 µs
+def _kept_parameters(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
+    return tuple(inspect.signature(function).parameters.values())
+
+
 def outline(function: Callable[..., Any]) -> str:
     """All that a check looks at of a function: whether it is async, and what it takes."""
     try:
-        parameters = inspect.signature(function).parameters.values()
+        parameters = _parameters(function)
     except (TypeError, ValueError):
         return "?"
     takes = [(one.name, one.kind.name, one.default is not inspect.Parameter.empty) for one in parameters]
@@ -126,7 +139,7 @@ def mismatches(
 ) -> Iterator[tuple[str, str, str]]:
     """Every (code, message, hint) about a function's parameters; `known_tasks` make better hints."""
     try:
-        parameters = list(inspect.signature(function).parameters.values())
+        parameters = _parameters(function)
     except (TypeError, ValueError):
         yield "bad_signature", "what this function takes cannot be found out", "call it from a function of your own"
         return
