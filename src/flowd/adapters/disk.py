@@ -13,6 +13,7 @@ import stat
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -146,9 +147,12 @@ def write_atomic(path: Path, data: bytes, *, synced: bool = True) -> None:
 
 def append(path: Path, data: bytes, *, private: bool = True) -> None:
     """Add to the end of a file, which is made where it is missing, as is its folder; `private`: for its owner alone."""
-    path.parent.mkdir(mode=FOLDER_MODE if private else 0o777, parents=True, exist_ok=True)
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-    descriptor = os.open(path, flags, FILE_MODE if private else 0o666)
+    flags, mode = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE_MODE if private else 0o666
+    try:
+        descriptor = os.open(path, flags, mode)
+    except FileNotFoundError:
+        path.parent.mkdir(mode=FOLDER_MODE if private else 0o777, parents=True, exist_ok=True)
+        descriptor = os.open(path, flags, mode)
     try:
         write_all(descriptor, data)
     finally:
@@ -195,6 +199,7 @@ class Folders:
         self._sure.add(folder)
 
 
+@cache
 def boot_id() -> str:
     """Which start of this machine it is; empty where the system does not say."""
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -87,6 +88,15 @@ def kind_of(path: Path) -> str:
 
 def keeps_times(path: str | Path) -> bool:
     """`Mount.keeps_times` of the mount that `path` is on; true where the system does not say."""
+    try:
+        device = os.stat(path).st_dev
+    except OSError:
+        device = 0
+    return _keeps_times(os.fspath(path), device)
+
+
+@lru_cache(maxsize=64)  # every run asks for its state directory, and the list of mounts takes 0.5 ms to read
+def _keeps_times(path: str, _device: int) -> bool:
     mount = mount_of(Path(path))
     return mount is None or mount.keeps_times
 

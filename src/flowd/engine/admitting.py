@@ -48,13 +48,15 @@ def open_limits(
     rates: dict[str, Rate],
     limits: Mapping[str, float],
     living: Collection[PipelineSpec],
-    ended: PipelineSpec,
+    changed: PipelineSpec,
 ) -> None:
-    """Make the limits of the living runs' pipelines known, those of one that `ended` no more.
+    """Make known what is said of limits, once a run of `changed` has begun or ended: it counts where it is `living`.
 
     The engine's own win; of several declared the tightest holds, of rates the slowest.
     """
-    for name in {name for spec in (*living, ended) for name in _limits_of(spec)}:
+    of_keys = any(name.endswith(EACH) for name in (*changed.limits, *changed.rates))
+    touched = (*living, changed) if of_keys else (changed,)  # keys that others use may be among what it says of each
+    for name in {name for spec in touched for name in _limits_of(spec)}:
         if declared(limits, name) is None:
             found = [capacity for spec in living if (capacity := declared(spec.limits, name)) is not None]
             admission.resize(name, min(found, default=None))

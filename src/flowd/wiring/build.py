@@ -77,7 +77,7 @@ async def file_adapters(
                 },
                 describe=describe,
                 key=lambda name, folder: pipeline_key(name, folder, state_dir),
-                run_folder=journal.run_folder,
+                run_folder=journal.place,
                 followers=all_followers,
                 runs=journal.runs,
                 end_leftovers=partial(end_leftovers, owning=journal.owning),

@@ -117,6 +117,10 @@ class FileJournal:
         """Where a run is kept. NoSuchRun where there is none."""
         return self._layout.existing(run)
 
+    def place(self, run: str) -> Path:
+        """Where a run is kept that is known to exist: nothing is looked at."""
+        return self._layout.folder(run)
+
     def defined(self, run: str) -> Definition:
         """As `definition`, at once."""
         return self._definition(run)
