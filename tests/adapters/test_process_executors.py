@@ -17,7 +17,7 @@ from flowd.adapters.executors.guardian import Guardian
 from flowd.adapters.executors.process import ProcessExecutor
 from flowd.adapters.executors.reports import BadReport
 from flowd.adapters.executors.shell import ExitedBadly, ShellExecutor
-from flowd.ports.executor import CommandFailed
+from flowd.ports.executor import CommandFailed, EndUnknown
 
 
 @pytest.fixture
@@ -28,9 +28,8 @@ async def guardian():
 
 
 def reporting(folder: Path, text: str):
-    """Work that runs `text` by sh with the two files for what it reports."""
-    env = {"FLOWD_METRICS": str(folder / "m"), "FLOWD_RESULT": str(folder / "r")}
-    return command_work(folder, "sh", "-e", "-c", text, env=env)
+    """Work that runs `text` by sh."""
+    return command_work(folder, "sh", "-e", "-c", text)
 
 
 # --- commands ----------------------------------------------------------------------------------------
@@ -43,6 +42,37 @@ async def test_a_command_reports_metrics_and_a_result(guardian: Guardian, tmp_pa
     assert await ShellExecutor(guardian).run(reporting(tmp_path, text), channel) == {"a": [1]}
     assert channel.metrics == [("rows", 3.0), ("r2", -0.5)]
     assert (tmp_path / "logs" / "task.1.log").read_text() == "42\n"
+
+
+NAMES_ITS_FILE = 'echo "\\"$FLOWD_RESULT\\"" >"$FLOWD_RESULT"'
+
+
+async def test_one_command_finds_nothing_of_what_another_reported(guardian: Guardian, tmp_path: Path):
+    """Files are taken over by who comes next, empty; who runs at once has others."""
+    executor, channels, places = ShellExecutor(guardian), [Recording() for _ in range(4)], []
+    text = f'test ! -s "$FLOWD_METRICS"; test ! -s "$FLOWD_RESULT"; echo n=1 >$FLOWD_METRICS; {NAMES_ITS_FILE}'
+
+    async def run(channel: Recording, then: str = "") -> None:
+        places.append(await executor.run(reporting(tmp_path, text + then), channel))
+
+    await run(channels[0])
+    await run(channels[1])
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, channels[2], "; sleep 0.2")
+        group.start_soon(run, channels[3], "; sleep 0.2")
+    assert [channel.metrics for channel in channels] == [[("n", 1.0)]] * 4
+    assert places[0] == places[1]
+    assert places[2] != places[3]
+    assert len([*(tmp_path / "logs").glob(".*.metrics")]) == 2
+
+
+async def test_the_files_of_one_that_may_still_write_are_left_to_it(guardian: Guardian, tmp_path: Path):
+    """Without its guardian nobody knows whether all that it began has ended."""
+    executor = ShellExecutor(guardian)
+    taken = await executor.run(reporting(tmp_path, NAMES_ITS_FILE), Recording())
+    with pytest.raises(EndUnknown):
+        await executor.run(reporting(tmp_path, "kill -9 $PPID; sleep 9"), Recording())
+    assert await executor.run(reporting(tmp_path, NAMES_ITS_FILE), Recording()) != taken
 
 
 @pytest.mark.parametrize(

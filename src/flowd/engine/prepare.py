@@ -257,8 +257,6 @@ class Resolver:
             "FLOWD_RUN_ID": work.run_id,
             "FLOWD_TASK": work.task.name,
             "FLOWD_ATTEMPT": str(work.attempt),
-            "FLOWD_METRICS": str(work.log.with_suffix(".metrics")),
-            "FLOWD_RESULT": str(work.log.with_suffix(".result")),
         }
         env |= {f"FLOWD_INPUT_{number}": str(path) for number, path in enumerate(work.inputs)}
         env |= {f"FLOWD_OUTPUT_{number}": str(path) for number, path in enumerate(work.outputs)}

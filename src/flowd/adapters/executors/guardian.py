@@ -286,6 +286,11 @@ class Guardian:
             self._line.hold(os.dup(descriptor))
 
     @property
+    def incarnation(self) -> str:
+        """The name that marks every process that comes of it."""
+        return self._mark
+
+    @property
     def pid(self) -> int | None:
         """The guardian's process, once there is one."""
         return self._line.process.pid if self._line is not None and not self._line.lost else None

@@ -1,4 +1,4 @@
-"""Reads what a command says through its two files: metrics while it runs, a result at its end."""
+"""What a command says through two files: metrics, read while it runs, and a result, read at its end."""
 
 from __future__ import annotations
 
@@ -26,12 +26,41 @@ class BadReport(CommandFailed):
         super().__init__(Error(type=type(self).__name__, message=message))
 
 
+class Places:
+    """Numbers for the files of the attempts of one engine, `incarnation`, that run at once.
+
+    An attempt takes over the files of one that has ended: to make new ones is half of what a command costs.
+    """
+
+    def __init__(self, incarnation: str) -> None:
+        self._incarnation = incarnation
+        self._free: list[int] = []
+        self._count = 0
+
+    def take(self) -> int:
+        """A number that no other attempt has now."""
+        if self._free:
+            return self._free.pop()
+        self._count += 1
+        return self._count
+
+    def give_back(self, number: int) -> None:
+        """The processes of the attempt have ended: nobody writes into its files any more."""
+        self._free.append(number)
+
+    def paths(self, number: int, work: Work) -> tuple[Path, Path]:
+        """The files for metrics and for the result."""
+        begun = f"{work.run_folder}/logs/.{self._incarnation}.{number}"
+        return Path(f"{begun}.metrics"), Path(f"{begun}.result")
+
+
 class Reports:
     """The two files of one attempt; its methods read from disk and belong in a thread."""
 
-    def __init__(self, work: Work, channel: Channel) -> None:
-        self._metrics = _path(work, METRICS)
-        self._result = _path(work, RESULT)
+    def __init__(self, metrics: Path, result: Path, channel: Channel) -> None:
+        self.files = (metrics, result)
+        self._metrics = metrics
+        self._result = result
         self._channel = channel
         self._read = b""
         self._lines = 0
@@ -39,14 +68,9 @@ class Reports:
         self.problem: str | None = None
 
     @property
-    def files(self) -> tuple[Path, ...]:
-        """Those that the command may write into."""
-        return tuple(path for path in (self._metrics, self._result) if path is not None)
-
-    @property
-    def live(self) -> bool:
-        """Whether there is something to read while the command runs."""
-        return self._metrics is not None
+    def env(self) -> dict[str, str]:
+        """What tells the command of them."""
+        return {METRICS: str(self._metrics), RESULT: str(self._result)}
 
     def look(self, *, at_end: bool = False) -> None:
         """Tell the metrics that are new; the first bad line is remembered as `problem`.
@@ -54,7 +78,7 @@ class Reports:
         A line counts once it has its newline, the last one at the end in any case. A file that
         was written anew is read anew.
         """
-        if self._metrics is None or self.problem is not None:
+        if self.problem is not None:
             return
         try:
             with self._metrics.open("rb") as file:
@@ -98,8 +122,6 @@ class Reports:
 
     def result(self) -> Any:
         """The JSON that the command left, None where it left none; BadReport names the line."""
-        if self._result is None:
-            return None
         try:
             data = self._result.read_bytes()
         except FileNotFoundError:
@@ -113,7 +135,3 @@ class Reports:
             before = data[: int(at[1])] if at else data.rstrip()
             line = before.count(b"\n") + 1
             raise BadReport(f"line {line} of ${RESULT} is no JSON: {error}") from None
-
-
-def _path(work: Work, name: str) -> Path | None:
-    return Path(work.env[name]) if work.env.get(name) else None

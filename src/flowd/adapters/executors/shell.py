@@ -12,9 +12,9 @@ import anyio.to_thread
 
 from flowd.adapters.executors.failure import cut
 from flowd.adapters.executors.guardian import Command, Guardian, ProcessReport
-from flowd.adapters.executors.reports import BadReport, Reports
+from flowd.adapters.executors.reports import BadReport, Places, Reports
 from flowd.core.events import Error
-from flowd.ports.executor import Channel, CommandFailed, Work
+from flowd.ports.executor import Abandoned, Channel, CommandFailed, EndUnknown, Work
 
 LOOK_EVERY = 0.5
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -35,6 +35,7 @@ class ShellExecutor:
     def __init__(self, guardian: Guardian) -> None:
         self._guardian = guardian
         self._files = anyio.CapacityLimiter(4)
+        self._places = Places(guardian.incarnation)
 
     async def __aenter__(self) -> Self:
         """The guardian is opened and closed by whoever owns it."""
@@ -49,13 +50,21 @@ class ShellExecutor:
         Raises CommandFailed with `report` where it ended badly, BadReport where a line of its
         metrics or its result means nothing. Ends everything it began if cancelled.
         """
-        reports = Reports(work, channel)
+        place = self._places.take()
+        reports = Reports(*self._places.paths(place, work), channel)
+        work.env = {**work.env, **reports.env}
+        may_write = False
         try:
             return await self._run(work, channel, reports)
+        except (Abandoned, EndUnknown):
+            may_write = True
+            raise
         finally:
             if work.redactions:  # the command wrote them itself, secrets and all
                 with anyio.CancelScope(shield=True):
                     await self._in_thread(reports.remove)
+            if not may_write:
+                self._places.give_back(place)
 
     async def _run(self, work: Work, channel: Channel, reports: Reports) -> object:
         command = command_of(work, work.argv, files=reports.files)
@@ -65,11 +74,11 @@ class ShellExecutor:
                 command,
                 grace=lambda: work.grace.total_seconds(),  # noqa: PLW0108  # it may be shorter by then
                 every=LOOK_EVERY,
-                look=partial(self._in_thread, reports.look) if reports.live else None,
+                look=partial(self._in_thread, reports.look),
                 ended=channel.ended,
             )
         finally:
-            if reports.live and (report is None or any(report.written)):
+            if report is None or any(report.written):
                 with anyio.CancelScope(shield=True):
                     await self._in_thread(partial(reports.look, at_end=True))
         remark(report, channel)
