@@ -13,16 +13,13 @@ from benching.cases import Case
 from benching.clock import Clock
 from benching.goals import FLOWD
 from benching.kinds import Figures
+from benching.nothing import nothing
 from benching.place import emptied
 
 if TYPE_CHECKING:
     from flowd import Pipeline
 
 WARM_UP = 4
-
-
-def nothing() -> None:
-    """What a measured task does."""
 
 
 def take(case: Case, tasks: int, side: str, place: Path, _profile: int) -> Figures:

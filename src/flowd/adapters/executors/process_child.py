@@ -1,31 +1,32 @@
 """The child process of one `process` attempt: reads the request, calls the function, tells the end.
 
 It is begun with `-c` and never sees the host's `__main__`. What it has to say goes over one
-socket in frames; what the function prints goes to the attempt's file. The room imports little:
-a child begins anew for every attempt.
+socket in frames; what the function prints goes to the attempt's file. A child begins anew for every
+attempt, so what is not needed for every function is imported where it is needed; the pickle of C alone
+is imported, since that in Python brings regular expressions along.
 """
 
 from __future__ import annotations
 
-import json
-import math
+import _pickle as pickle
 import os
-import pickle
-import signal
-import socket
 import struct
 import sys
-import threading
 import time
-from collections.abc import Callable, Mapping
+from _thread import allocate_lock
 from importlib import import_module
-from pathlib import Path
-from typing import Any
 
 from flowd.adapters.executors.context import Context
 
+TYPE_CHECKING = False  # as in typing
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+    from typing import Any
+
 HEADER = struct.Struct("!cQ")
 REQUEST, LOG, METRIC, PROGRESS, RESULT, ERROR = b"Q", b"L", b"M", b"P", b"R", b"E"
+_PROTOCOL = 5  # the highest of all Pythons from 3.8 on
 _PROGRESS_EVERY = 0.05  # seconds: a tight loop may report each of its rounds
 
 
@@ -37,40 +38,41 @@ def frame(kind: bytes, body: bytes) -> bytes:
 class Speaker:
     """The child's end of the socket; any thread may speak."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._lock = threading.Lock()
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lock = allocate_lock()
         self._progress: tuple[float, float | None] | None = None
         self._progress_at = 0.0
 
     def request(self) -> dict[str, Any]:
         """What to do."""
         _, length = HEADER.unpack(self._receive(HEADER.size))
-        request: dict[str, Any] = pickle.loads(self._receive(length))  # noqa: S301  # from the engine that began us
+        request: dict[str, Any] = pickle.loads(self._receive(length))  # from the engine that began us
         return request
 
     def _receive(self, length: int) -> bytes:
-        data = bytearray(length)
-        view, at = memoryview(data), 0
-        while at < length:
-            got = self._sock.recv_into(view[at:])
+        data = b""
+        while len(data) < length:
+            got = os.read(self._descriptor, length - len(data))
             if not got:
                 raise ConnectionError("the engine is gone")
-            at += got
-        return bytes(data)
+            data += got
+        return data
 
     def say(self, kind: bytes, body: bytes) -> None:
         """Send one frame whole."""
+        left = memoryview(frame(kind, body))
         with self._lock:
-            self._sock.sendall(frame(kind, body))
+            while left:
+                left = left[os.write(self._descriptor, left) :]
 
     def log(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
         """A line for people; values that are not plain go as their text."""
-        self.say(LOG, json.dumps([level, event, _plain(fields)]).encode())
+        self.say(LOG, _json([level, event, _plain(fields)]))
 
     def metric(self, name: str, value: float) -> None:
         """A named finite number."""
-        self.say(METRIC, json.dumps([name, value]).encode())
+        self.say(METRIC, _json([name, value]))
 
     def progress(self, done: float, total: float | None) -> None:
         """How far it is; at most some twenty times a second, the last word in any case."""
@@ -83,11 +85,20 @@ class Speaker:
         latest, self._progress = self._progress, None
         if latest is not None:
             self._progress_at = time.monotonic()
-            self.say(PROGRESS, json.dumps([_plain(number) for number in latest]).encode())
+            self.say(PROGRESS, _json([_plain(number) for number in latest]))
+
+
+def _json(value: Any) -> bytes:
+    import json
+
+    return json.dumps(value).encode()
 
 
 def _plain(value: Any) -> Any:
     """`value` as JSON can say it; what it cannot becomes text."""
+    import math
+    from collections.abc import Mapping
+
     if value is None or isinstance(value, bool | str | int):
         return value
     if isinstance(value, float):
@@ -109,13 +120,26 @@ class _Subject:
         self.run_id: str = request["run_id"]
         self.attempt: int = request["attempt"]
         self.params: Mapping[str, Any] = request["params"]
-        self.inputs = [Path(path) for path in request["inputs"]]
-        self.outputs = [Path(path) for path in request["outputs"]]
         self.name: str = request["task"]
+        self._request = request
+
+    @property
+    def inputs(self) -> Sequence[Path]:
+        return _paths(self._request["inputs"])
+
+    @property
+    def outputs(self) -> Sequence[Path]:
+        return _paths(self._request["outputs"])
 
     @property
     def task(self) -> _Subject:
         return self
+
+
+def _paths(names: Sequence[str]) -> list[Path]:
+    from pathlib import Path
+
+    return [Path(name) for name in names]
 
 
 class _Asked:
@@ -126,6 +150,9 @@ class _Asked:
         self._asked = False
 
     def __call__(self) -> bool:
+        import signal
+        import threading
+
         if not self._listening and threading.current_thread() is threading.main_thread():
             self._listening = True
             signal.signal(signal.SIGTERM, self._note)
@@ -150,7 +177,7 @@ def _find(request: Mapping[str, Any]) -> Callable[..., Any]:
 def _call(request: Mapping[str, Any], speaker: Speaker) -> Any:
     function = _find(request)
     try:
-        arguments = pickle.loads(request["arguments"])  # noqa: S301  # from the engine that began us
+        arguments = pickle.loads(request["arguments"])  # from the engine that began us
     except Exception as error:
         raise TypeError(f"its arguments cannot be read in a child process: {error}") from error
     if request["wants_ctx"]:
@@ -171,23 +198,26 @@ async def _awaiting(awaitable: Any) -> Any:
 
 def _packed(value: Any) -> bytes:
     try:
-        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+        return pickle.dumps(value, _PROTOCOL)
     except Exception as error:
         kind = type(value).__name__
         raise TypeError(f"its result (a {kind}) cannot be sent out of the child process: {error}") from error
 
 
-def _tell(failure: BaseException, folder: Path, speaker: Speaker) -> None:
+def _tell(failure: BaseException, named: str, speaker: Speaker) -> None:
     """Send the failure in words and, where it survives that, the exception itself."""
+    from pathlib import Path
+
     import msgspec
 
     from flowd.adapters.executors.failure import CHILDS_ROOM, describe, of_user_code
 
+    folder = Path(named)
     words = msgspec.json.encode(describe(of_user_code(failure, folder), folder, room=CHILDS_ROOM))
     kinds = [kind.__name__ for kind in type(failure).__mro__]
     try:
-        pickled = pickle.dumps(failure, pickle.HIGHEST_PROTOCOL)
-        same = type(pickle.loads(pickled)) is type(failure)  # noqa: S301  # what was just made
+        pickled = pickle.dumps(failure, _PROTOCOL)
+        same = type(pickle.loads(pickled)) is type(failure)  # what was just made
     except Exception:  # noqa: BLE001  # many exceptions do not survive it; the words do
         same = False
     body = pickle.dumps((words, kinds, pickled if same else b""))
@@ -197,7 +227,7 @@ def _tell(failure: BaseException, folder: Path, speaker: Speaker) -> None:
 def main(descriptor: int) -> None:
     """Carry out the one request that comes over `descriptor`."""
     os.set_inheritable(descriptor, False)
-    speaker = Speaker(socket.socket(fileno=descriptor))
+    speaker = Speaker(descriptor)
     request = speaker.request()
     sys.path[:] = [request["folder"], *request["path"]]
     for stream in (sys.stdout, sys.stderr):
@@ -210,5 +240,5 @@ def main(descriptor: int) -> None:
     except BaseException as failure:  # noqa: BLE001  # sys.exit too is the task's end, not a silent one
         code = 1
         speaker.flush()
-        _tell(failure, Path(request["folder"]), speaker)
+        _tell(failure, request["folder"], speaker)
     sys.exit(code)
