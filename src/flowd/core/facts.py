@@ -29,7 +29,7 @@ class Error(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     signal: str | None = None
 
 
-class Stored(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Stored(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A task's result: inline JSON where small, else the content address of a file.
 
     `codec` is `json` or `pickle`; `size` is in bytes; `digest` is sha256 of the encoded

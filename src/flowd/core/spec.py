@@ -16,7 +16,7 @@ import msgspec
 SPEC_FORMAT = 1
 
 
-class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
     """The base of all parts of a specification: frozen, compared by value."""
 
 
