@@ -122,6 +122,10 @@ class Place:
         [found] = self.state.glob(f"runs/{run or '*'}/journal.0001.jsonl")
         return found
 
+    def recorded(self, event: str) -> bool:
+        """Whether an event of the newest run is acknowledged: of what is in its journal a kill may leave less."""
+        return any(one["event"] == event for one in self.run("events", "--json").events)
+
     def close(self) -> None:
         """Leave no command behind."""
         for process in self._living:

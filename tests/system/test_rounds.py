@@ -19,7 +19,7 @@ def test_killed_between_two_rounds_it_goes_on_with_the_next(here: Place) -> None
     """The rounds that were are not done again, and the next one comes at the moment that was written down."""
     begun(here, '{run: "echo x >> n; test -e go", repeat: {until: exit_code == 0, every: 2s}}')
     process = here.begin("run")
-    until(lambda: list(here.state.glob("runs/*/journal.*")) and "task_round_ended" in here.journal().read_text())
+    until(lambda: here.recorded("task_round_ended"))
     process.kill()
     process.wait()
     task = here.json("show")["tasks"]["poll"]
@@ -81,7 +81,7 @@ def test_why_of_a_task_between_rounds(here: Place) -> None:
     """What it was judged by, and when the next round begins."""
     begun(here, "{run: exit 1, repeat: {until: exit_code == 0, every: 1h}}")
     here.begin("run")
-    until(lambda: list(here.state.glob("runs/*/journal.*")) and "task_round_ended" in here.journal().read_text())
+    until(lambda: here.recorded("task_round_ended"))
     why = here.json("why", "last", "poll")
     assert why["code"] == "repeat"
     assert "`until: exit_code == 0` does not hold after round 1 (1 is not 0); the next begins at" in why["sentence"]

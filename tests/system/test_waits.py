@@ -11,7 +11,7 @@ def test_a_killed_engine_leaves_the_moment(here: Place) -> None:
     """Killed while nothing but the wait goes on; resumed, it ends at the moment that was written down."""
     here.write("pipeline.yaml", "name: w\ntasks: {pause: {wait: 3s}, after: {needs: pause, run: echo after >> did}}\n")
     process = here.begin("run")
-    until(lambda: list(here.state.glob("runs/*/journal.*")) and "task_timer_started" in here.journal().read_text())
+    until(lambda: here.recorded("task_timer_started"))
     process.kill()
     process.wait()
     assert here.json("show")["tasks"]["pause"]["state"] == "waiting"

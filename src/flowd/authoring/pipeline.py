@@ -278,8 +278,10 @@ class Pipeline:
         raw, found = self._raw, {}
         fallback = raw.get("defaults", {}).get("retry") if isinstance(raw.get("defaults"), Mapping) else None
         for task in self.spec.tasks:
+            if task.retry is None:
+                continue
             given = raw.get(section_of(task), {}).get(task.name, {}).get("retry", fallback)
-            own = given.strategies() if isinstance(given, Retry) and task.retry is not None else None
+            own = given.strategies() if isinstance(given, Retry) else None
             if own is not None:
                 found[task.name] = own
         return found

@@ -269,7 +269,7 @@ class RunState:
 
     def _lay_out(self) -> None:
         """Count what is derived from the shape and the states of its tasks."""
-        self.missing = [sum(not self.tasks[need].ok for need in needs) for needs in self.shape.needs]
+        self.missing = [sum([not self.tasks[need].ok for need in needs]) if needs else 0 for needs in self.shape.needs]
         for number in self.shape.finals:
             self.missing[number] += self._is_kept(number)
         self.tallies = {number: self.tally(number) for number in self.shape.rules}

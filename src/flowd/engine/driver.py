@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Hashable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from flowd.core import events as e
@@ -109,6 +109,7 @@ class Driver:
             self._rank()
             self.moments.set_deadline()
             self._going = True
+            await anyio.lowlevel.checkpoint()  # what was done for a large graph takes as long as what follows
             self.go_on()
             await self._still.wait()
         self.approvals.close()
@@ -275,12 +276,12 @@ class Driver:
             return
         if run.state == s.RUN_RUNNING and self.failure is None:
             ready = run.take_ready() if not run.shape.conditional else self.survey.conditions.take_ready(self._decide)
-            special = run.shape.special
+            special, since = run.shape.special, self.services.adapters.clock.monotonic()
             for number in ready:
                 if number in special and self._turn_of_another_kind(number):
                     continue
                 if (retry_at := run.tasks[number].retry_at) is None:
-                    self.offer(number)
+                    self.offer(number, since)
                 else:
                     self.moments.wait_for_retry(number, retry_at)
             more = len(ready) + (self.fans.hand_out(self.offer) if run.fans else 0)
