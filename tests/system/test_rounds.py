@@ -49,7 +49,7 @@ def test_killed_in_a_round_it_does_that_round_again(here: Place) -> None:
         here.write("nap", "30")
         (here.folder / "n").unlink(missing_ok=True)
         process = here.begin("run")
-        until(lambda: len(here.lines("n")) == 2)
+        until(lambda: len(here.lines("n")) == 2 and len(events(here, "task_started")) == 2)
         process.kill()
         process.wait()
         here.write("nap", "0")
