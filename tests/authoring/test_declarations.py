@@ -13,7 +13,8 @@ from flowd import BadPipeline, Pipeline
 from flowd.__main__ import main
 from flowd.authoring.declarations import inactive
 from flowd.authoring.notices import SCHEMES
-from flowd.core.spec import Definition, Dst, Expect, Group, Notify, Owner, Retention, Schedule, Trigger
+from flowd.core.declared import Dst, Expect, Group, Notify, Owner, Retention, Schedule, Trigger
+from flowd.core.spec import Definition
 
 WHOLE = """
 name: retrain

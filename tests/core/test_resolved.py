@@ -6,9 +6,10 @@ from datetime import timedelta
 from typing import Any
 
 from flowd.core import events as e
+from flowd.core.declared import Notify, Owner
 from flowd.core.resolved import resolved_document
 from flowd.core.run import RunState
-from flowd.core.spec import Input, Notify, Output, Owner, Param, PipelineSpec, Retry, Run, TaskSpec
+from flowd.core.spec import Input, Output, Param, PipelineSpec, Retry, Run, TaskSpec
 from walk import NOON, task
 
 

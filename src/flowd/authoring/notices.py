@@ -13,8 +13,8 @@ from flowd.authoring.findings import Findings, KeyPath, listed, quoted
 from flowd.authoring.format import Key
 from flowd.authoring.kinds import WRONG, check_name, items, pairs, text, wrong
 from flowd.authoring.records import record
+from flowd.core.declared import Notify, Owner
 from flowd.core.graph import case_clashes
-from flowd.core.spec import Notify, Owner
 
 OWN: Final = "owner"
 """The word for whoever owns the task that something happened to."""

@@ -16,8 +16,8 @@ from flowd.authoring.findings import Findings, KeyPath, listed, quoted
 from flowd.authoring.format import Key
 from flowd.authoring.kinds import WRONG, duration, span, text, wrong
 from flowd.authoring.records import record
+from flowd.core.declared import Dst, Expect, Schedule
 from flowd.core.graph import case_clashes
-from flowd.core.spec import Dst, Expect, Schedule
 
 _NICKNAMES: Final = {
     "@yearly": "0 0 1 1 *",

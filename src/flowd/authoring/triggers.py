@@ -14,7 +14,7 @@ from flowd.authoring.findings import Findings, KeyPath, listed, quoted
 from flowd.authoring.format import Key
 from flowd.authoring.kinds import WRONG, amount, items, path_text, text, wrong
 from flowd.authoring.records import record
-from flowd.core.spec import Group, Retention, Trigger
+from flowd.core.declared import Group, Retention, Trigger
 
 _KINDS: Final = {"file": ("settle",), "webhook": ("secret",), "after": ("on",)}
 _EXAMPLE: Final = '[{file: "inbox/*.csv"}], [{webhook: deploy}] or [{after: ingest}]'

@@ -13,11 +13,10 @@ from typing import Any
 
 import msgspec
 
+from flowd.core.declared import Expect, Group, Notify, Owner, Retention, Schedule, Trigger
+from flowd.core.frozen import Spec
+
 SPEC_FORMAT = 1
-
-
-class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
-    """The base of all parts of a specification: frozen, compared by value."""
 
 
 class Call(Spec, frozen=True, kw_only=True, tag_field="kind", tag="call"):
@@ -159,6 +158,47 @@ class Approve(Spec, frozen=True, kw_only=True):
     then: str = "fail"
 
 
+class Probe(Spec, frozen=True, kw_only=True):
+    """What tells that a service serves: one of five, asked `every` so long, and for `timeout` at most.
+
+    `http` is a path on the service's own port, or a URL; `tcp` a port; `file` a path; `log` a regular expression
+    over what it prints; `command` a command that ends with 0. A `marker` is a file that stands while it serves.
+    """
+
+    http: str | None = None
+    tcp: int | None = None
+    file: str | None = None
+    log: str | None = None
+    command: Run | None = None
+    every: timedelta = timedelta(milliseconds=500)
+    timeout: timedelta = timedelta(seconds=30)
+    marker: str | None = None
+
+
+class Stop(Spec, frozen=True, kw_only=True):
+    """How a service is asked to end: by a `signal`, and with so much `grace` (none: that of its task)."""
+
+    signal: str = "TERM"
+    grace: timedelta | None = None
+
+
+class Service(Spec, frozen=True, kw_only=True):
+    """A task's action goes on for as long as it is needed; the task is serving once its probe passes.
+
+    `port` 0 is any free one. `restart` is the policy after it has ended by itself while it served; its `attempts`
+    count the first start. `keep`: `needed` by tasks below, or with the `run`. A `lifetime` counts from when it
+    serves; `lifetime_of` is one that holds `{{ }}`.
+    """
+
+    port: int | None = None
+    ready: Probe = Probe()
+    restart: Retry | None = None
+    keep: str = ""  # while it is read; complete, it is one of the two
+    lifetime: timedelta | None = None
+    lifetime_of: str | None = None
+    stop: Stop = Stop()
+
+
 class Repeat(Spec, frozen=True, kw_only=True):
     """A task is carried out in rounds `until` an expression holds, the next one `every` so long after one has ended.
 
@@ -189,7 +229,8 @@ class TaskSpec(Spec, frozen=True, kw_only=True):
     with_: dict[str, Any] = msgspec.field(name="with", default_factory=dict)
     inputs: tuple[Input, ...] = ()
     outputs: tuple[Output, ...] = ()
-    executor: str  # async, thread, process, shell, or none where a person only answers: never left open
+    service: Service | None = None
+    executor: str  # async, thread, process, shell, service, or none where a person only answers: never left open
     idempotent: bool = True
     cache: bool = False
     fresh_for: timedelta | None = None
@@ -242,83 +283,6 @@ class LogSpec(Spec, frozen=True, kw_only=True):
     console: str = "stderr"
     format: str | None = None
     level: str = "info"
-
-
-class Owner(Spec, frozen=True, kw_only=True):
-    """Who answers for tasks: `notify` are the URLs at which they are told; a URL may hold `{{ secrets.NAME }}`."""
-
-    notify: tuple[str, ...] = ()
-
-
-class Notify(Spec, frozen=True, kw_only=True):
-    """Who is told of what: `on` are happenings, `to` URLs, names of owners, or `owner`: that of the task."""
-
-    on: tuple[str, ...]
-    to: tuple[str, ...]
-
-
-class Dst(Spec, frozen=True, kw_only=True):
-    """What becomes of a fixed time that a day lacks (`gap`: shift, skip) or has twice (`fold`: first, second, both)."""
-
-    gap: str = "shift"
-    fold: str = "first"
-
-
-class Schedule(Spec, frozen=True, kw_only=True):
-    """When runs of `tasks` (all, where there are none) are due.
-
-    By `cron`, five fields in `timezone`, or `every` so often. `misfire` says what becomes of times
-    that were missed, `overlap` what of a time at which a run still goes on: a word, or {all: N} and
-    {queue: N}.
-    """
-
-    name: str
-    cron: str | None = None
-    every: timedelta | None = None
-    timezone: str = "UTC"
-    tasks: tuple[str, ...] = ()
-    params: dict[str, Any] = {}
-    misfire: str | dict[str, int] = "latest"
-    overlap: str | dict[str, int] = "skip"
-    dst: Dst = Dst()
-
-
-class Trigger(Spec, frozen=True, kw_only=True):
-    """What else starts a run: a `file` that was left alone for `settle`, a `webhook`, or the end of another pipeline.
-
-    `secret` is a template of the secret that a webhook's caller signs with; `on` are the states
-    of the run that it comes `after`.
-    """
-
-    file: str | None = None
-    settle: timedelta | None = None
-    webhook: str | None = None
-    secret: str | None = None
-    after: str | None = None
-    on: tuple[str, ...] = ()
-
-
-class Group(Spec, frozen=True, kw_only=True):
-    """Runs whose `key`, a template, has the same value never overlap; `overlap` is what becomes of a newer one."""
-
-    key: str
-    overlap: str | dict[str, int] = msgspec.field(default_factory=lambda: {"queue": 1})
-
-
-class Expect(Spec, frozen=True, kw_only=True):
-    """When a run is late: not done `within` so long, or `done_by` a time of day (HH:MM) in `timezone`."""
-
-    within: timedelta | None = None
-    done_by: str | None = None
-    timezone: str = "UTC"
-
-
-class Retention(Spec, frozen=True, kw_only=True):
-    """How many runs are kept, for how long, and how many bytes of them; what is None does not count."""
-
-    runs: int | None = None
-    age: timedelta | None = None
-    size: int | None = None
 
 
 class PipelineSpec(Spec, frozen=True, kw_only=True):
