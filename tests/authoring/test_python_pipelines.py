@@ -163,11 +163,14 @@ def test_mistakes_in_policies_are_said_together_with_the_functions_line():
     assert {one.line for key, one in found.items() if key.startswith("tasks.")} == {line}
 
 
-@pytest.mark.parametrize("key", ["ready", "keep"])
-def test_policies_to_come_are_refused_by_name(key):
+@pytest.mark.parametrize(("key", "value"), [("keep", "always"), ("executor", "dask")])
+def test_policies_to_come_are_refused_by_name(key, value):
     """Never ignored."""
     p = Pipeline("p")
-    p.task(name="t", **{key: "x"})(lambda: None)
+    if key == "keep":
+        p.service("t", "sleep 9", keep=value)
+    else:
+        p.task(name="t", **{key: value})(lambda: None)
     (problem,) = refused(lambda: p.spec)
     assert (problem.code, problem.key) == ("not_yet", f"tasks.t.{key}")
 

@@ -47,6 +47,7 @@ ALL = [
     ),
     e.TaskApproved(task="t", by="ann", answered_at=AT, comment="yes", values={"n": [1, None]}),
     e.TaskRejected(task="t", by="ann", answered_at=AT, comment="no", reason=WHY),
+    e.TaskServing(task="t", attempt=1, url="http://127.0.0.1:80", port=80, pid=7),
     e.TaskTimerStarted(task="t", until=AT, reason=WHY),
     e.TaskSkipped(task="t", reason=WHY),
     e.TaskUpstreamFailed(task="t", cause="u"),

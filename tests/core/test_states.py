@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 TASK_EVENTS = (
     e.TaskStarted(task="b", attempt=1),
+    e.TaskServing(task="b", attempt=1),
     e.TaskSucceeded(task="b", attempt=1),
     e.TaskFresh(task="b", source="r0"),
     e.TaskRetryScheduled(task="b", attempt=1, error=ERROR, delay=timedelta(seconds=1), retry_at=NOON),
@@ -75,6 +76,7 @@ def with_task_in(state: str) -> RunState:
     run = a_run()
     reached = {s.PENDING} if state == s.PENDING else set[str]()
     into = {
+        s.SERVING: (s.RUNNING, e.TaskServing),
         s.RETRYING: (s.RUNNING, e.TaskRetryScheduled),
         s.UNCERTAIN: (s.RUNNING, e.TaskUncertain),
         s.ABANDONED: (s.RUNNING, e.TaskAbandoned),

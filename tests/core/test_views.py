@@ -29,7 +29,7 @@ RUN_KEYS = {
     *("counts", "warnings", "error", "tasks"),
 }
 TASK_KEYS = {
-    *("state", "attempts", "reason", "started", "ended", "result", "metrics", "outputs", "error", "allowed"),
+    *("state", "attempts", "reason", "started", "ended", "result", "metrics", "outputs", "error", "allowed", "service"),
     *("approval", "url", "child", "source", "log", "items", "attempt_list"),
 }
 

@@ -13,11 +13,12 @@ from typing import Any
 
 import msgspec
 
-from flowd.authoring import declarations, kinds, nested, records
+from flowd.authoring import declarations, kinds, nested, records, services
 from flowd.authoring.binding import item_names
 from flowd.authoring.executors import chosen_executor, executor_misfit
 from flowd.authoring.findings import Findings, KeyPath, listed, quoted
-from flowd.authoring.format import PIPELINE, POLICIES, TASK, Key
+from flowd.authoring.fitting import ALONE, fits, unfit
+from flowd.authoring.format import PIPELINE, POLICIES, TASK
 from flowd.authoring.kinds import NONE, WRONG
 from flowd.authoring.params import check_param
 from flowd.authoring.resolve import Binding, CallError, bind, bind_reconcile, mismatches, reconcile_key
@@ -42,18 +43,8 @@ Function = Callable[..., Any]
 Resolve = Callable[[str, Call], Function]
 """The function of a task's call; raises CallError."""
 
-ACTIONS = ("call", "run", "pipeline", "wait")
-LATER_ACTIONS = frozenset({"service"})
-ALONE = "approve"
-"""Beside an action it holds that action's start; without one it is all of the task."""
-_OF_ACTIONS = frozenset(
-    {"inputs", "outputs", "idempotent", "cache", "fresh_for", "code", "retry", "timeout", "grace", "uses", "executor"}
-    | {"env", "logs", "reconcile", "gate"}
-)
-"""Keys that have no meaning where nothing is carried out."""
+ACTIONS = ("call", "run", "pipeline", "wait", "service")
 _MERGED = "env"
-_UNFIT = {ALONE: _OF_ACTIONS, "wait": _OF_ACTIONS, "pipeline": nested.UNFIT}
-_OF_MANY = frozenset({"foreach", "matrix", "allow_failure", "with", "cwd", "shell"})
 
 
 class Draft(msgspec.Struct, eq=False):
@@ -80,7 +71,12 @@ class Draft(msgspec.Struct, eq=False):
     @property
     def is_alone(self) -> bool:
         """Whether a person's answer is all of it."""
-        return ALONE in self.raw and not LATER_ACTIONS.union(ACTIONS).intersection(self.raw)
+        return ALONE in self.raw and not self.raw.keys() & ACTIONS
+
+    @property
+    def is_service(self) -> bool:
+        """Whether its action goes on while it serves."""
+        return "service" in self.raw
 
     @property
     def kind(self) -> str:
@@ -129,7 +125,7 @@ def build(
     tasks = [nested.with_files(_task(draft, top, defaults, findings, shared), folder) for draft in drafts.values()]
     implied = implied_needs([task for task in tasks if not task.final], folder)
     implied |= implied_needs([task for task in tasks if task.final], folder)
-    tasks = [_with_needs(task, implied.get(task.name, ())) for task in tasks]
+    tasks = services.kept([_with_needs(task, implied.get(task.name, ())) for task in tasks])
     bindings = {}
     for task in tasks:
         draft = drafts[task.name]
@@ -275,7 +271,7 @@ def _draft(section: str, name: str, raw: Mapping[str, Any], findings: Findings) 
     path = (section, name)
     values = records.record(findings, path, raw, TASK, "a task")
     actions = [key for key in ACTIONS if key in raw]
-    if not actions and ALONE not in raw and not LATER_ACTIONS.intersection(raw):
+    if not actions and ALONE not in raw:
         hint = "write `run: command`, `call: module:function`, or `approve:` for a person's answer"
         findings.add("no_action", path, f"task {quoted(name)} does nothing", hint, at_key=True)
     elif len(actions) > 1:
@@ -292,29 +288,11 @@ def _draft(section: str, name: str, raw: Mapping[str, Any], findings: Findings) 
         findings.add("unfit_key", (*path, "matrix"), "a task has `foreach` or `matrix`, not both", hint, at_key=True)
     for given in values:
         key = TASK[given]
-        misfit = draft.kind not in key.fits if key.fits else given in _UNFIT.get(draft.kind, ())
-        if draft.kind and (misfit or (draft.kind == "wait" and given in _OF_MANY)):
-            _unfit(findings, draft, key)
+        if draft.kind and not fits(draft, key):
+            unfit(findings, draft, key)
+    if draft.is_service:
+        services.check(draft, findings)
     return draft
-
-
-_BESIDE = {
-    "approve": "`approve` alone",
-    "wait": "`wait`",
-    "call": "`call`",
-    "text": "`run`",
-    "pipeline": "`pipeline`, whose own tasks have it",
-    "argv": "`run` with a list, which no shell sees",
-}
-_INSTEAD = {"with": "write the value into the command as `{{ … }}`, or pass it by `env`"}
-
-
-def _unfit(findings: Findings, draft: Draft, key: Key) -> None:
-    message = f"{quoted(key.name)} has no meaning beside {_BESIDE[draft.kind]}"
-    hint = "remove it, or add an action" if draft.kind == ALONE else _INSTEAD.get(key.name, "remove it")
-    if draft.kind == ALONE and key.name == "timeout":
-        hint = "write it within `approve`"
-    findings.add("unfit_key", (*draft.path, key.name), message, hint, at_key=True)
 
 
 _ALIKE = (Retry, Call, timedelta)
@@ -327,10 +305,13 @@ def _task(
 ) -> TaskSpec:
     """The task's specification, defaults merged; its needs are those that were written."""
     values = _merged(draft, top, defaults)
-    fields = {name: value for name, value in values.items() if name not in {*ACTIONS, "with", "executor"}}
+    own = {*ACTIONS, *services.KEYS, "with", "executor"}
+    fields = {name: value for name, value in values.items() if name not in own}
     if "matrix" in fields:
         fields["matrix"], fields["axes"] = fields["matrix"]
     outputs = fields.get("outputs", ())
+    if draft.is_service:
+        fields["service"] = services.made(values)
     fields.setdefault("cache", (bool(outputs) or draft.kind == "pipeline") and not reads_answer(draft.raw))
     if draft.section == "finally":  # it has to run, whatever it left before
         fields |= {"cache": False, "final": True}
@@ -355,10 +336,7 @@ def _merged(draft: Draft, top: Mapping[str, Any], defaults: Mapping[str, Any]) -
     for name, value in fallen.items():
         if value is None or name in values:
             continue
-        fits = TASK[name].fits
-        if name in _UNFIT.get(draft.kind, ()):
-            continue
-        if (fits and draft.kind not in fits) or (name == "retry" and not idempotent):
+        if not fits(draft, TASK[name]) or (name == "retry" and not idempotent):
             continue
         if name == "executor" and executor_misfit(draft, value):
             continue

@@ -217,6 +217,9 @@ class _Expressions:
         self._list(task, base)
         self._approve(task, base)
         own = _TASK_ROOTS | {"rejection"} | ({"approval"} if people.may_read_answer(task) else set())
+        if task.service is not None:
+            own |= {"port"} if task.service.port is not None else set()
+            self._template(task, (*base, "lifetime"), task.service.lifetime_of or "", _PIPELINE_ROOTS, "a lifetime")
         given = "what a pipeline is given" if isinstance(task.action, Nested) else "with"
         for path, text in _texts((*base, "with"), task.with_):
             self._template(task, path, text, own, given)
@@ -237,13 +240,14 @@ class _Expressions:
         action = task.action
         if not isinstance(action, Run):
             return
+        at = (*base, "run" if task.service is None else "service")
         if action.text is not None and "{{" in action.text:
             try:
-                self._references(task, (*base, "run"), parse_command(action.text).references, own)
+                self._references(task, at, parse_command(action.text).references, own)
             except ExpressionError as error:
-                self._report((*base, "run"), error)
+                self._report(at, error)
         for number, word in enumerate(action.argv or ()):
-            self._template(task, (*base, "run", number), word, own, "run")
+            self._template(task, (*at, number), word, own, "run")
 
     def _approve(self, task: TaskSpec, base: KeyPath) -> None:
         asked = task.approve

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 
 def executor_misfit(draft: Draft, executor: str) -> str:
     """Why an action cannot run there; empty where it can."""
+    if draft.is_service:
+        return (
+            ""
+            if executor == "service"
+            else f"a service has a process of its own, and does not run on {quoted(executor)}"
+        )
     action, function = draft.action, draft.function
     if action is None or isinstance(action, Ask | Wait | Nested):
         return ""
@@ -41,6 +47,8 @@ def chosen_executor(draft: Draft, wanted: str | None, findings: Findings) -> str
             return wanted
         hint = "move it into a module" if "lives only" in reason else "leave `executor` out"
         findings.add("bad_executor", (*draft.path, "executor"), reason, hint)
+    if draft.is_service:
+        return "service"
     if isinstance(draft.action, Ask | Wait):
         return "none"
     if isinstance(draft.action, Nested):

@@ -100,6 +100,7 @@ TASK = _table(
     Key("call", "call", "A function to call: `module:function`, from a module beside the file."),
     Key("run", "command", "A command: a text for the shell, or [program, argument, …] without one."),
     Key("pipeline", "pipeline", "Another pipeline to run, with `with` as its parameters: FILE, or NAME."),
+    Key("service", "service", "A command that goes on, once it serves: as `run`, or {call: module:function}."),
     Key("wait", "wait", "A time to wait, instead of an action: DURATION, or {until: TIME, timezone}."),
     Key("needs", "needs", "The tasks that come before: a list, or one name.", "none"),
     Key(
@@ -143,7 +144,7 @@ TASK = _table(
         "async for an async def, thread for a def, shell for a command",
         policy=True,
         choices=("async", "thread", "process", "shell"),
-        later_choices=("service", "dask"),
+        later_choices=("dask",),
     ),
     _ENV,
     Key(
@@ -163,7 +164,55 @@ TASK = _table(
     Key("reconcile", "call", "A function that is asked what became of an attempt whose end is unknown."),
     Key("owner", "owner", "Who answers for it: a name of `owners`.", "none", policy=True, inactive=True),
     Key("description", "text", "What it is for, in a sentence."),
-    later="service port ready restart keep lifetime stop",
+    Key("port", "port", "The port of a service: a number, or auto; `{{ port }}`.", "none", fits=("service",)),
+    Key(
+        "ready",
+        "ready",
+        "When a service serves: {http | tcp | file | log | command, every, timeout, marker}.",
+        "its port answers",
+        fits=("service",),
+    ),
+    Key(
+        "restart",
+        "restart",
+        "How often a service is begun again that ends by itself: {attempts, backoff, delay}.",
+        "never",
+        fits=("service",),
+    ),
+    Key(
+        "keep",
+        "choice",
+        "How long a service goes on: as tasks below need it, or with the run.",
+        "needed with tasks below, else run",
+        fits=("service",),
+        choices=("needed", "run"),
+        later_choices=("always",),
+    ),
+    Key("lifetime", "lifetime", "How long a service serves; may hold `{{ }}`.", "no bound", fits=("service",)),
+    Key("stop", "stop", "How a service is stopped: {signal, grace}.", "TERM, and the grace", fits=("service",)),
+)
+
+READY = _table(
+    Key("http", "text", "A path on its port, or a URL, that answers with less than 400."),
+    Key("tcp", "tcp", "A port that takes connections; true: its own."),
+    Key("file", "path", "A file that it writes."),
+    Key("log", "pattern", "A regular expression that something it prints fits."),
+    Key("command", "command", "A command that ends with 0."),
+    Key("every", "positive", "How often it is asked.", "500ms"),
+    Key("timeout", "positive", "How long it may take to be ready.", "30s"),
+    Key("marker", "path", "A file that stands while it serves: {url, pid, since}.", "none"),
+)
+
+RESTART = _table(
+    Key("attempts", "natural", "How often it is begun again.", "0"),
+    Key("backoff", "choice", "How the wait grows.", "constant", choices=("constant", "linear", "exponential")),
+    Key("delay", "duration", "The first wait.", "1s"),
+    Key("max_delay", "duration", "The longest wait.", "none"),
+)
+
+STOP = _table(
+    Key("signal", "choice", "What asks it to end.", "TERM", choices=("TERM", "INT", "QUIT", "HUP", "USR1", "USR2")),
+    Key("grace", "duration", "How long it may take to stop.", "the task's"),
 )
 
 RETRY = _table(

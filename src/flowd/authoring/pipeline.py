@@ -16,6 +16,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from flowd.authoring.binding import Binding, Checked, reconcile_key
 from flowd.authoring.findings import Findings, FunctionLines, KeyPath, Source
+from flowd.authoring.given import Needs, call_of, file_of, listed, names, not_callable, written
 from flowd.authoring.importing import CallError
 from flowd.authoring.retry import Retry, Strategy
 from flowd.authoring.task import Task, plain_function
@@ -24,8 +25,6 @@ from flowd.core.spec import Call, Definition, PipelineSpec, section_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-Needs = str | Task[..., Any] | Sequence["str | Task[..., Any]"]
 
 
 class Pipeline:
@@ -52,7 +51,7 @@ class Pipeline:
             raise TypeError("Pipeline() takes no tasks: add them with `task` and `shell`")
         if "include" in more:
             raise TypeError("Pipeline() includes no files: share values as Python does, from a module")
-        made_in = _file_of(sys._getframe(1).f_globals)  # noqa: SLF001  # whoever makes the pipeline
+        made_in = file_of(sys._getframe(1).f_globals)  # noqa: SLF001  # whoever makes the pipeline
         self.name = name
         self._folder = Path(folder if folder is not None else made_in.parent if made_in else Path.cwd()).absolute()
         given: dict[str, Any] = {
@@ -128,7 +127,7 @@ class Pipeline:
         def decorate(function: Callable[P, R]) -> Task[P, R]:
             plain: Any = function.function if isinstance(function, Task) else function
             chosen = name if name is not None else str(getattr(plain, "__name__", ""))
-            raw = {"call": _call_of(plain), **_written({**policies, "foreach": foreach, "matrix": matrix})}
+            raw = {"call": call_of(plain), **written({**policies, "foreach": foreach, "matrix": matrix})}
             self._add(chosen, raw, needs, replace=replace, function=plain)
             return Task(chosen, plain)
 
@@ -144,9 +143,27 @@ class Pipeline:
         **policies: Any,
     ) -> Task[[], None]:
         """Add a command: a text for the shell, or an argument vector without one."""
-        raw = {"run": command, **_written(policies)}
-        self._add(name, raw, [*_names(needs), *_listed(raw.get("foreach"))], replace=replace)
-        return Task(name, _not_callable)
+        raw = {"run": command, **written(policies)}
+        self._add(name, raw, [*names(needs), *listed(raw.get("foreach"))], replace=replace)
+        return Task(name, not_callable)
+
+    def service(
+        self,
+        name: str,
+        action: str | Sequence[str] | Callable[..., Any],
+        *,
+        needs: Needs = (),
+        replace: bool = False,
+        **policies: Any,
+    ) -> Task[[], None]:
+        """Add a service: a command, or a function of a module, that goes on for as long as it is needed.
+
+        `policies` are those of any task, and `port`, `ready`, `restart`, `keep`, `lifetime` and `stop`, as in a file.
+        """
+        function = action if callable(action) else None
+        raw = {"service": action if function is None else {"call": call_of(function)}, **written(policies)}
+        self._add(name, raw, needs, replace=replace, function=function)
+        return Task(name, not_callable)
 
     def include(
         self,
@@ -162,9 +179,9 @@ class Pipeline:
 
         It has a run of its own; the task's result is what its `result` gives.
         """
-        raw = {"pipeline": pipeline, **_written({"with": with_, **policies})}
-        self._add(name, raw, [*_names(needs), *_listed(raw.get("foreach"))], replace=replace)
-        return Task(name, _not_callable)
+        raw = {"pipeline": pipeline, **written({"with": with_, **policies})}
+        self._add(name, raw, [*names(needs), *listed(raw.get("foreach"))], replace=replace)
+        return Task(name, not_callable)
 
     def approve(
         self,
@@ -183,9 +200,9 @@ class Pipeline:
         """Add a person's answer as a task of its own; its result has `comment`, `by`, `at` and the fields of `form`."""
         asked = {"message": message, "form": form, "timeout": timeout, "then": then}
         asked |= {"by": list(by) or None, "show": [str(path) for path in show] or None}
-        raw = {"approve": _written(asked), **_written(policies)}
+        raw = {"approve": written(asked), **written(policies)}
         self._add(name, raw, needs, replace=replace)
-        return Task(name, _not_callable)
+        return Task(name, not_callable)
 
     def wait(
         self,
@@ -199,9 +216,9 @@ class Pipeline:
         **policies: Any,
     ) -> Task[[], None]:
         """Add a task that waits: for a `duration` once its turn has come, or `until` a moment in `timezone`."""
-        waited = duration if duration is not None else _written({"until": until, "timezone": timezone})
-        self._add(name, {"wait": waited, **_written(policies)}, needs, replace=replace)
-        return Task(name, _not_callable)
+        waited = duration if duration is not None else written({"until": until, "timezone": timezone})
+        self._add(name, {"wait": waited, **written(policies)}, needs, replace=replace)
+        return Task(name, not_callable)
 
     def _add(
         self,
@@ -221,7 +238,7 @@ class Pipeline:
         if name in tasks and not replace:
             hint = "give it another `name`, or say `replace=True`"
             raise BadPipeline([self._problem((section, name), "duplicate_task", f"`{name}` is a task already", hint)])
-        wanted = _names(needs)
+        wanted = names(needs)
         with_ = raw.get("with")
         passed = with_ if isinstance(with_, Mapping) else {}
         if function is not None:
@@ -230,7 +247,7 @@ class Pipeline:
             taken = parameters_of(function)
             wanted += [one for one in taken if one in tasks and one != name and one not in (*wanted, *passed, "ctx")]
             later = {"item", "index"} if "foreach" in raw else {"matrix", "index"} if "matrix" in raw else set()
-            wanted += [one for one in _listed(raw.get("foreach")) if one not in wanted]
+            wanted += [one for one in listed(raw.get("foreach")) if one not in wanted]
             misfits = mismatches(function, [*wanted, *later], passed, tasks)
             problems = [self._problem((section, name), code, message, hint) for code, message, hint in misfits]
             if problems:
@@ -240,7 +257,7 @@ class Pipeline:
             self._own.pop(name, None)
         self._own.pop(reconcile_key(name), None)
         if callable(asked := plain_function(raw.get("reconcile"))):
-            self._own[reconcile_key(name)], raw["reconcile"] = asked, _call_of(asked)
+            self._own[reconcile_key(name)], raw["reconcile"] = asked, call_of(asked)
         if wanted:
             raw["needs"] = wanted
         tasks[name] = raw
@@ -366,34 +383,3 @@ class Pipeline:
         """The same pipeline; `named` is what loads it again."""
         self._named = named
         return self
-
-
-def _file_of(module: Mapping[str, Any]) -> Path | None:
-    file = module.get("__file__")
-    return Path(file).absolute() if isinstance(file, str) else None
-
-
-def _call_of(function: Any) -> str:
-    name = getattr(function, "__qualname__", f"<{type(function).__name__}>")
-    return f"{getattr(function, '__module__', None) or '__main__'}:{name}"
-
-
-def _written(policies: Mapping[str, Any]) -> dict[str, Any]:
-    """Policies under the keys of a file: `with_` for `with`; what is None is not given."""
-    return {key.removesuffix("_"): value for key, value in policies.items() if value is not None}
-
-
-def _names(needs: Needs) -> list[str]:
-    if isinstance(needs, str | Task):
-        needs = [needs]
-    return [need.name if isinstance(need, Task) else need for need in needs]
-
-
-def _listed(foreach: Any) -> list[str]:
-    """The task whose result is the list, where it stands there itself."""
-    over = foreach.get("over") if isinstance(foreach, Mapping) else foreach
-    return [over.name] if isinstance(over, Task) else []
-
-
-def _not_callable() -> None:
-    raise TypeError("a command is no function; it is run by flowd")

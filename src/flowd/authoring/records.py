@@ -211,6 +211,11 @@ READERS: dict[str, Reader] = {
     "includes": kinds.each(kinds.text, "[shared.yaml]"),
     "wait": _of("waits", "wait"),
     "moment": _of("waits", "moment"),
+    **{
+        name: _of("services", name)
+        for name in ("service", "port", "ready", "tcp", "pattern", "restart", "stop", "lifetime")
+    },
+    "natural": _of("services", "natural"),
     "repeat": _of("conditions", "repeat"),
     "condition": _of("conditions", "condition"),
     "allowed": _of("conditions", "allowed"),

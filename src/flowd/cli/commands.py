@@ -36,6 +36,8 @@ TABLE = {
     "logs": Entry("reads", "logs", "Print what a run's tasks wrote."),
     "crashtest": Entry("crash", "crashtest", "Kill a pipeline at every durable boundary and compare the ends."),
     "doctor": Entry("doctor", "doctor", "Look the state directory over: what is wrong, and what to do about it."),
+    "stop": Entry("services", "stop", "Stop a service of a run."),
+    "services": Entry("services", "services", "List the services that run here, stop one, or print what it said."),
     "limits": Entry("capacity", "limits", "Show each limit: its use, its holders and who waits."),
     "touch": Entry("change", "touch", "Mark tasks as fresh, as their outputs stand now."),
     "forget": Entry("change", "forget", "Drop tasks' checkpoints, so that they run again."),

@@ -172,6 +172,9 @@ class Foreground:
             sys.stderr.flush()
             os._exit(INTERRUPTED)  # the process guarding the tasks' own processes ends what is left of them
         self._stopping = True
+        if self._run is not None and self._run.stop_services():
+            tell("stopping the services; once more leaves at once")
+            return
         tell("interrupting: what runs is being stopped; once more leaves at once")
         if self._run is not None:
             self._run.interrupt()

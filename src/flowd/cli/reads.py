@@ -21,7 +21,16 @@ from flowd.cli.options import JSON, RUN, STATE_DIR
 from flowd.cli.screen import error_text, inline_result
 from flowd.cli.state_dir import find_state_dir
 from flowd.cli.streams import say, say_document, style_of, tell
-from flowd.cli.wording import age_text, duration_text, items_text, note, params_text, size_text, tasks_text
+from flowd.cli.wording import (
+    age_text,
+    duration_text,
+    items_text,
+    note,
+    params_text,
+    service_text,
+    size_text,
+    tasks_text,
+)
 from flowd.core import states as s
 from flowd.core.codec import public
 from flowd.core.errors import FlowdError
@@ -154,7 +163,7 @@ def show_lines(found: Found) -> list[str]:
     if run.reason is not None:
         lines.append(f"{run.reason.sentence} [{run.reason.code}]")
     for number, (spec, task) in enumerate(run.own()):
-        cut = cut_off(spec) if task.state == s.RUNNING and found.owner is None else None
+        cut = cut_off(spec) if task.state in s.LIVE and found.owner is None else None
         lines += ["", *_task_lines(spec.name, task, cut)]
         if number in run.fans:
             lines += _item_lines(run, run.fans[number])
@@ -181,11 +190,13 @@ def _item_lines(run: RunState, fan: Fan) -> list[str]:
 def _task_lines(name: str, task: TaskState, cut: Reason | None = None) -> list[str]:
     """A task; `cut` says that nobody runs it, though that it is running was the last that was recorded."""
     allowed = ", which is allowed" if task.allowed else ""
-    lines = [f"{name}  {'was running' if cut is not None else shown_state(task).replace('_', ' ')}{allowed}"]
+    lines = [f"{name}  {'was ' if cut is not None else ''}{shown_state(task).replace('_', ' ')}{allowed}"]
     reason = cut or task.reason
     if reason is not None and task.state != s.SUCCEEDED:
         lines.append(f"  {reason.sentence} [{reason.code}]")
     lines += approval_lines(task)
+    if task.service is not None:
+        lines.append(f"  {service_text(task, serving=cut is None and task.state == s.SERVING)}")
     attempts = task.attempts or []
     if task.rounds is not None and len(attempts) > MOST_ROUNDS:
         lines.append(f"  {len(attempts) - MOST_ROUNDS} attempts came before")

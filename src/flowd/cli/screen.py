@@ -28,7 +28,7 @@ MOST_ITEMS = 10
 """So many failed items of a task are told by a line each."""
 
 _ASCII: Final = str.maketrans(
-    {"✓": "+", "=": "=", "↻": "~", "✗": "x", "→": "->", "←": "<-", "…": "...", "·": "-", "│": "|"}
+    {"✓": "+", "=": "=", "↻": "~", "✗": "x", "→": "->", "▸": ">", "←": "<-", "…": "...", "·": "-", "│": "|"}
 )
 
 
@@ -153,12 +153,9 @@ class Transcript:
         task = self._run.task(event.task)
         if isinstance(event, e.TaskSucceeded):
             return self._success(event, task, at)
+        if isinstance(event, e.TaskServing | e.TaskRetryScheduled):
+            return [self._come_or_gone(event, task, at)]
         took = f"{self._took(task, at):<{DURATION_WIDTH}}   "
-        if isinstance(event, e.TaskRetryScheduled):
-            spec = self._run.shape.specs[self._run.shape.index[event.task]]
-            allowed = f" of {spec.retry.attempts}" if spec.retry is not None and spec.retry.attempts else ""
-            text = f"attempt {task.tries}{allowed} failed: {error_text(event.error)}, again in {wait_text(event.delay)}"
-            return [self._line("↻", event.task, text, "warn")]
         if isinstance(event, e.TaskPartial):
             return [self._line("!", event.task, f"{took}partial: {_sentence(task)}", "warn")]
         if isinstance(event, e.TaskFailed | e.TaskTimedOut):
@@ -181,6 +178,20 @@ class Transcript:
             return []
         glyph, verb, mood = word
         return [self._line(glyph, event.task, f"{verb}: {sentence}" if sentence else verb, mood)]
+
+    def _come_or_gone(self, event: e.TaskServing | e.TaskRetryScheduled, task: TaskState, at: datetime) -> Line:
+        """A service has come up; or an attempt has failed, and there will be another."""
+        if isinstance(event, e.TaskServing):
+            took = f"{self._took(task, at):<{DURATION_WIDTH}}"
+            return self._line("▸", event.task, f"{took}   serving {event.url}", "good")
+        wait = wait_text(event.delay)
+        if event.restart and task.service is not None:
+            text = f"{error_text(event.error)}, restart {task.service.restarts} in {wait}"
+            return self._line("↻", event.task, text, "warn")
+        spec = self._run.shape.specs[self._run.shape.index[event.task]]
+        allowed = f" of {spec.retry.attempts}" if spec.retry is not None and spec.retry.attempts else ""
+        text = f"attempt {task.tries}{allowed} failed: {error_text(event.error)}, again in {wait}"
+        return self._line("↻", event.task, text, "warn")
 
     def _wait(self, event: e.TaskTimerStarted | e.TaskRoundEnded, sentence: str) -> list[Line]:
         if isinstance(event, e.TaskTimerStarted):

@@ -25,6 +25,7 @@ ALLOWED = "allowed"
 
 _COUNTED = (
     (s.SUCCEEDED, "ran"),
+    (s.SERVING, "serving"),
     (s.PARTIAL, "partial"),
     (s.FRESH, "fresh"),
     (s.SKIPPED, "skipped"),

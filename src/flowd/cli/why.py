@@ -80,9 +80,14 @@ def _of_run(found: Found, name: str) -> dict[str, Any]:
         details |= {"since": moment(task.approval.requested_at), "approval": approval_document(asks, task.approval)}
         answer = _answer(task.reason.code, task.reason.sentence, details, words)
         return {**answer, "next": approval_command(found.state, name)}
-    if task.state == s.RUNNING and found.owner is None:
+    if task.state in s.LIVE and found.owner is None:
         reason = cut_off(found.state.shape.specs[found.state.shape.index[name]])
         return {**_answer(reason.code, reason.sentence, details, words), "next": f"flowd resume {found.id}"}
+    if task.state == s.SERVING and task.service is not None:
+        details |= {"url": task.service.url or None, "restarts": task.service.restarts}
+        keep = found.state.shape.specs[found.state.shape.index[name]].service
+        reason = because("serving.needed" if keep is not None and keep.keep == "needed" else "serving.run")
+        return _answer(reason.code, reason.sentence, details, words)
     if task.error is not None:
         details["error"] = {"type": task.error.type, "message": task.error.message, "where": task.error.where}
     if task.reason is not None:
@@ -99,7 +104,7 @@ def _waiting(
     number = run.shape.index[name]
     if run.reason is not None and run.state == s.RUN_PAUSED:
         return _answer(run.reason.code, run.reason.sentence, details, words)
-    open_needs = [run.shape.specs[need].name for need in run.shape.needs[number] if run.tasks[need].state not in s.OK]
+    open_needs = [run.shape.specs[need].name for need in run.shape.needs[number] if not run.tasks[need].ok]
     if open_needs:
         reason = because("needs", needs=", ".join(open_needs))
         return _answer(reason.code, reason.sentence, {**details, "needs": open_needs}, words)

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from flowd.core.task_state import TaskState
+
 NOTE_LENGTH = 60
 """The longest note beside a task, in characters."""
 
@@ -49,6 +51,16 @@ def size_text(size: int) -> str:
             break
         amount, unit = amount / 1024, larger
     return f"{size} B" if unit == "B" else f"{amount:.1f} {unit}"
+
+
+def service_text(task: TaskState, *, serving: bool) -> str:
+    """Where a service serves, since when, and how often it was begun again."""
+    service = task.service
+    assert service is not None
+    restarts = f", restarted {service.restarts} times" if service.restarts > 1 else ", restarted once"
+    where = f" at {service.url}" if service.url else ""
+    lead = f"serves{where} since" if serving else f"served{where}, last from"
+    return f"{lead} {service.since:%Y-%m-%d %H:%M:%S} UTC{restarts if service.restarts else ''}"
 
 
 def tasks_text(count: int) -> str:

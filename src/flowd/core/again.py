@@ -46,6 +46,7 @@ def to_reset(run: RunState, asked: RetryAsked) -> set[int]:
         chosen &= run.shape.finals
     below = run.shape.reach(chosen, down=True)
     above = _kept_from(run, chosen)
+    serving = run.shape.services & run.shape.reach(chosen, down=False)  # what is run again may ask them
     return {
         number
         for number, (_, task) in enumerate(run.own())
@@ -58,6 +59,7 @@ def to_reset(run: RunState, asked: RetryAsked) -> set[int]:
                 number in chosen
                 or (number in below and (asked.downstream or not task.ok))
                 or (number in above and not task.ok)
+                or number in serving
             )
         )
     }

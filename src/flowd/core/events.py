@@ -64,6 +64,15 @@ class TaskSucceeded(TaskEvent, frozen=True, kw_only=True):
     ending: Ending | None = None
 
 
+class TaskServing(TaskEvent, frozen=True, kw_only=True):
+    """The attempt, a service, has passed its probe: it answers at `url` (empty: no port), its process is `pid`."""
+
+    attempt: int
+    url: str = ""
+    port: int = 0
+    pid: int = 0
+
+
 class TaskFresh(TaskEvent, frozen=True, kw_only=True):
     """The task's newest checkpoint (of run `source`) still holds; it was not run again."""
 
@@ -77,12 +86,16 @@ class TaskFresh(TaskEvent, frozen=True, kw_only=True):
 
 
 class TaskRetryScheduled(TaskEvent, frozen=True, kw_only=True):
-    """The attempt failed and the next may begin at `retry_at`, `delay` after the failure."""
+    """The attempt failed and the next may begin at `retry_at`, `delay` after the failure.
+
+    `restart`: it is that of a service, which has served before.
+    """
 
     attempt: int
     error: Error
     delay: timedelta
     retry_at: datetime
+    restart: bool = False
     metrics: dict[str, float] = {}
     ending: Ending | None = None
 
@@ -278,6 +291,7 @@ class TaskReset(TaskEvent, frozen=True, kw_only=True):
 
 TASK_EVENTS = (
     TaskStarted
+    | TaskServing
     | TaskSucceeded
     | TaskFresh
     | TaskRetryScheduled

@@ -66,6 +66,7 @@ OF_FRESHNESS: Final[Mapping[str, Why]] = {
 """Why a task runs or does not: `change` is `changed`, `is new` or `is gone`."""
 
 OF_TASKS: Final[Mapping[str, Why]] = {
+    "failed.service": Why("restarted {restarts} times, and no more: {error}", _LOGS),
     "failed": Why("failed {tries} of {allowed} attempts: {error}", _AGAIN),
     "gate_failed": Why("{gates}", _AGAIN),
     "approval": Why("it waits for an answer: {message}", _APPROVE),
@@ -134,6 +135,8 @@ OF_WAITS: Final[Mapping[str, Why]] = {
     "until.duration": Why("it waits for {duration}, once its turn has come", _RUN),
     "until.moment": Why("it waits until {at} ({timezone})", _RUN),
     "running": Why("it runs now", _LOGS),
+    "serving.needed": Why("it serves until the last task below it has ended", "flowd stop RUN TASK"),
+    "serving.run": Why("it serves until it is stopped, or its lifetime is over", "flowd stop RUN TASK"),
     "done": Why("it did what it declares", _SHOW),
     "workers_busy": Why("as many tasks run as flowd runs at once", "flowd run FILE --max-concurrency N"),
 }

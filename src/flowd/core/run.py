@@ -189,14 +189,19 @@ class RunState:
     def _count(self, number: int, task: TaskState, target: str, event: e.TaskEvent) -> None:
         """Change a task's state, and keep what follows from it beside it."""
         left, task.state = task.state, target
-        if left == s.RUNNING:
+        if left in s.LIVE:
             self.live.discard(number)
         elif left in s.ENDED:
             self._ask_again(number, task, left)
-        if target == s.RUNNING:
+        well = target in s.OK or (target in s.ENDED and getattr(event, "allowed", False))
+        if s.SERVING in (left, target) and not well:
+            self._need(number, met=target == s.SERVING)
+        if target in s.LIVE:
             self.live.add(number)
+        elif left == s.SERVING and well:
+            self.unended -= 1  # what needs it has been let go before
         elif target in s.ENDED:
-            self._end(number, target, ok=target in s.OK or getattr(event, "allowed", False))
+            self._end(number, target, ok=well)
         elif self.missing[number]:  # a need was asked for again while it ran: it may have ended otherwise by now
             if number in self.tallies:
                 self.unruled.append(number)
@@ -207,24 +212,37 @@ class RunState:
     def _end(self, number: int, state: str, *, ok: bool) -> None:
         """One more has ended: what needs it may have become startable, or never will."""
         self.unended -= 1
-        if not ok:
-            self.unmet.append(number)
+        if ok:
+            self._let_go(number)
         else:
-            missing = self.missing
-            for successor in self.shape.counted[number]:
-                missing[successor] -= 1
-                if not missing[successor]:
-                    self.ready.append(successor)
+            self.unmet.append(number)
         if self.tallies:
             self._tally(number, state, ok=ok, change=1)
+
+    def _let_go(self, number: int) -> None:
+        """What needs a task has one need less that is not met."""
+        missing = self.missing
+        for successor in self.shape.counted[number]:
+            missing[successor] -= 1
+            if not missing[successor]:
+                self.ready.append(successor)
+
+    def _hold_back(self, number: int) -> None:
+        for successor in self.shape.counted[number]:
+            self.missing[successor] += 1
+
+    def _need(self, number: int, *, met: bool) -> None:
+        """A service has come up, or does not serve any more."""
+        (self._let_go if met else self._hold_back)(number)
+        if self.tallies:
+            self._tally(number, s.SERVING, ok=True, change=1 if met else -1)
 
     def _ask_again(self, number: int, task: TaskState, state: str) -> None:
         """One that had ended has not any more; `task` is still as it was but for its state."""
         self.unended += 1
         ok = task.allowed or state in s.OK
         if ok:
-            for successor in self.shape.counted[number]:
-                self.missing[successor] += 1
+            self._hold_back(number)
         if self.tallies:
             self._tally(number, state, ok=ok, change=-1)
 
@@ -263,7 +281,7 @@ class RunState:
         tally = Tally(len(self.shape.needs[number]))
         for need in self.shape.needs[number]:
             task = self.tasks[need]
-            if task.state in s.ENDED:
+            if task.state in s.ENDED or task.state == s.SERVING:
                 tally.count(task.state, ok=task.ok, change=1)
         return tally
 
@@ -302,7 +320,7 @@ class RunState:
         self._lay_out()
         items.relaid(self, lists)
         self.unended = sum(task.state not in s.ENDED for task in self.tasks)
-        self.live = {number for number, task in enumerate(self.tasks) if task.state == s.RUNNING}
+        self.live = {number for number, task in enumerate(self.tasks) if task.state in s.LIVE}
         self.unmet = deque(number for number, task in enumerate(self.tasks) if task.state in s.ENDED - s.OK)
         self.find_ready()
 

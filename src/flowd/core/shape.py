@@ -44,8 +44,8 @@ class Shape:
     """
 
     __slots__ = (
-        "conditional", "counted", "declared", "finals", "index", "needs", "ruled", "rules", "special", "specs",
-        "successors",
+        "conditional", "counted", "declared", "finals", "index", "needs", "ruled", "rules", "services", "special",
+        "specs", "successors",
     )  # fmt: skip
 
     def __init__(self, tasks: Sequence[TaskSpec]) -> None:
@@ -67,6 +67,7 @@ class Shape:
         self.rules = {n: task.trigger_rule for n, task in enumerate(self.specs) if task.trigger_rule != ALL_SUCCEEDED}
         self.finals = frozenset(n for n, task in enumerate(self.specs) if task.final)
         self.special = frozenset(n for n, task in enumerate(self.specs) if _is_special(task))
+        self.services = frozenset(n for n, task in enumerate(self.specs) if task.service is not None)
         self.conditional = any(task.when is not None for task in self.specs)
         self.counted, self.ruled = self.successors, self.successors
         if self.rules:

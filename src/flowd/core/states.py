@@ -17,6 +17,7 @@ from flowd.core import events as e
 
 PENDING: Final = "pending"
 RUNNING: Final = "running"
+SERVING: Final = "serving"  # a service: what needs it may start, and it goes on
 EXPANDED: Final = "expanded"  # its items are on their way; it is shown as running
 RETRYING: Final = "retrying"
 WAITING: Final = "waiting"
@@ -35,6 +36,7 @@ ABANDONED: Final = "abandoned"
 TASK_STATES: Final = (
     PENDING,
     RUNNING,
+    SERVING,
     EXPANDED,
     RETRYING,
     WAITING,
@@ -52,7 +54,13 @@ TASK_STATES: Final = (
 )
 
 OK: Final = frozenset({SUCCEEDED, PARTIAL, FRESH})
+"""States in which a task has ended well."""
+
+MET: Final = OK | {SERVING}
 """States in which a need counts as met."""
+
+LIVE: Final = frozenset({RUNNING, SERVING})
+"""States in which an attempt goes on."""
 
 BAD: Final = frozenset({FAILED, TIMED_OUT, UPSTREAM_FAILED, CANCELLED, ABANDONED})
 """States in which a need can no longer be met."""
@@ -73,15 +81,17 @@ TASK_TRANSITIONS: Final[Mapping[type[e.Event], Mapping[str, str]]] = {
         EXPANDED: SUCCEEDED,
         PENDING: SUCCEEDED,
         SLEEPING: SUCCEEDED,
+        SERVING: SUCCEEDED,
     },  # the last: an answer is all of it
+    e.TaskServing: {RUNNING: SERVING},
     e.TaskFresh: {PENDING: FRESH, EXPANDED: FRESH},
-    e.TaskRetryScheduled: {RUNNING: RETRYING},
+    e.TaskRetryScheduled: {RUNNING: RETRYING, SERVING: RETRYING},
     e.TaskRoundEnded: {RUNNING: RETRYING},  # nothing has failed; documents call it waiting
-    e.TaskFailed: {RUNNING: FAILED, PENDING: FAILED, RETRYING: FAILED, WAITING: FAILED, EXPANDED: FAILED},
-    e.TaskTimedOut: {RUNNING: TIMED_OUT, PENDING: TIMED_OUT, RETRYING: TIMED_OUT},
-    e.TaskAbandoned: {RUNNING: ABANDONED},
-    e.TaskInterrupted: {RUNNING: PENDING},
-    e.TaskUncertain: {RUNNING: UNCERTAIN},
+    e.TaskFailed: dict.fromkeys((RUNNING, SERVING, PENDING, RETRYING, WAITING, EXPANDED), FAILED),
+    e.TaskTimedOut: dict.fromkeys((RUNNING, SERVING, PENDING, RETRYING), TIMED_OUT),
+    e.TaskAbandoned: {RUNNING: ABANDONED, SERVING: ABANDONED},
+    e.TaskInterrupted: {RUNNING: PENDING, SERVING: PENDING},
+    e.TaskUncertain: {RUNNING: UNCERTAIN, SERVING: UNCERTAIN},
     e.TaskResolved: {UNCERTAIN: ""},  # to where the verdict says: RESOLUTIONS
     e.TaskExpanded: {PENDING: EXPANDED},
     e.TaskPartial: {EXPANDED: PARTIAL, RUNNING: PARTIAL},
@@ -98,7 +108,7 @@ TASK_TRANSITIONS: Final[Mapping[type[e.Event], Mapping[str, str]]] = {
         WAITING: UPSTREAM_FAILED,
         SLEEPING: UPSTREAM_FAILED,
     },
-    e.TaskCancelled: dict.fromkeys((PENDING, RUNNING, RETRYING, WAITING, SLEEPING, EXPANDED), CANCELLED),
+    e.TaskCancelled: dict.fromkeys((PENDING, RUNNING, SERVING, RETRYING, WAITING, SLEEPING, EXPANDED), CANCELLED),
     e.TaskReset: _RESET,
 }
 

@@ -106,6 +106,16 @@ class AttemptEnded(msgspec.Struct, frozen=True, gc=False):
     allowed: bool = False
 
 
+class Serves(msgspec.Struct, frozen=True, kw_only=True):
+    """The attempt of a service has passed its probe: it answers at `url`, its process is `pid`."""
+
+    task: str
+    attempt: int
+    url: str = ""
+    port: int = 0
+    pid: int = 0
+
+
 class FoundFresh(msgspec.Struct, frozen=True, kw_only=True):
     """The newest checkpoint of a pending task still holds."""
 
@@ -285,6 +295,7 @@ class ApprovalExpired(msgspec.Struct, frozen=True, kw_only=True):
 
 Stimulus = (
     AttemptEnded
+    | Serves
     | FoundFresh
     | CouldNotBegin
     | Expanded

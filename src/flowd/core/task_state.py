@@ -67,6 +67,16 @@ _EMPTY: dict[str, Any] = {}
 """What tasks without metrics or a fingerprint have in common, never changed: two each would be 128 MB for a million."""
 
 
+class ServiceState(msgspec.Struct, gc=False):
+    """Where a service answers, or did; how often it was begun again since it had ended by itself while it served."""
+
+    since: datetime
+    url: str = ""
+    port: int = 0
+    pid: int = 0
+    restarts: int = 0
+
+
 class TaskState(msgspec.Struct, gc=False):
     """What is known of one task of the run."""
 
@@ -92,6 +102,7 @@ class TaskState(msgspec.Struct, gc=False):
     rounds: RoundsState | None = None
     items: e.Stored | None = None  # the list that it is carried out for
     child: ChildState | None = None
+    service: ServiceState | None = None
     allowed: bool = False  # it failed, and its `allow_failure` says that this is well
 
     @property
@@ -102,7 +113,7 @@ class TaskState(msgspec.Struct, gc=False):
     @property
     def ok(self) -> bool:
         """Whether what needs it may count on it: it ended well, or failed where that is allowed."""
-        return self.allowed or self.state in s.OK
+        return self.allowed or self.state in s.MET
 
 
 def _started(task: TaskState, event: e.TaskStarted, at: datetime) -> None:
@@ -122,6 +133,12 @@ def _started(task: TaskState, event: e.TaskStarted, at: datetime) -> None:
     task.waited = None
     if event.child:
         task.child = ChildState(event.child)
+
+
+def _serving(task: TaskState, event: e.TaskServing, at: datetime) -> None:
+    restarts = task.service.restarts if task.service is not None else 0
+    task.service = ServiceState(at, event.url, event.port, event.pid, restarts)
+    task.error = None
 
 
 def end_attempt(task: TaskState, event: e.Event, at: datetime, error: e.Error | None = None) -> None:
@@ -148,6 +165,9 @@ def _fresh(task: TaskState, event: e.TaskFresh, at: datetime) -> None:
 
 def _retry_scheduled(task: TaskState, event: e.TaskRetryScheduled, at: datetime) -> None:
     end_attempt(task, event, at, event.error)
+    if event.restart and task.service is not None:
+        task.service.restarts += 1
+        task.tries = 0  # to come up it has all its tries again
     task.error, task.metrics = event.error, event.metrics or _EMPTY
     task.retry_at, task.waited = event.retry_at, event.delay
 
@@ -276,6 +296,7 @@ def _failed(task: TaskState, event: e.TaskFailed, at: datetime) -> None:
 
 EFFECTS: dict[type[e.Event], Callable[[TaskState, Any, datetime], None]] = {
     e.TaskStarted: _started,
+    e.TaskServing: _serving,
     e.TaskSucceeded: _succeeded,
     e.TaskFresh: _fresh,
     e.TaskRetryScheduled: _retry_scheduled,

@@ -15,7 +15,7 @@ from flowd.core.items import fan_of, name_of, owner
 from flowd.core.reasons import because
 from flowd.core.run import RunState
 from flowd.core.spec import Approve, Param, TaskSpec
-from flowd.core.task_state import ApprovalState, AttemptState, TaskState
+from flowd.core.task_state import ApprovalState, AttemptState, ServiceState, TaskState
 
 WAITING = "waiting"
 INTERRUPTED = "interrupted"
@@ -195,13 +195,22 @@ def task_document(
         "error": None if task.error is None else error_document(task.error),
         "allowed": task.allowed,
         "approval": approval_document(asks, task.approval),
-        "url": None,
+        "url": None if task.service is None or task.state != s.SERVING else task.service.url or None,
+        "service": _service_document(task.service),
         "child": None if task.child is None else task.child.run,
         "source": task.source,
         "log": log_of(name, task.attempt) if log_of and task.attempt else None,
         "items": {},
         "attempt_list": [_attempt_document(attempt) for attempt in attempts],
     }
+
+
+def _service_document(service: ServiceState | None) -> dict[str, Any] | None:
+    """Where a service serves, or served last."""
+    if service is None:
+        return None
+    place = {"url": service.url or None, "port": service.port or None, "pid": service.pid}
+    return {**place, "since": moment(service.since), "restarts": service.restarts}
 
 
 def _result(task: TaskState, load: Any) -> Any:

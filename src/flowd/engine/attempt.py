@@ -37,7 +37,7 @@ from flowd.core.stimuli import (
     Succeeded,
     TimedOut,
 )
-from flowd.engine import children, gating, log_plan, results, retrying, rounds, secrecy
+from flowd.engine import children, gating, log_plan, results, retrying, rounds, secrecy, serving
 from flowd.engine.approving import found_fresh
 from flowd.engine.channel import AttemptChannel
 from flowd.engine.children import Child
@@ -206,6 +206,7 @@ class Attempt:
             run_folder=driver.folder,
             function=driver.program.functions.get(name),
             binding=binding,
+            port=serving.port_of(spec, driver.run.tasks[number]),
             secrets=await secrecy.values(driver.services.adapters, driver.program, spec)
             if driver.run.spec.secrets
             else NO_SECRETS,
@@ -266,7 +267,7 @@ class Attempt:
         outcome: Outcome
         again: Again | None = None
         try:
-            if self._child is None and spec.repeat is None:
+            if self._child is None and spec.repeat is None and spec.service is None:
                 executor = driver.services.adapters.executors[spec.executor]
                 outcome = await self._outcome(work, await executor.run(work, self.channel))
             else:
@@ -291,8 +292,10 @@ class Attempt:
         return self._report(outcome, again)
 
     async def _carried_out(self, work: Work) -> Outcome:
-        """The outcome of a round, or of a run that the task is."""
+        """The outcome of a round, of a run that the task is, or of a service."""
         assert self.channel is not None
+        if self._spec.service is not None:
+            return await self._outcome(work, await serving.carry_out(self._driver, self._number, work, self.channel))
         if self._child is None:
             carrying_out = self._driver.services.adapters.executors[self._spec.executor].run(work, self.channel)
             return await self._outcome(work, *await rounds.carried_out(self._spec, carrying_out))
@@ -328,7 +331,9 @@ class Attempt:
                 parts = await self._in_thread(left, self._number, self._prepared, parts, artifacts)
         warnings = hidden
         if spec.logs:
-            warnings += await self._log_plan(work, value)
+            told = channel.said | channel.metrics.keys()
+            printed = partial(self._in_thread, partial(log_plan.not_printed, log=work.log))
+            warnings += await log_plan.warnings(spec.logs, told, value, printed)
         if spec.gate:
             warnings += await gating.pass_gates(driver, spec, self._prepared, channel, stored)
         return Succeeded(
@@ -340,13 +345,6 @@ class Attempt:
             ending=channel.ending,
         )
 
-    async def _log_plan(self, work: Work, value: object) -> tuple[str, ...]:
-        assert self.channel is not None
-        missing = log_plan.not_told(self._spec.logs, self.channel.said | self.channel.metrics.keys(), value)
-        if missing:
-            missing = await self._in_thread(log_plan.not_printed, missing, work.log)
-        return log_plan.warning(missing)
-
     # --- when it ended otherwise -----------------------------------------------------------------
 
     def _cut_short(self) -> tuple[Outcome, Again | None]:
@@ -354,6 +352,8 @@ class Attempt:
         driver, number = self._driver, self._number
         if self.cause == TIMEOUT and (over := rounds.cut_off(driver, number, self.channel, self._ending())) is not None:
             return over, None
+        if self.cause == serving.SERVED:
+            return Succeeded(metrics=self.channel.metrics, ending=self._ending()), None
         if self.cause == TIMEOUT and self._spec.timeout is not None:
             seconds = self._spec.timeout.total_seconds()
             return self._failed(TimeoutError(f"it took longer than its timeout of {seconds:g}s"), timed_out=True)
@@ -379,11 +379,12 @@ class Attempt:
         error = secrecy.hidden_error(error, self._secrecy)
         task, now = driver.run.tasks[self._number], driver.now()
         again = None
-        if spec.retry is not None and (reason is None or gates.GATE_FAILED in spec.retry.on):
+        policy, tries = serving.policy(spec, task)
+        if policy is not None and (reason is None or gates.GATE_FAILED in policy.on):
             again = retrying.answer(
-                spec.retry,
-                driver.program.strategies.get(base_name(spec.name)),
-                tries=task.tries,
+                policy,
+                driver.program.strategies.get(base_name(spec.name)) if policy is spec.retry else None,
+                tries=tries,
                 elapsed=now - (task.tried_at or now),
                 failure=failure,
                 error=error,

@@ -22,7 +22,7 @@ class AttemptChannel:
     An attempt that was abandoned may speak after its loop is gone: nobody listens then.
     """
 
-    __slots__ = ("_attempt", "_now", "_plan", "_secrecy", "_stream", "_task", "ending", "metrics", "said")
+    __slots__ = ("_attempt", "_now", "_plan", "_secrecy", "_stream", "_task", "ending", "metrics", "on_serving", "said")
 
     def __init__(
         self,
@@ -36,6 +36,7 @@ class AttemptChannel:
         self.metrics: dict[str, float] = {}
         self.said: set[str] = set()
         self.ending: Ending | None = None
+        self.on_serving: Callable[[str, int], None] | None = None
         self._stream = stream
         self._task = task
         self._attempt = attempt
@@ -69,6 +70,11 @@ class AttemptChannel:
     def ended(self, ending: Ending) -> None:
         """How the attempt's process ended."""
         self.ending = ending
+
+    def serves(self, url: str, pid: int) -> None:
+        """The attempt is a service, and its probe has passed."""
+        if self.on_serving is not None:
+            self.on_serving(url, pid)
 
     def _pass_on(self, kind: str, fields: Mapping[str, Any]) -> None:
         run, fields = self._stream.run_id, self._secrecy.hide_said(fields)

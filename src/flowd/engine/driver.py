@@ -21,7 +21,7 @@ from flowd.core.decide import begin, decide, start
 from flowd.core.fanout import base_name
 from flowd.core.items import owner
 from flowd.core.rank import critical_path, learned
-from flowd.core.spec import Nested, TaskSpec, Wait
+from flowd.core.spec import TaskSpec, Wait
 from flowd.core.stimuli import AttemptEnded, CancelAsked, PauseAsked, ResumeAsked, Stimulus, TimerStarted
 from flowd.engine import checkpointing, fanning, results
 from flowd.engine.acting import ACTS
@@ -31,12 +31,14 @@ from flowd.engine.children import RUN_LIMIT, limits_above
 from flowd.engine.entering import Entry
 from flowd.engine.fanning import FanWork
 from flowd.engine.fans import Fans
+from flowd.engine.holding import uses_of
 from flowd.engine.long_waits import LongWaits
 from flowd.engine.moments import Moments
 from flowd.engine.prepare import NO_BINDING
 from flowd.engine.references import asks, is_plain, referenced_results
 from flowd.engine.resolving import reconcile
 from flowd.engine.services import Services
+from flowd.engine.serving import Servings
 from flowd.engine.stream import Stream
 from flowd.engine.survey import Standing, Survey, files_of
 
@@ -70,8 +72,9 @@ class Driver:
         self._heard = anyio.Event()
         self.fans = Fans(self.run, services.admission)
         self.moments = Moments(self)
+        self.servings = Servings(self)
         self.children: dict[int, Driver] = {}
-        self._above: list[Hashable] = []  # what bounds the runs of which this one is a task
+        self.above: list[Hashable] = []  # what bounds the runs of which this one is a task
         files = files_of(services.adapters, self.program)
         self.survey = Survey(
             self.run,
@@ -114,6 +117,7 @@ class Driver:
             await self._still.wait()
         self.approvals.close()
         self.moments.close()
+        self.servings.close()
         if self.failure is not None:
             raise self.failure
         await self.stream.told()
@@ -148,7 +152,7 @@ class Driver:
         bound = self.run.spec.max_concurrency
         if bound is not None:
             self.services.admission.resize((self.run.id, RUN_LIMIT), bound)
-        self._above = limits_above(self)
+        self.above = limits_above(self)
         self.moments.resume()
         self.approvals.resume()
 
@@ -245,18 +249,6 @@ class Driver:
             self.go_on()
         return left_running
 
-    def uses(self, number: int) -> Mapping[Any, float]:
-        """What a task holds of the limits while it runs."""
-        if self.fans.is_fan(number):
-            return {}
-        spec = self.run.shape.specs[number]
-        own: Mapping[Any, float] = spec.uses if number < self.run.declared else {**spec.uses, **self.fans.uses(number)}
-        if isinstance(spec.action, Nested):
-            return own  # its own tasks are counted
-        if self._above:
-            own = {**own, **dict.fromkeys(self._above, 1.0)}
-        return own if self.run.spec.max_concurrency is None else {**own, (self.run.id, RUN_LIMIT): 1.0}
-
     def _emit(self, events: list[e.AnyEvent], now: datetime) -> None:
         try:
             self.stream.emit(events, now)
@@ -274,6 +266,8 @@ class Driver:
             self._come_to_rest()
         if not self._going or self.at_rest:  # whoever comes next goes on: this one is letting go of the run
             return
+        if run.shape.services:
+            self.servings.stop_unneeded()
         if run.state == s.RUN_RUNNING and self.failure is None:
             ready = run.take_ready() if not run.shape.conditional else self.survey.conditions.take_ready(self._decide)
             special, since = run.shape.special, self.services.adapters.clock.monotonic()
@@ -289,8 +283,14 @@ class Driver:
                 self.services.wake(more - hands)
         if self.attempts or self.approvals.busy:
             return
-        if run.state != s.RUN_RUNNING or not (self._offered or any(map(self._goes_on, range(len(run.tasks))))):
+        if run.state != s.RUN_RUNNING or not self.is_busy:
             self._come_to_rest()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything goes on by itself but what runs."""
+        run = self.run
+        return bool(self._offered) or self.approvals.busy or any(map(self._goes_on, range(len(run.tasks))))
 
     def _come_to_rest(self) -> None:
         self.at_rest = True
@@ -336,7 +336,7 @@ class Driver:
             (self, number),
             priority=priority,
             rank=self._ranks[owner(self.run, number)],
-            uses=self.uses(number) if closed is None else {**self.uses(number), closed: 1.0},
+            uses=uses_of(self, number) if closed is None else {**uses_of(self, number), closed: 1.0},
             since=since,
             waits_since=queue[1],
         )

@@ -206,6 +206,18 @@ class Run:
         """
         vars(self).update(vars(await self._go_on()))
 
+    def stop(self, task: str) -> None:
+        """Stop a service of this run: it has done what it was begun for. BadRequest where it does not serve here."""
+        driver = self._living()
+        if task not in driver.run.shape.index:
+            raise BadRequest(f"run {self.id} has no task {task}")
+        driver.servings.stop(task)
+
+    def stop_services(self) -> bool:
+        """Stop the services where nothing but them is left of the run; False where anything is."""
+        driver = self._driver
+        return driver is not None and not driver.at_rest and driver.servings.stop_all()
+
     def interrupt(self) -> None:
         """Stop what runs and start nothing more; the run ends here, and can be resumed anywhere."""
         if self._driver is not None and self._ended is not None and not self._ended.is_set():

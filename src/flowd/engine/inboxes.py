@@ -57,6 +57,8 @@ class Inboxes:
             services = driver.services
             limits = capacity_document(services.admission)
             return Answer(data={"limits": limits, "waiting": waiting_document(services.admission, services.sharing)})
+        if request.kind == "services":
+            return Answer(data=driver.servings.document())
         try:
             with driver.approvals.staying():
                 error = await _do(driver, request)
@@ -96,9 +98,14 @@ async def _do(driver: Driver, request: Request) -> str:
     return ""
 
 
+async def _stop(driver: Driver, task: str) -> None:
+    driver.servings.stop(task)
+
+
 _ANSWERS: Mapping[str, Callable[[Driver, str, Request], Awaitable[None]]] = {
     "resolve": lambda driver, task, said: resolve(driver, task, said.verdict, by=said.by, value=said.result),
     "approve": lambda driver, task, said: approve(driver, task, comment=said.comment, values=said.values, by=said.by),
+    "stop": lambda driver, task, _said: _stop(driver, task),
     "reject": lambda driver, task, said: reject(driver, task, comment=said.comment, by=said.by, back_to=said.back_to),
 }
 """What a person answers of one task."""

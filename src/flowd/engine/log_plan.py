@@ -7,13 +7,21 @@ in what the attempt printed: as `name=value`, or as a key or the event of a line
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 _EVENTS = ("event", "msg", "message")
+
+
+async def warnings(
+    plan: Sequence[str], told: set[str], value: Any, printed: Callable[[Sequence[str]], Awaitable[list[str]]]
+) -> tuple[str, ...]:
+    """What is said of the names of `plan` that have not come; `printed` takes those and leaves what was not printed."""
+    missing = not_told(plan, told, value)
+    return warning(await printed(missing)) if missing else ()
 
 
 def not_told(plan: Sequence[str], told: set[str], value: Any) -> list[str]:

@@ -25,6 +25,7 @@ from flowd.core.run import RunState
 from flowd.core.spec import Ask, Call, Nested, Output, Param, Run, TaskSpec, Wait
 from flowd.core.views import answer_scope, moment
 from flowd.engine.files import Files
+from flowd.engine.lifetimes import lifetime_of
 from flowd.engine.read_params import ReadParams
 from flowd.engine.references import is_literal, is_plain
 from flowd.engine.secrecy import Unread
@@ -92,7 +93,7 @@ class Resolver:
             return Prepared(inputs=(), outputs=(), with_={}, env={}, action=self._action(task, {}))
         if is_literal(task, self._run.spec.env):
             return self._as_written(task)
-        scope = self.scope(task, values) | {"secrets": Unread()} | self._answer(task)
+        scope = self.scope(task, values) | {"secrets": Unread(), "port": 0} | self._answer(task)
         inputs, outputs = self._paths(task, scope)
         scope["inputs"], scope["outputs"] = [str(path) for path in inputs], [str(path) for _, path in outputs]
         return Prepared(
@@ -157,6 +158,7 @@ class Resolver:
         function: Callable[..., Any] | None,
         binding: Binding = NO_BINDING,
         secrets: Mapping[str, str] = NO_SECRETS,
+        port: int = 0,
     ) -> Work:
         """The attempt's work, with absolute paths. ExpressionError where something does not resolve."""
         folder = self._files.folder
@@ -168,12 +170,14 @@ class Resolver:
             cwd=self._files.path(task.cwd) if task.cwd else folder,
             run_folder=run_folder,
             params=ReadParams(self._params(self._absolute)) if binding.wants_ctx else _NO_PARAMS,
-            grace=task.grace,
+            grace=task.grace if task.service is None else task.service.stop.grace or task.grace,
             function=function,
             wants_ctx=binding.wants_ctx,
+            port=port,
         )
-        if not self._is_plain(task):
+        if not self._is_plain(task) or task.service is not None:
             scope = self._scope(task, values, self._absolute) | {"secrets": secrets} | self._answer(task)
+            scope["port"] = port
             self._resolve(work, prepared, scope)
         if isinstance(task.action, Call) and binding.result_parameters:
             taken = {name: values.get(name) for name in binding.result_parameters}
@@ -190,6 +194,10 @@ class Resolver:
         work.outputs = tuple(path(written) for _, written in prepared.outputs)
         scope["inputs"], scope["outputs"] = [str(each) for each in work.inputs], [str(each) for each in work.outputs]
         work.env = self._env(task, scope)
+        if work.port:
+            work.env = {**work.env, "FLOWD_PORT": str(work.port)}
+        if task.service is not None:
+            work.lifetime = lifetime_of(task.service, scope)
         if isinstance(task.action, Call | Nested):
             work.arguments = render_value(task.with_, scope)
         else:
@@ -347,7 +355,7 @@ class _Tasks(dict[str, Any]):
             "outputs": [self._place(artifact.path) for artifact in task.outputs],
             "error": {"type": task.error.type, "message": task.error.message} if task.error else None,
             "reason": task.reason.code if task.reason else None,
-            "url": None,
+            "url": (task.service.url or None) if task.service is not None else None,
         }
         return self[name]  # type: ignore[no-any-return]  # just put there
 

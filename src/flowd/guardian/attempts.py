@@ -42,6 +42,7 @@ class Attempt:
         self.streams = streams
         self.leftovers = 0
         self.confidential = False
+        self.signal: int = signal.SIGTERM
         self.kill_at: float | None = None
         self._log = log
         self._files = files
@@ -93,7 +94,7 @@ class Attempt:
         if not self._asked or self.main_ended:
             # Later than the first time, only what lost its parent is new: the children that a
             # living main process begins now may be its own cleaning up.
-            processes.end(living - self._asked, kindly=True)
+            processes.end(living - self._asked, kindly=True, by=self.signal)
             self._asked |= living or {self.pid}
         if self.kill_at is not None and now >= self.kill_at:
             self._kill(living, members)
@@ -137,7 +138,7 @@ class Attempt:
             "last_line": self._last_line(),
             "dropped": sum(stream.dropped for stream in self.streams),
             "leftovers": self.leftovers,
-            "stopped_by": ("SIGKILL" if self._killed else "SIGTERM") if stopped else None,
+            "stopped_by": ("SIGKILL" if self._killed else _name(self.signal)) if stopped else None,
             "stop_s": now - self._stopped_at if self._stopped_at is not None else None,
             "log_error": self._log.error,
             "oom": self._oom,

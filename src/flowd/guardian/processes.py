@@ -216,13 +216,16 @@ def _words(pid: int, name: str) -> list[bytes]:
         return []
 
 
-def end(pids: Iterable[int], *, kindly: bool) -> None:
-    """SIGKILL, never for this process; kindly: SIGTERM, and SIGCONT so that those who are stopped hear it too."""
+def end(pids: Iterable[int], *, kindly: bool, by: int = signal.SIGTERM) -> None:
+    """SIGKILL, never for this process; kindly: SIGTERM, and SIGCONT so that those who are stopped hear it too.
+
+    `by` is another signal than SIGTERM.
+    """
     me = os.getpid()
     for pid in pids:
         if pid == me:
             continue
-        for number in (signal.SIGTERM, signal.SIGCONT) if kindly else (signal.SIGKILL,):
+        for number in (by, signal.SIGCONT) if kindly else (signal.SIGKILL,):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, number)
 

@@ -167,6 +167,9 @@ class Guardian:
         )
         attempt = Attempt(ident, pid, tag, log, (streams[0], streams[1]), order["files"])
         attempt.confidential = bool(order["redactions"])
+        attempt.signal = order["signal"]
+        if order["asked"]:
+            self._tell("began", ident, pid)
         self._attempts[ident] = self._by_pid[pid] = self._by_tag[tag] = attempt
         for stream in streams:
             self._watch(stream.pipe, partial(self._read, stream))

@@ -24,7 +24,8 @@ class Work(msgspec.Struct, kw_only=True, eq=False):
     `wants_ctx`). `env` is what flowd adds to the environment; paths are absolute. `run_folder`
     is where the run is kept. `grace` may become shorter while the attempt runs: it is read when
     the attempt is stopped. What a command prints shows none of `redactions`; `closing` are called
-    when the attempt has ended.
+    when the attempt has ended. A service has a `port` (0: none) and, perhaps, a `lifetime`; `began` is
+    told its first process.
     """
 
     run_id: str
@@ -44,6 +45,9 @@ class Work(msgspec.Struct, kw_only=True, eq=False):
     grace: timedelta = timedelta(seconds=10)
     redactions: tuple[str, ...] = ()
     closing: tuple[Callable[[], None], ...] = ()
+    port: int = 0
+    lifetime: timedelta | None = None
+    began: Callable[[int], None] | None = None
 
     @property
     def log(self) -> Path:
@@ -92,6 +96,10 @@ class Channel(Protocol):
 
     def ended(self, ending: Ending) -> None:
         """How the attempt's process ended; told before `Executor.run` returns or raises."""
+        ...
+
+    def serves(self, url: str, pid: int) -> None:
+        """The attempt is a service, and its probe has passed."""
         ...
 
 

@@ -16,6 +16,7 @@ from flowd.adapters.executors.failure import describe
 from flowd.adapters.executors.guardian import Guardian
 from flowd.adapters.executors.leftovers import end_leftovers
 from flowd.adapters.executors.process import ProcessExecutor
+from flowd.adapters.executors.service import ServiceExecutor
 from flowd.adapters.executors.shell import ShellExecutor
 from flowd.adapters.executors.thread import ThreadExecutor
 from flowd.adapters.filesystem import keeps_times, network_warning
@@ -55,6 +56,7 @@ async def file_adapters(
     def all_followers(run: str, folder: Path) -> Sequence[Any]:
         return (AttemptLog(folder), *followers(run, folder))
 
+    commands, functions = ShellExecutor(guardian), ProcessExecutor(guardian)
     with closing(FileLockTable(state_dir, incarnation, guardian.hold)) as locks, closing(FileInbox(state_dir)) as inbox:
         async with (
             FileJournal(state_dir, incarnation=incarnation, report=say_damage, waiting=say_waiting) as journal,
@@ -72,8 +74,9 @@ async def file_adapters(
                 executors={
                     "async": CoroutineExecutor(guardian),
                     "thread": ThreadExecutor(guardian),
-                    "shell": ShellExecutor(guardian),
-                    "process": ProcessExecutor(guardian),
+                    "shell": commands,
+                    "process": functions,
+                    "service": ServiceExecutor(guardian, commands, functions),
                 },
                 describe=describe,
                 key=lambda name, folder: pipeline_key(name, folder, state_dir),

@@ -40,7 +40,7 @@ class Command(msgspec.Struct, kw_only=True, frozen=True):
 
     `descriptors` become its descriptors from 3 on; they stay the caller's. `redactions` are
     texts that its output must not show, beside those of the guardian. `files` are there, empty,
-    when it begins.
+    when it begins. `began` is told its process id; `signal` is what asks it to end.
     """
 
     argv: tuple[str, ...]
@@ -51,6 +51,8 @@ class Command(msgspec.Struct, kw_only=True, frozen=True):
     descriptors: tuple[int, ...] = ()
     redactions: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+    began: Callable[[int], None] | None = None
+    signal: int = signal.SIGTERM
 
 
 class ProcessReport(msgspec.Struct, kw_only=True, frozen=True):
@@ -108,8 +110,9 @@ class GuardianLost(EndUnknown):
 class _Watched:
     """One attempt's process as seen from here; awaitable until it has ended."""
 
-    def __init__(self, ident: int) -> None:
+    def __init__(self, ident: int, began: Callable[[int], None] | None) -> None:
         self.ident = ident
+        self.began = began
         self.report: ProcessReport | None = None
         self.failure: Exception | None = None
         self.ended = anyio.Event()
@@ -185,7 +188,9 @@ class _Line:
     def _hear(self) -> None:
         open_still = self._incoming.receive(self._sock)
         for kind, *rest in self._incoming.messages():
-            if kind == "ended":
+            if kind == "began":
+                self._tell_began(*rest)
+            elif kind == "ended":
                 self._end(rest[0], report=msgspec.convert(rest[1], ProcessReport))
             elif kind == "refused":
                 self._end(rest[0], failure=_refusal(*rest[1:]))
@@ -193,6 +198,11 @@ class _Line:
                 self._crash = rest[0]
         if not open_still:
             self._lose()
+
+    def _tell_began(self, ident: int, pid: int) -> None:
+        watched = self._watched.get(ident)
+        if watched is not None and watched.began is not None:
+            watched.began(pid)
 
     def _end(self, ident: int, *, report: ProcessReport | None = None, failure: Exception | None = None) -> None:
         watched = self._watched.pop(ident)
@@ -315,7 +325,7 @@ class Guardian:
         """
         line = self._connect()
         self._count += 1
-        watched = _Watched(self._count)
+        watched = _Watched(self._count, command.began)
         line.begin(watched, self._order(command), command.descriptors)
         try:
             while not watched.ended.is_set():
@@ -367,6 +377,8 @@ class Guardian:
             "redactions": [os.fsencode(text) for text in (*self.redactions, *command.redactions)],
             "passed": len(command.descriptors),
             "files": [os.fsencode(path.absolute()) for path in command.files],
+            "asked": command.began is not None,
+            "signal": int(command.signal),
         }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -96,6 +97,7 @@ def command_of(
     work: Work, argv: tuple[str, ...], descriptors: tuple[int, ...] = (), files: tuple[Path, ...] = ()
 ) -> Command:
     """The command that carries out `work` as `argv`."""
+    service = work.task.service
     return Command(
         argv=argv,
         cwd=work.cwd,
@@ -105,6 +107,8 @@ def command_of(
         descriptors=descriptors,
         redactions=work.redactions,
         files=files,
+        began=work.began,
+        signal=signal.SIGTERM if service is None else signal.Signals[f"SIG{service.stop.signal}"],
     )
 
 

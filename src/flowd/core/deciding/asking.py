@@ -8,6 +8,7 @@ from flowd.core import stimuli as st
 from flowd.core.deciding.approvals import finish_answered, finish_sent_back
 from flowd.core.deciding.decision import Decision
 from flowd.core.deciding.ends import is_deferred
+from flowd.core.deciding.serving import is_needed
 from flowd.core.reasons import because
 
 
@@ -44,7 +45,9 @@ def adopted_by(decision: Decision, adopted: st.Adopted) -> None:
     decision.say(e.RunAdopted(owner=adopted.owner))
     for number in sorted(run.live):
         spec, task = run.shape.specs[number], run.tasks[number]
-        if spec.idempotent:
+        if task.state == s.SERVING and spec.idempotent and not is_needed(run, number):
+            decision.say(e.TaskSucceeded(task=spec.name, attempt=task.attempt))
+        elif spec.idempotent:
             reason = because("owner_died")
             decision.say(e.TaskInterrupted(task=spec.name, attempt=task.attempt, reason=reason))
         else:

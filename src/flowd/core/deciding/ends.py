@@ -21,7 +21,7 @@ def attempt_ended(decision: Decision, report: st.AttemptEnded) -> None:
     run = decision.run
     number = run.shape.index[report.task]
     task = run.tasks[number]
-    if task.state != s.RUNNING or task.attempt != report.attempt:
+    if task.state not in s.LIVE or task.attempt != report.attempt:
         return
     failed = isinstance(report.outcome, st.Failed | st.TimedOut)
     if failed and report.again is not None and run.state in {s.RUN_RUNNING, s.RUN_PAUSED}:
@@ -41,6 +41,7 @@ def _once_more(task: TaskState, report: st.AttemptEnded, delay: timedelta, now: 
         error=outcome.error,
         delay=delay,
         retry_at=now + delay,  # from the end as it is recorded, so that the journal shows the whole wait
+        restart=task.service is not None,
         metrics=outcome.metrics,
         ending=outcome.ending,
     )
@@ -70,12 +71,14 @@ def _failure(_run: RunState, spec: TaskSpec, task: TaskState, report: st.Attempt
     timed_out = isinstance(outcome, st.TimedOut)
     kind = e.TaskTimedOut if timed_out else e.TaskFailed
     error = f"{outcome.error.type}: {outcome.error.message}"
+    why = because("timed_out" if timed_out else "failed", tries=task.tries, allowed=allowed, error=error)
+    if task.service is not None:
+        why = because("failed.service", restarts=task.service.restarts, error=error)
     return kind(
         task=spec.name,
         attempt=task.attempt,
         error=outcome.error,
-        reason=outcome.reason
-        or because("timed_out" if timed_out else "failed", tries=task.tries, allowed=allowed, error=error),
+        reason=outcome.reason or why,
         metrics=outcome.metrics,
         ending=outcome.ending,
         allowed=report.allowed,

@@ -1,0 +1,27 @@
+"""Services: what follows when one has come up, and when the one who owned it has died."""
+
+from __future__ import annotations
+
+from flowd.core import events as e
+from flowd.core import states as s
+from flowd.core import stimuli as st
+from flowd.core.deciding.decision import Decision
+from flowd.core.run import RunState
+
+
+def serves(decision: Decision, report: st.Serves) -> None:
+    """What needs the task may start."""
+    task = decision.run.task(report.task)
+    if task.state == s.RUNNING and task.attempt == report.attempt:
+        decision.say(
+            e.TaskServing(task=report.task, attempt=report.attempt, url=report.url, port=report.port, pid=report.pid)
+        )
+
+
+def is_needed(run: RunState, number: int) -> bool:
+    """Whether a service has anything to go on for by itself: a task below that has not ended, or its run."""
+    service = run.shape.specs[number].service
+    if service is None or service.keep != "needed":
+        return True
+    below = run.shape.reach([number], down=True) - {number}
+    return any(run.tasks[other].state not in s.ENDED for other in below)
