@@ -15,6 +15,7 @@ from flowd_process import Ended, Place, place
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 PRODUCED = shutil.ignore_patterns(
     *(".flowd", "__pycache__", "logs", "reports", "report.txt", "prices_*.json", "model.json"),
+    *("raw_market.csv", "cleaned_data.csv", "trained_model.pkl", "analysis_report.pdf", "*_running.txt"),
     *("raw.json", "clean.json", "scores.json", "raw", "processed", "features", "model", "deployed"),
 )
 """What pipelines write, wherever it lies."""

@@ -28,6 +28,7 @@ VARIES = (
     (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "MOMENT"),
     (r"approved by \S+?(:|$)", r"approved by WHO\1"),
     (r"\([\d.]+ (B|KiB)\)", "(SIZE)"),
+    (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),
     (r" {2,}", "  "),  # columns
 )
 
@@ -73,7 +74,7 @@ def test_the_transcripts_are_what_is_printed(here: Place) -> None:
     """
     shutil.copytree(ROOT / "configs", here.folder / "configs", ignore=PRODUCED)
     here.write("pyproject.toml", "")  # the project's root, where the state is
-    assert len(consoles()) == 6
+    assert len(consoles()) == 7
     for command, shown in consoles():
         ended = here.run(*shlex.split(command)[1:])
         assert ended.code == (3 if "waiting after" in shown else 0), ended.said
