@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from random import Random
 from typing import Any
@@ -25,12 +26,14 @@ from flowd.engine.handle import Result, Run
 from flowd.testing.memory import MemoryEngine
 from flowd.testing.simulation import promises
 from flowd.testing.simulation.loop import VirtualClock, VirtualLoop, at_once
-from flowd.testing.simulation.world import Script, ScriptedExecutor, Witness, World
+from flowd.testing.simulation.world import Script, ScriptedExecutor, ScriptedServices, Witness, World
 
 RUN = "run"
 MOST_DEATHS = 8
 MOST_LIVES = 60
 MOST_ITEMS = 4
+SERVICES = 0.15
+"""How many of the tasks are services."""
 
 
 class History:
@@ -45,10 +48,11 @@ class History:
         self._checkpoints = MemoryCheckpoints()
         self._results = MemoryResults()
         self.pipeline = self._pipeline()
-        self._executor = ScriptedExecutor(
-            self.world,
-            {(name, n): self._script() for name in self._names() for n in range(8)},
-        )
+        scripts = {(name, n): self._script() for name in self._names() for n in range(8)}
+        self._executors = {
+            "async": ScriptedExecutor(self.world, scripts),
+            "service": ScriptedServices(self.world, scripts),
+        }
 
     def _names(self) -> list[str]:
         """All that may run: the tasks, and the items of those that have any."""
@@ -80,6 +84,9 @@ class History:
             if random.random() < 0.5:
                 backoff = random.choice(("constant", "linear", "exponential"))
                 wanted["retry"] = Retry(attempts=random.randint(2, 3), backoff=backoff, delay="500ms")
+            if random.random() < SERVICES:
+                self._service(pipeline, f"t{number}", wanted)
+                continue
             if random.random() < 0.3:
                 silence = random.choice(("fail", "skip", "approve"))
                 wanted["approve"] = random.choice(({}, {"timeout": "2s", "then": silence}))
@@ -99,6 +106,12 @@ class History:
                 }
                 wanted["foreach"] = {key: value for key, value in wanted["foreach"].items() if value is not None}
             pipeline.task(body, name=f"t{number}", **wanted)
+        self._last_tasks(pipeline, body)
+        return pipeline
+
+    def _last_tasks(self, pipeline: Pipeline, body: Callable[[], Awaitable[None]]) -> None:
+        """A wait, and a task under `finally`, perhaps."""
+        random = self.random
         if random.random() < 0.3:
             needs = random.sample(list(pipeline.spec.tasks), 1)[0].name
             pipeline.wait("pause", random.choice(("0s", "300ms", "40s")), needs=needs)
@@ -106,7 +119,14 @@ class History:
             when = random.choice((None, "run.failed", "run.state != 'cancelled'"))
             idempotent = random.random() < 0.6
             pipeline.task(body, name="last", finally_=True, idempotent=idempotent, when=when)
-        return pipeline
+
+    def _service(self, pipeline: Pipeline, name: str, wanted: dict[str, Any]) -> None:
+        """A service, which needs a bound: nobody would stop it."""
+        random = self.random
+        wanted = {key: value for key, value in wanted.items() if key not in {"timeout", "allow_failure"}}
+        attempts = random.choice((0, 1, 3))
+        restart = {"attempts": attempts, "delay": random.choice(("0s", "500ms"))}
+        pipeline.service(name, "serve", restart=restart, lifetime=random.choice(("1s", "5s", "20s")), **wanted)
 
     def _script(self) -> Script:
         return Script(self.random.choice((0.0, 0.001, 0.1, 1.5)), self.random.random() < 0.75)
@@ -135,7 +155,10 @@ class History:
             return set()
         whole = run.state not in s.RUN_ENDED
         kept = s.OK - {s.PARTIAL}
-        found = [n for n, task in enumerate(run.tasks) if task.ok and (whole or run.tasks[owner(run, n)].state in kept)]
+        done = [n for n, task in enumerate(run.tasks) if task.ok and task.state != s.SERVING]
+        if not whole:  # what is run again may need any service anew
+            done = [n for n in done if owner(run, n) not in run.shape.services]
+        found = [n for n in done if whole or run.tasks[owner(run, n)].state in kept]
         return {name_of(run, number) for number in found}
 
     def _live(self, steps: int | None) -> bool:
@@ -156,7 +179,7 @@ class History:
             checkpoints=self._checkpoints,
             results=self._results,
             clock=VirtualClock(),
-            executors={"async": self._executor},
+            executors=self._executors,
             followers=lambda _run, _folder: [Witness(self.world)],
             on_exit="detach",
             grace="1s",

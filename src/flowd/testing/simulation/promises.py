@@ -53,6 +53,8 @@ def at_the_end(world: World, spec: PipelineSpec, run: str) -> None:
     envelopes = world.envelopes(run)
     state = fold(run, spec, envelopes)
     done = {(did.task, did.attempt) for did in world.ledger if did.what == "finished"}
+    told = [envelope.event for envelope in envelopes]
+    done |= {(event.task, event.attempt) for event in told if isinstance(event, e.TaskServing)}  # that was all of it
     resolved = {envelope.event.task for envelope in envelopes if isinstance(envelope.event, e.TaskResolved)}
     for number, known in enumerate(state.tasks):
         name = name_of(state, number)
@@ -180,7 +182,7 @@ def _lets_start(rule: str, needs: list[TaskState]) -> bool:
         failed = s.BAD - {s.CANCELLED}
         return any(need.ok if rule == "any_succeeded" else need.state in failed and not need.allowed for need in needs)
     if rule == "all_done":
-        return all(need.state in s.ENDED for need in needs)
+        return all(need.state in s.ENDED or need.state == s.SERVING for need in needs)
     skipped = rule == "none_failed"
     return all(need.ok or (skipped and need.state == s.SKIPPED) for need in needs) and (
         not skipped or not needs or any(need.ok for need in needs)
@@ -283,6 +285,7 @@ def _attempts_are_counted(spec: PipelineSpec, run: str, envelopes: list[e.Envelo
     """Failures between two words of a person are as many as the policy allows; an interruption counts for nothing."""
     allowed = {task.name: task.retry.attempts if task.retry else 1 for task in spec.tasks}
     fanned = {task.name for task in spec.tasks if is_fanned(task)}
+    services = {task.name: task.service.restart for task in spec.tasks if task.service is not None}
     failures: Counter[str] = Counter()
     state = RunState(run, spec)
     for envelope in envelopes:
@@ -295,6 +298,10 @@ def _attempts_are_counted(spec: PipelineSpec, run: str, envelopes: list[e.Envelo
                 failures[name] = 0
         elif isinstance(event, e.TaskFailed) and event.task in fanned:
             continue  # its items are counted
+        elif isinstance(event, e.TaskRetryScheduled | e.TaskFailed) and event.task in services:
+            served, policy = state.task(event.task).service, services[event.task]
+            if served is not None and served.restarts > (policy.attempts - 1 if policy is not None else 0):
+                raise Broken(f"{event.task} was begun again {served.restarts} times")
         elif isinstance(event, e.TaskRetryScheduled | e.TaskFailed | e.TaskTimedOut) and not _is_bounded(event):
             failures[event.task] += 1
             known, most = failures[event.task], allowed[base_name(event.task)]

@@ -78,7 +78,8 @@ class World:
         self.ledger.append(Did(what, work.task.name, work.attempt, at, self.life))
         change = 1 if what == "began" else -1
         items = {f"items of {base_name(work.task.name)}": 1} if "[" in work.task.name else {}
-        for limit, weight in {**work.task.uses, **items, "": 1}.items():
+        place = {} if work.task.service is not None else {"": 1}  # a service takes none of those that run at once
+        for limit, weight in {**work.task.uses, **items, **place}.items():
             self.running[limit] += int(weight) * change
             self.most[limit] = max(self.most[limit], self.running[limit])
 
@@ -166,3 +167,25 @@ class ScriptedExecutor:
         if not script.succeeds:
             raise RuntimeError("as the script says")
         return work.attempt
+
+
+class ScriptedServices(ScriptedExecutor):
+    """Services that come up after a while, and go on until they are stopped, or end by themselves.
+
+    What one did before it was stopped is finished work: it was begun for nothing else.
+    """
+
+    async def run(self, work: Work, channel: Channel) -> object:
+        """Begin, get ready or not, serve."""
+        world = self._world
+        world.record("began", work, anyio.current_time())
+        script, serves = self._scripts[work.task.name, work.attempt % 8], False
+        try:
+            await anyio.sleep(script.seconds)
+            serves = script.succeeds or world.random.random() < 0.5
+            if serves:
+                await channel.serves("", 1)
+                await anyio.sleep(3600 if script.succeeds else script.seconds)
+        finally:
+            world.record("finished" if serves else "stopped", work, anyio.current_time())
+        raise RuntimeError("as the script says")
