@@ -290,7 +290,22 @@ INNER = """
 """
 
 RUN_CONTROL = "engine/test_run_control.py::"
+PACE = ("every", "timeout")
+SERVES, LOOPS = "system/test_services.py::test_", "system/test_services.py::test_a_crash_loop_ends_and_says_so"
+SERVICE_TABLES = ("READY", "RESTART", "STOP")
 ELSEWHERE = {
+    "service": SERVES + "what_needs_it_starts_once_it_serves_and_it_stops_with_the_last_of_them",
+    "READY.marker": SERVES + "what_needs_it_starts_once_it_serves_and_it_stops_with_the_last_of_them",
+    "port": SERVES + "one_that_dies_comes_back_on_its_port_and_is_counted",
+    "ready": SERVES + "each_probe",
+    **{f"READY.{name}": SERVES + "each_probe" for name in ("http", "tcp", "file", "log", "command")},
+    **{f"READY.{name}": SERVES + "a_probe_that_never_passes_fails_the_task_with_its_last_words" for name in PACE},
+    **dict.fromkeys(("restart", *(f"RESTART.{name}" for name in ("attempts", "backoff", "delay", "max_delay"))), LOOPS),
+    "keep": SERVES + "once_only_services_are_left_the_first_signal_ends_them_well",
+    "lifetime": SERVES + "one_that_will_not_go_leaves_nothing",
+    "STOP.grace": SERVES + "one_that_will_not_go_leaves_nothing",
+    "stop": SERVES + "it_is_stopped_by_the_signal_that_it_wants",
+    "STOP.signal": SERVES + "it_is_stopped_by_the_signal_that_it_wants",
     "description": "authoring/test_same_pipeline.py::test_yaml_and_python_are_one_specification_and_one_plan",
     "TASK.description": "authoring/test_same_pipeline.py::test_yaml_and_python_are_one_specification_and_one_plan",
     "secrets": "system/test_secret_canary.py::test_every_executor_sings_in_vain",
@@ -366,15 +381,24 @@ async def test_it_does_what_is_said_of_it(tmp_path: Path, keys: str) -> None:
             assert look_up(document, path) == value, path
 
 
-SERVICES = {"service", "port", "ready", "restart", "keep", "lifetime", "stop"}
-
-
 def all_keys() -> set[str]:
     """Each key that means something now, as `NAME` of a pipeline, of a task, or `TABLE.NAME`."""
     found = {name for name, key in table.PIPELINE.items() if not key.inactive}
-    own = {name for name, key in table.TASK.items() if not key.inactive} - SERVICES
+    own = {name for name, key in table.TASK.items() if not key.inactive}
     found |= {f"TASK.{name}" if name in table.PIPELINE else name for name in own}
-    for name in ("RETRY", "INPUT", "OUTPUT", "FOREACH", "GATE", "APPROVE", "REPEAT", "WAIT", "LOG", "LIMIT"):
+    for name in (
+        "RETRY",
+        "INPUT",
+        "OUTPUT",
+        "FOREACH",
+        "GATE",
+        "APPROVE",
+        "REPEAT",
+        "WAIT",
+        "LOG",
+        "LIMIT",
+        *SERVICE_TABLES,
+    ):
         found |= {f"{name}.{key}" for key, known in getattr(table, name).items() if not known.inactive}
     return found
 

@@ -15,26 +15,8 @@ import pytest
 from faulting.living import within
 
 from flowd_process import Place, until
+from web_server import SERVER
 
-SERVER = """
-import http.server, os, sys
-
-class Answering(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        if self.path == "/die":
-            os._exit(7)
-        with open(os.environ["FLOWD_METRICS"], "a") as metrics:
-            metrics.write("requests=1\\n")
-        self.send_response(200 if self.path != "/bad" else 500)
-        self.end_headers()
-        self.wfile.write(str(os.getpid()).encode())
-
-    def log_message(self, *_):
-        pass
-
-print("up", flush=True)
-http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Answering).serve_forever()
-"""
 ASK = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
 
 
@@ -122,13 +104,14 @@ def test_each_probe(place: Place, probe: dict[str, Any]) -> None:
 
 def test_a_probe_that_never_passes_fails_the_task_with_its_last_words(place: Place) -> None:
     """And with what the service said last; nothing below it starts."""
-    ready = {"http": "/bad", "every": "50ms", "timeout": "700ms"}
+    ready = {"http": "/bad", "every": "50ms", "timeout": "2s"}
     place.pipeline({"api": serving(ready=ready), "ask": asking()})
-    ended = place.run("run")
-    assert ended.code == 1
+    process = place.begin("run")
+    until(lambda: [one["probe"] for one in place.json("services", "list")["services"] if one["probe"].endswith("500")])
+    assert process.wait(20) == 1
     error = task(place)["error"]
     assert error["type"] == "NotReady"
-    assert "not ready after 700ms: GET http://127.0.0.1:" in error["message"]
+    assert "not ready after 2s: GET http://127.0.0.1:" in error["message"]
     assert error["message"].endswith("/bad: status 500; it said last: up")
     assert task(place, "ask")["state"] == "upstream_failed"
     assert gone("server.py")
@@ -173,14 +156,14 @@ def test_a_crash_loop_ends_and_says_so(place: Place) -> None:
     """After as many restarts as it is allowed, also where it never served again."""
     place.pipeline(
         {"api": {"service": "echo up; sleep 0.2; exit 4", "ready": {"log": "up", "every": "20ms"},
-                 "restart": {"attempts": 2, "delay": "10ms", "backoff": "linear"}}}
+                 "restart": {"attempts": 2, "delay": "10ms", "backoff": "linear", "max_delay": "15ms"}}}
     )  # fmt: skip
     assert place.run("run").code == 1
     api = task(place)
     assert (api["state"], api["attempts"], api["service"]["restarts"]) == ("failed", 3, 2)
-    assert api["reason"]["sentence"].startswith(
-        "restarted 2 times, and no more: CommandFailed: the service ended by itself"
-    )
+    assert [attempt["waited_s"] for attempt in api["attempt_list"]] == [None, 0.01, 0.015]
+    said = "restarted 2 times, and no more: CommandFailed: the service ended by itself"
+    assert api["reason"]["sentence"].startswith(said)
 
 
 def test_once_only_services_are_left_the_first_signal_ends_them_well(place: Place) -> None:

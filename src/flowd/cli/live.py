@@ -83,7 +83,9 @@ class LiveRegion:
         for number in names[:most]:
             name = run.shape.specs[number].name
             took = duration_text((now - self._since(run, number)).total_seconds())
-            rows.append(f"  {'▸' if self._unicode else '>'} {name:<{width}}   {took:<5}   {self._bar(name)}".rstrip())
+            task = run.tasks[number]
+            said = f"serving {task.service.url}" if task.state == s.SERVING and task.service else self._bar(name)
+            rows.append(f"  {'▸' if self._unicode else '>'} {name:<{width}}   {took:<5}   {said}".rstrip())
         more = f", {len(names) - most} of them not shown" if len(names) > most else ""
         done = sum(task.state in s.ENDED for _, task in run.own())
         return [*rows, f"  {done} of {run.declared} done, {len(names)} running{more}"]

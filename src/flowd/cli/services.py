@@ -52,6 +52,7 @@ def list_(state_dir: str | None, *, as_json: bool) -> int:
         up = f"for {duration_text((now - since).total_seconds())}" if since and one["state"] == s.SERVING else ""
         restarts = f"   {one['restarts']} restarts" if one["restarts"] else ""
         told = "".join(f"   {name}={number_text(value)}" for name, value in one["metrics"].items())
+        told += f"   not ready: {one['probe']}" if one["probe"] else ""
         text = f"{one['task']}  {one['state']} {up}".rstrip()
         say(f"{text}   {one['url'] or ''}   run {one['run']}{restarts}{told}")
     return 0
@@ -83,6 +84,7 @@ def _of_run(found: Found) -> Iterator[dict[str, Any]]:
             "restarts": known.restarts if known is not None else 0,
             "keep": spec.service.keep,
             "metrics": told.get(spec.name, {}).get("metrics", {}),
+            "probe": told.get(spec.name, {}).get("probe", ""),
         }
 
 

@@ -22,7 +22,7 @@ from flowd.core.deciding.ends import attempt_ended, child_moved, could_not_begin
 from flowd.core.deciding.failing import stop_at_failures
 from flowd.core.deciding.fanning import expanded, gathered
 from flowd.core.deciding.rounds import repeat_timed_out
-from flowd.core.deciding.serving import serves
+from flowd.core.deciding.serving import handed_over, serves
 from flowd.core.deciding.settling import settle
 from flowd.core.deciding.waiting import timer_fired, timer_started
 from flowd.core.run import RunState
@@ -73,6 +73,7 @@ def decide(run: RunState, stimulus: st.Stimulus, now: datetime) -> list[e.AnyEve
 _HANDLERS: dict[type, Callable[[Decision, Any], None]] = {
     st.AttemptEnded: attempt_ended,
     st.Serves: serves,
+    st.HandedOver: handed_over,
     st.FoundFresh: found_fresh,
     st.CouldNotBegin: could_not_begin,
     st.Expanded: expanded,

@@ -93,6 +93,7 @@ OF_TASKS: Final[Mapping[str, Why]] = {
     "when_false": Why("`when: {expression}` is false{values}", _SHOW),
     "cancelled.upstream": Why("{need} was cancelled", _AGAIN),
     "abandoned": Why("it could not be stopped: {message}", _LOGS),
+    "stood_back": Why("it stands back while that of a newer run takes its place", _SHOW),
     "interrupted.task": Why("flowd stopped while it ran", _GO_ON),
     "interrupted.uncertain": Why("it was interrupted after it had begun, and it is not idempotent", _ANSWER),
     "cancelled.uncertain": Why("it was cancelled after it had begun, and it is not idempotent", _ANSWER),

@@ -102,8 +102,8 @@ class Shape:
 
 
 def _is_special(task: TaskSpec) -> bool:
-    """Whether the turn of a task is another than that of an attempt: it asks a person, waits, or has items."""
-    return task.approve is not None or isinstance(task.action, Wait) or is_fanned(task)
+    """Whether the turn of a task may be another than that of an attempt: it asks a person, waits, or has items."""
+    return task.approve is not None or isinstance(task.action, Wait) or is_fanned(task) or task.service is not None
 
 
 def select(tasks: Sequence[TaskSpec], wanted: Collection[str]) -> tuple[str, ...]:

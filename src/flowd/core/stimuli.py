@@ -116,6 +116,12 @@ class Serves(msgspec.Struct, frozen=True, kw_only=True):
     pid: int = 0
 
 
+class HandedOver(msgspec.Struct, frozen=True):
+    """A service that stood back for that of another run has nothing more to do: the other serves."""
+
+    task: str
+
+
 class FoundFresh(msgspec.Struct, frozen=True, kw_only=True):
     """The newest checkpoint of a pending task still holds."""
 
@@ -296,6 +302,7 @@ class ApprovalExpired(msgspec.Struct, frozen=True, kw_only=True):
 Stimulus = (
     AttemptEnded
     | Serves
+    | HandedOver
     | FoundFresh
     | CouldNotBegin
     | Expanded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -22,7 +22,19 @@ class AttemptChannel:
     An attempt that was abandoned may speak after its loop is gone: nobody listens then.
     """
 
-    __slots__ = ("_attempt", "_now", "_plan", "_secrecy", "_stream", "_task", "ending", "metrics", "on_serving", "said")
+    __slots__ = (
+        "_attempt",
+        "_now",
+        "_plan",
+        "_secrecy",
+        "_stream",
+        "_task",
+        "ending",
+        "metrics",
+        "on_serving",
+        "probe",
+        "said",
+    )
 
     def __init__(
         self,
@@ -36,7 +48,8 @@ class AttemptChannel:
         self.metrics: dict[str, float] = {}
         self.said: set[str] = set()
         self.ending: Ending | None = None
-        self.on_serving: Callable[[str, int], None] | None = None
+        self.probe = ""
+        self.on_serving: Callable[[str, int], Awaitable[None]] | None = None
         self._stream = stream
         self._task = task
         self._attempt = attempt
@@ -71,10 +84,14 @@ class AttemptChannel:
         """How the attempt's process ended."""
         self.ending = ending
 
-    def serves(self, url: str, pid: int) -> None:
+    def probed(self, wrong: str) -> None:
+        """The attempt is a service, and what its probe said last: empty where it has passed."""
+        self.probe = self._secrecy.hide(wrong)
+
+    async def serves(self, url: str, pid: int) -> None:
         """The attempt is a service, and its probe has passed."""
         if self.on_serving is not None:
-            self.on_serving(url, pid)
+            await self.on_serving(url, pid)
 
     def _pass_on(self, kind: str, fields: Mapping[str, Any]) -> None:
         run, fields = self._stream.run_id, self._secrecy.hide_said(fields)

@@ -289,21 +289,21 @@ class Driver:
     @property
     def is_busy(self) -> bool:
         """Whether anything goes on by itself but what runs."""
-        run = self.run
-        return bool(self._offered) or self.approvals.busy or any(map(self._goes_on, range(len(run.tasks))))
+        waits = bool(self._offered or self.servings.back or self.approvals.busy)
+        return waits or any(map(self._goes_on, range(len(self.run.tasks))))
 
     def _come_to_rest(self) -> None:
         self.at_rest = True
         self._still.set()
 
     def _turn_of_another_kind(self, number: int) -> bool:
-        """Let a task whose turn has come ask a person, or begin its wait; False where it is one for an attempt."""
+        """Let a task whose turn has come ask a person, or wait; False where it is one for an attempt."""
         if self.run.is_held(number):
             self.approvals.ask(number)
         elif isinstance((spec := self.run.shape.specs[number]).action, Wait):
             self._decide(TimerStarted(spec.name))
         else:
-            return False
+            return number in self.servings.back
         return True
 
     def _goes_on(self, number: int) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import anyio.to_thread
 import msgspec
 
 from flowd.authoring.pipeline import Pipeline
@@ -18,7 +19,7 @@ from flowd.core.errors import BadRequest
 from flowd.core.run import RunState
 from flowd.core.stimuli import Adopted, FoundFresh, Stimulus
 from flowd.core.views import INTERRUPTED
-from flowd.engine import checkpointing, redefining, secrecy
+from flowd.engine import checkpointing, markers, redefining, secrecy
 from flowd.engine.program import Program, from_definition, from_pipeline
 from flowd.engine.services import Adapters
 from flowd.ports.journal import Writer
@@ -111,6 +112,8 @@ def adoption(
             )
         if params is not None and given is not None:
             check_same(state, program.definition.folder, given, params)
+        if state.shape.services:
+            await anyio.to_thread.run_sync(markers.sweep, state, program.folder)
         first = [Adopted(adapters.owner), *stimuli]
         if anew is not None and given is not None:
             first += anew(state, program.definition, given, adapters.clock.now())

@@ -98,14 +98,16 @@ async def _do(driver: Driver, request: Request) -> str:
     return ""
 
 
-async def _stop(driver: Driver, task: str) -> None:
-    driver.servings.stop(task)
+async def _of_service(ask: Callable[[str], None], task: str) -> None:
+    ask(task)
 
 
 _ANSWERS: Mapping[str, Callable[[Driver, str, Request], Awaitable[None]]] = {
     "resolve": lambda driver, task, said: resolve(driver, task, said.verdict, by=said.by, value=said.result),
     "approve": lambda driver, task, said: approve(driver, task, comment=said.comment, values=said.values, by=said.by),
-    "stop": lambda driver, task, _said: _stop(driver, task),
+    "stop": lambda driver, task, _said: _of_service(driver.servings.stop, task),
+    "stand_back": lambda driver, task, _said: _of_service(driver.servings.stand_back, task),
+    "take_back": lambda driver, task, _said: _of_service(driver.servings.take_back, task),
     "reject": lambda driver, task, said: reject(driver, task, comment=said.comment, by=said.by, back_to=said.back_to),
 }
 """What a person answers of one task."""

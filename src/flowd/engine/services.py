@@ -21,6 +21,7 @@ from flowd.ports.follower import Follower
 from flowd.ports.inbox import Inbox
 from flowd.ports.journal import Journal
 from flowd.ports.lock_table import LockTable
+from flowd.ports.neighbours import Neighbours, NoNeighbours
 from flowd.ports.secrets import Secrets
 from flowd.ports.stores import Checkpoints, Results, Shelf
 
@@ -35,7 +36,8 @@ class Adapters(msgspec.Struct, kw_only=True, eq=False):
     `key(name, folder)` names a pipeline among the checkpoints; `run_folder(run)` is where a
     run's logs go; `runs` names all runs, newest first; `end_leftovers` ends what processes
     earlier owners of these incarnations have left; `keeps_times(path)`: whether the kernel alone
-    sets the times of a file there. `secrecy` are the secrets that this engine has read.
+    sets the times of a file there. `neighbours` are the runs of others; `secrecy` the secrets that
+    this engine has read.
     """
 
     clock: Clock
@@ -56,6 +58,7 @@ class Adapters(msgspec.Struct, kw_only=True, eq=False):
     keeps_times: Callable[[str], bool]
     state_dir: str
     owner: str
+    neighbours: Neighbours = msgspec.field(default_factory=NoNeighbours)
     secrecy: Secrecy = msgspec.field(default_factory=Secrecy)
 
 

@@ -7,12 +7,17 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import anyio
+import anyio.to_thread
+
 from flowd.core import states as s
 from flowd.core.deciding.serving import is_needed
 from flowd.core.errors import BadRequest
 from flowd.core.spec import Retry, TaskSpec
-from flowd.core.stimuli import Serves
+from flowd.core.stimuli import HandedOver, Serves
 from flowd.core.task_state import TaskState
+from flowd.engine.handing_over import HandOver
+from flowd.engine.markers import marker_of, put, remove
 from flowd.engine.timers import Timer
 from flowd.ports.executor import Work
 
@@ -22,6 +27,9 @@ if TYPE_CHECKING:
 
 SERVED = "served"
 """Why the attempt of a service is stopped that has done all that it was begun for."""
+STOOD_BACK = "stood_back"
+_LONGEST_BACK_S = 30.0
+"""How long, beyond the time that it takes to get ready, the newer one may take to say how it went, in seconds."""
 
 
 class Servings:
@@ -30,10 +38,11 @@ class Servings:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._lifetimes: dict[int, Timer] = {}
+        self.back: dict[int, Timer] = {}  # those that stand back for another run's
 
     def close(self) -> None:
         """Wait for nothing any more."""
-        for timer in self._lifetimes.values():
+        for timer in (*self._lifetimes.values(), *self.back.values()):
             timer.cancel()
 
     @property
@@ -58,13 +67,40 @@ class Servings:
 
     def stop(self, name: str) -> None:
         """Stop one, as a person asks. BadRequest where it does not serve."""
+        number = self._driver.run.shape.index[name]
+        if number in self.back:
+            self.back.pop(number).cancel()
+            self._driver.tell(HandedOver(name))
+        else:
+            self._end(self._checked(name), self._driver.run.tasks[number].attempt)
+
+    def _checked(self, name: str) -> int:
         run = self._driver.run
         number = run.shape.index[name]
         if run.shape.specs[number].service is None:
             raise BadRequest(f"task {name} of run {run.id} is no service; `flowd cancel {run.id}` stops the run")
         if run.tasks[number].state != s.SERVING:
             raise BadRequest(f"service {name} of run {run.id} is {run.tasks[number].state}, not serving")
-        self._end(number, run.tasks[number].attempt)
+        return number
+
+    def stand_back(self, name: str) -> None:
+        """Stop one, and begin it again unless it is told in time that another serves in its place."""
+        number = self._checked(name)
+        service = self._driver.run.shape.specs[number].service
+        assert service is not None
+        seconds = service.ready.timeout.total_seconds() + _LONGEST_BACK_S
+        self.back[number] = self._driver.services.timers.after(seconds, partial(self.take_back, name))
+        self._end(number, self._driver.run.tasks[number].attempt, STOOD_BACK)
+
+    def take_back(self, name: str) -> None:
+        """Begin one again that stands back."""
+        number = self._driver.run.shape.index[name]
+        if (timer := self.back.pop(number, None)) is None:
+            return
+        timer.cancel()
+        if self._driver.run.may_start(number):
+            self._driver.offer(number)
+            self._driver.services.wake(1)
 
     def stop_all(self) -> bool:
         """Stop all of them where nothing else is left to do; False where something is."""
@@ -76,31 +112,46 @@ class Servings:
         return True
 
     def document(self) -> dict[str, Any]:
-        """What the services have told of themselves so far."""
-        found = {}
-        for number in self.up:
+        """What the services that run have told, and what the probe of those said that do not serve yet."""
+        found, run = {}, self._driver.run
+        for number in sorted(run.shape.services & run.live):
             channel = getattr(self._driver.attempts.get(number), "channel", None)
-            found[self._driver.run.shape.specs[number].name] = {"metrics": dict(channel.metrics) if channel else {}}
+            told = {"metrics": dict(channel.metrics), "probe": channel.probe} if channel is not None else {}
+            found[run.shape.specs[number].name] = told
         return found
 
-    def _end(self, number: int, attempt: int) -> None:
+    def _end(self, number: int, attempt: int, cause: str = SERVED) -> None:
         if (timer := self._lifetimes.pop(number, None)) is not None:
             timer.cancel()
         living = self._driver.attempts.get(number)
         if living is not None and self._driver.run.tasks[number].attempt == attempt:
-            living.stop(SERVED)
+            living.stop(cause)
 
 
 async def carry_out(driver: Driver, number: int, work: Work, channel: AttemptChannel) -> object:
     """Run a service to its end. While it serves, others have its place among the attempts."""
+    older, marker, begun = HandOver(driver, work, channel), marker_of(work.task, work.folder), 0
+    await older.prepare()
     with ExitStack() as stack:
 
-        def serves(url: str, pid: int) -> None:
+        async def serves(url: str, pid: int) -> None:
+            nonlocal begun
+            if marker is not None:
+                await anyio.to_thread.run_sync(put, marker, url, pid, driver.now())
+            begun = pid
             stack.enter_context(driver.services.away())
             driver.servings.serves(number, work.attempt, work, url, pid)
+            assert driver.approvals.group is not None
+            driver.approvals.group.start_soon(older.serves, name="flowd hand-over")
 
         channel.on_serving = serves
-        return await driver.services.adapters.executors["service"].run(work, channel)
+        try:
+            return await driver.services.adapters.executors["service"].run(work, channel)
+        finally:
+            with anyio.CancelScope(shield=True):
+                if marker is not None:
+                    await anyio.to_thread.run_sync(remove, marker, begun)
+                await older.failed()
 
 
 def port_of(spec: TaskSpec, task: TaskState) -> int:

@@ -98,7 +98,11 @@ class Channel(Protocol):
         """How the attempt's process ended; told before `Executor.run` returns or raises."""
         ...
 
-    def serves(self, url: str, pid: int) -> None:
+    def probed(self, wrong: str) -> None:
+        """The attempt is a service, and what its probe said last: empty where it has passed."""
+        ...
+
+    async def serves(self, url: str, pid: int) -> None:
         """The attempt is a service, and its probe has passed."""
         ...
 

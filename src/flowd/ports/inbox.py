@@ -11,11 +11,11 @@ import msgspec
 class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What someone asks of a run; `by` says who.
 
-    `kind` is `cancel` (with a `reason`), `pause`, `resume`, `stop` of the one service named, `retry` of `tasks`
-    (or of their `failed_items`), or `resolve` of the one task named, with a `verdict` and the JSON `result` of one
-    that succeeded; `approve` of the one task named with the fields of its form as `values`, or `reject`, perhaps going
-    `back_to` a task, each with a `comment`; `limits` asks for the capacity of the whole engine,
-    `services` for what those of the run have told.
+    `kind` is `cancel` (with a `reason`), `pause`, `resume`, `stop` of the one service named (`stand_back` and
+    `take_back` while another run takes its place), `retry` of `tasks` (or of their `failed_items`), or `resolve` of
+    the one task named, with a `verdict` and the JSON `result` of one that succeeded; `approve` of the one task named
+    with the fields of its form as `values`, or `reject`, perhaps going `back_to` a task, each with a `comment`;
+    `limits` asks for the capacity of the whole engine, `services` for what those of the run have told.
     """
 
     id: str

@@ -36,6 +36,7 @@ from flowd.engine.saying import say_damage, say_place, say_waiting
 from flowd.engine.services import Adapters, FollowerFactory
 from flowd.guardian import processes
 from flowd.ports.clock import Clock
+from flowd.wiring.neighbours import FileNeighbours
 
 
 def no_followers(_run: str, _folder: Path) -> Sequence[Any]:
@@ -85,6 +86,7 @@ async def file_adapters(
                 runs=journal.runs,
                 end_leftovers=partial(end_leftovers, owning=journal.owning),
                 keeps_times=keeps_times,
+                neighbours=FileNeighbours(journal),
                 state_dir=str(state_dir),
                 owner=incarnation,
             )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import anyio
@@ -18,7 +16,6 @@ from flowd.ports.executor import CommandFailed, Work
 _PATIENCE_S = 5.0
 """How long one question waits for its answer, in seconds."""
 _MOST_LOG = 4 << 20
-_OWN = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy stands before what runs here
 
 
 class Probing:
@@ -84,8 +81,12 @@ class Probing:
 
 
 def _get(url: str) -> str | None:
+    import urllib.error
+    import urllib.request
+
+    own = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy stands before what runs here
     try:
-        with _OWN.open(url, timeout=_PATIENCE_S):
+        with own.open(url, timeout=_PATIENCE_S):
             return None
     except urllib.error.HTTPError as error:
         error.close()

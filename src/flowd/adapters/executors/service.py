@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
-from pathlib import Path
 from typing import Self
 
 import anyio
 import anyio.to_thread
 import msgspec
 
-from flowd.adapters import disk
 from flowd.adapters.executors.guardian import Guardian
 from flowd.adapters.executors.probing import Probing
 from flowd.adapters.executors.process import ProcessExecutor
@@ -52,17 +49,13 @@ class ServiceExecutor:
         """The executors are opened and closed by whoever owns them."""
 
     async def run(self, work: Work, channel: Channel) -> object:
-        """Run the service until it is stopped by cancelling the caller's scope; its marker stands while it serves.
+        """Run the service until it is stopped by cancelling the caller's scope.
 
         Raises NotReady with what the last probe said, EndedByItself, and what its process failed with.
         """
-        service = work.task.service
-        assert service is not None
-        marker = work.folder / service.ready.marker if service.ready.marker is not None else None
-        one = _Instance(work, channel, marker, Probing(work, self._guardian))
+        one = _Instance(work, channel, Probing(work, self._guardian))
         work.began = one.began
         executor = self._functions if isinstance(work.task.action, Call) else self._commands
-        await one.remove_marker()  # of one that was killed
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(one.watch, name=f"flowd probe of {work.task.name}")
@@ -70,18 +63,15 @@ class ServiceExecutor:
                 group.cancel_scope.cancel()
         except ExceptionGroup as errors:
             raise one.told(_single(errors)) from None
-        finally:
-            await one.remove_marker()
         raise EndedByItself
 
 
 class _Instance:
     """One process of a service, from its beginning to its end: the channel of what carries it out."""
 
-    def __init__(self, work: Work, channel: Channel, marker: Path | None, probing: Probing) -> None:
+    def __init__(self, work: Work, channel: Channel, probing: Probing) -> None:
         self._work = work
         self._channel = channel
-        self._marker = marker
         self._probing = probing
         self._ending: Ending | None = None
         self._pid = 0
@@ -92,6 +82,7 @@ class _Instance:
             channel.progress,
             channel.serves,
         )
+        self.probed = channel.probed
 
     def began(self, pid: int) -> None:
         """Its first process has begun."""
@@ -110,15 +101,13 @@ class _Instance:
         await self._born.wait()
         due = time.monotonic() + service.ready.timeout.total_seconds()
         while (wrong := await self._probing.ask(self._pid)) is not None:
+            self._channel.probed(wrong)
             if time.monotonic() >= due:
                 raise NotReady(f"not ready after {format_duration(service.ready.timeout)}: {wrong}")
             await anyio.sleep(service.ready.every.total_seconds())
         url = f"http://127.0.0.1:{work.port}" if work.port else ""
-        if self._marker is not None:
-            said = {"url": url or None, "pid": self._pid, "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-            data = msgspec.json.encode(said) + b"\n"
-            await anyio.to_thread.run_sync(_put, self._marker, data)
-        self._channel.serves(url, self._pid)
+        self._channel.probed("")
+        await self._channel.serves(url, self._pid)
 
     def told(self, failure: Exception) -> Exception:
         """A failure with the last words of the process, where it says nothing of them itself."""
@@ -127,22 +116,6 @@ class _Instance:
         if isinstance(failure, ExitedBadly):
             failure.error = msgspec.structs.replace(failure.error, message=f"the service ended by itself: {failure}")
         return failure
-
-    async def remove_marker(self) -> None:
-        """The service serves no more."""
-        if self._marker is not None:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(_remove, self._marker)
-
-
-def _put(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    disk.write_atomic(path, data, synced=False)
-    os.chmod(path, 0o644)
-
-
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
 
 
 def _single(error: Exception) -> Exception:

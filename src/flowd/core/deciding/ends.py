@@ -97,6 +97,9 @@ def _stopped(run: RunState, spec: TaskSpec, task: TaskState, report: st.AttemptE
             reason=because("deadline.task"),
             ending=outcome.ending,
         )
+    if outcome.cause == "stood_back":
+        reason = because("stood_back")
+        return e.TaskInterrupted(task=spec.name, attempt=task.attempt, reason=reason, ending=outcome.ending)
     if not spec.idempotent:
         reason = because("interrupted.uncertain" if outcome.cause == "interrupted" else "cancelled.uncertain")
         return e.TaskUncertain(task=spec.name, attempt=task.attempt, reason=reason, ending=outcome.ending)

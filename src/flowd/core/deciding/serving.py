@@ -18,6 +18,14 @@ def serves(decision: Decision, report: st.Serves) -> None:
         )
 
 
+def handed_over(decision: Decision, done: st.HandedOver) -> None:
+    """It has done what it was begun for."""
+    run = decision.run
+    task = run.task(done.task)
+    if task.state == s.PENDING and task.service is not None:
+        decision.say(e.TaskSucceeded(task=done.task, attempt=task.attempt, metrics=task.metrics))
+
+
 def is_needed(run: RunState, number: int) -> bool:
     """Whether a service has anything to go on for by itself: a task below that has not ended, or its run."""
     service = run.shape.specs[number].service
