@@ -249,6 +249,7 @@ def test_a_function_serves_in_a_process_of_its_own(place: Place) -> None:
     [listed] = place.json("services", "list")["services"]
     assert listed["metrics"] == {"ready": 1}
     assert "api  serving for" in place.ok("services", "list").out
+    assert "GET / HTTP" in place.ok("services", "logs", "last", "api").out
     place.ok("services", "stop", "last", "api")
     assert process.wait(20) == 0
 

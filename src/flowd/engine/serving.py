@@ -70,6 +70,8 @@ class Servings:
         number = self._driver.run.shape.index[name]
         if number in self.back:
             self.back.pop(number).cancel()
+            if (living := self._driver.attempts.get(number)) is not None:
+                living.cause = SERVED  # it has not stood back yet, and need not any more
             self._driver.tell(HandedOver(name))
         else:
             self._end(self._checked(name), self._driver.run.tasks[number].attempt)

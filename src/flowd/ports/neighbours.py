@@ -11,7 +11,10 @@ class Neighbours(Protocol):
     """Who else serves, and how they are asked."""
 
     async def serving(self, pipeline: str, folder: str, task: str, but: str) -> list[str]:
-        """The runs of a pipeline (its name and folder) other than `but` in which the service `task` serves now."""
+        """The runs of a pipeline (its name and folder) other than `but` in which the service `task` serves now.
+
+        One that tasks of its own run still need is nobody else's to stop, and left out.
+        """
         ...
 
     async def ask(self, run: str, kind: str, task: str, by: str) -> Answer | None:

@@ -37,7 +37,10 @@ class FileNeighbours:
         if (definition.spec.name, definition.folder) != (pipeline, folder):
             return False
         state = fold(run, definition.spec, self._journal.records(run))
-        return task in state.shape.index and state.task(task).state == s.SERVING
+        if task not in state.shape.index or state.task(task).state != s.SERVING:
+            return False
+        below = state.shape.reach([number := state.shape.index[task]], down=True) - {number}
+        return all(state.tasks[other].state in s.ENDED for other in below)
 
     async def ask(self, run: str, kind: str, task: str, by: str) -> Answer | None:
         """Ask by its inbox."""

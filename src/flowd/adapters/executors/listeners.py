@@ -19,6 +19,9 @@ def who_listens(port: int, pid: int) -> str | None:
         return None
     table = processes.processes()
     own = processes.family(table, [pid])
+    tag = processes.tag_of(pid) or 0
+    if tag > 0:  # what has left its family and its session still bears the mark of its attempt
+        own |= {other for other in table if processes.tag_of(other) == tag}
     if any(_holds(member, sockets) for member in own):
         return None
     others = [other for other in table if other not in own and _holds(other, sockets)]

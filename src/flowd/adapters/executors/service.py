@@ -62,7 +62,7 @@ class ServiceExecutor:
                 await executor.run(work, one)
                 group.cancel_scope.cancel()
         except ExceptionGroup as errors:
-            raise one.told(_single(errors)) from None
+            raise one.told(_first(errors)) from None
         raise EndedByItself
 
 
@@ -76,13 +76,11 @@ class _Instance:
         self._ending: Ending | None = None
         self._pid = 0
         self._born = anyio.Event()
-        self.log, self.metric, self.progress, self.serves = (
-            channel.log,
-            channel.metric,
-            channel.progress,
-            channel.serves,
-        )
+        self.log = channel.log
+        self.metric = channel.metric
+        self.progress = channel.progress
         self.probed = channel.probed
+        self.serves = channel.serves
 
     def began(self, pid: int) -> None:
         """Its first process has begun."""
@@ -118,7 +116,8 @@ class _Instance:
         return failure
 
 
-def _single(error: Exception) -> Exception:
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+def _first(error: Exception) -> Exception:
+    """What went wrong first, inside of the group that came of it."""
+    while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return error
