@@ -12,7 +12,7 @@ import os
 import stat
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -130,7 +130,8 @@ def write_atomic(path: Path, data: bytes, *, synced: bool = True) -> None:
     # the process's own name: two writers never share a half-written file
     temporary = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
     descriptor = open_regular(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    try:
+    with ExitStack() as undo:
+        undo.callback(temporary.unlink, missing_ok=True)
         try:
             write_all(descriptor, data)
             if synced:
@@ -138,9 +139,7 @@ def write_atomic(path: Path, data: bytes, *, synced: bool = True) -> None:
         finally:
             os.close(descriptor)
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        undo.pop_all()
     if synced:
         sync_folder(path.parent)
 

@@ -333,14 +333,15 @@ class Guardian:
                     await watched.ended.wait()
                 if look is not None and not watched.ended.is_set():
                     await look()
-        except BaseException:
-            seconds = command.grace if grace is None else grace()
-            line.stop(watched, seconds)
-            await self._until_ended(line, watched, seconds)
-            raise
         finally:
-            if watched.report is not None:
-                ended(watched.report.ending())
+            try:
+                if not watched.ended.is_set():  # cancelled, or `look` has failed
+                    seconds = command.grace if grace is None else grace()
+                    line.stop(watched, seconds)
+                    await self._until_ended(line, watched, seconds)
+            finally:
+                if watched.report is not None:
+                    ended(watched.report.ending())
         return watched.outcome()
 
     async def _until_ended(self, line: _Line, watched: _Watched, grace: float) -> None:

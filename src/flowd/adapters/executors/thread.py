@@ -46,14 +46,13 @@ class ThreadExecutor:
         call.start()
         try:
             await call.ended.wait()
-        except BaseException:
-            call.cancelled = True
+        finally:
+            call.cancelled = not call.ended.is_set()
             try:
                 await spawner.close()
             finally:
-                await self._notice(call, work)
-            raise
-        await spawner.close()
+                if call.cancelled:
+                    await self._notice(call, work)
         return call.result()
 
     async def _notice(self, call: _ThreadCall, work: Work) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -248,7 +248,8 @@ class _Opened:
 
     async def __aenter__(self) -> GroupWriter:
         segment = self._segment
-        try:
+        with ExitStack() as undo:
+            undo.callback(segment.close)
             with _impatient(self._layout.folder(self._run), self._waiting):
                 await self._threads.run(self._open, segment)
             for repair in segment.repairs:
@@ -259,9 +260,7 @@ class _Opened:
             )
             self._writing = WriterTask(writer)
             await self._writing.__aenter__()
-        except BaseException:
-            segment.close()
-            raise
+            undo.pop_all()
         return writer
 
     async def __aexit__(

@@ -14,7 +14,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -83,17 +83,15 @@ def last_here(folder: Path, recorded: Callable[[], Iterable[str]] = tuple) -> tu
 
 def take(folder: Path) -> int:
     """Lock a run's folder; closing the descriptor frees it. Raises StateLocked, NoSuchRun, StateDamaged."""
-    descriptor = _open(folder)
-    try:
+    with ExitStack() as undo:
+        descriptor = _open(folder)
+        undo.callback(os.close, descriptor)
         for attempt in range(_TRIES):
             if attempt:
                 time.sleep(_PAUSE_S)
             if _try(descriptor, folder, fcntl.LOCK_EX):
+                undo.pop_all()
                 return descriptor
-    except BaseException:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
     raise StateLocked(f"{folder} is held by {read_owner(folder)}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -50,7 +50,8 @@ class OpenSegment:
         with self._busy:
             if self._closed:
                 return
-            try:
+            with ExitStack() as undo:
+                undo.callback(self._release)
                 self._lock = lock.take(self._folder)
                 with disk.failing(self._folder, "open the journal"):
                     found = os.fstat(self._lock)
@@ -65,9 +66,7 @@ class OpenSegment:
                     me = lock.this_process(now, self._incarnation)
                     self._owner = msgspec.structs.replace(me, before=self.left_by)
                     lock.write_owner(self._folder, self._owner)
-            except BaseException:
-                self._release()
-                raise
+                undo.pop_all()
 
     def _recorded_owners(self) -> Iterator[str]:
         """Who has owned the run according to its journal."""
