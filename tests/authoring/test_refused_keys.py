@@ -92,7 +92,7 @@ WRONG = [
     wrong("retry", "3", "a mapping is expected", "write {attempts: 3}"),
     wrong("executor", "proces", "`proces` is none of `async`", "did you mean `process`?", "bad_value"),
     wrong("executor", "dask", "`dask` is not supported yet", "use `async`", "not_yet"),
-    wrong("executor", "[shell]", "one of `async`, `thread`, `process`, `shell` is expected"),
+    wrong("executor", "[shell]", "one of `async`, `thread`, `process`, `shell`, `service` is expected"),
     wrong("shell", "powershell", "not supported yet", "use `sh`, `bash`", "not_yet"),
     wrong("shell", "fish", "none of `sh`, `bash`", "did you mean `sh`?", "bad_value"),
     wrong("when", "3", "a text is expected, and this is `3`", 'write "3" in quotes'),

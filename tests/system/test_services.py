@@ -117,6 +117,19 @@ def test_a_probe_that_never_passes_fails_the_task_with_its_last_words(place: Pla
     assert gone("server.py")
 
 
+def test_one_that_speaks_no_http_is_not_ready(place: Place) -> None:
+    """It may yet learn to: it is asked until the time is over, and it is said what came."""
+    text = "import socket\nwith socket.create_server(('127.0.0.1', PORT)) as server:\n while True:\n  "
+    text += "one, _ = server.accept(); one.recv(100); one.sendall(b'hello\\n'); one.close()"
+    program = text.replace("PORT", "int(__import__('os').environ['FLOWD_PORT'])")
+    place.write("babble.py", program)
+    ready = {"http": "/", "every": "50ms", "timeout": "500ms"}
+    place.pipeline({"api": serving(service=["python", "babble.py"], ready=ready)})
+    assert place.run("run").code == 1
+    error = task(place)["error"]
+    assert (error["type"], "what answers speaks no HTTP (BadStatusLine)" in error["message"]) == ("NotReady", True)
+
+
 def test_a_stranger_on_its_port_is_named(place: Place) -> None:
     """An answer of another program is no sign that the service serves."""
     with socket.socket() as taken:
@@ -301,6 +314,13 @@ def test_services_do_not_take_the_places_of_tasks(place: Place) -> None:
         ({"run": "x {{ port }}"}, "`port` is not known"),
         ({"service": "x", "run": "y"}, "a task has one action"),
         ({"service": "x", "executor": "shell"}, "a service has a process of its own"),
+        ({"run": "x", "executor": "service"}, "a service has a process of its own, and this is none"),
+        ({"service": "x", "ready": {"log": "{{ port }}"}}, "`{{ }}` cannot stand in `log`"),
+        (
+            {"service": "x", "port": 1, "ready": {"http": "http://a:{{ port }}/"}},
+            "a path on the service's own port: /health",
+        ),
+        ({"service": "x", "ready": {"command": "nc -z {{ port }}"}}, "finds the port in $FLOWD_PORT"),
         ({"service": "x", "keep": "always"}, "not supported yet"),
     ],
     ids=str,

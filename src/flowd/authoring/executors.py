@@ -14,12 +14,11 @@ if TYPE_CHECKING:
 
 def executor_misfit(draft: Draft, executor: str) -> str:
     """Why an action cannot run there; empty where it can."""
+    if draft.is_service != (executor == "service"):
+        where = f"and does not run on {quoted(executor)}" if draft.is_service else "and this is none"
+        return f"a service has a process of its own, {where}"
     if draft.is_service:
-        return (
-            ""
-            if executor == "service"
-            else f"a service has a process of its own, and does not run on {quoted(executor)}"
-        )
+        return ""
     action, function = draft.action, draft.function
     if action is None or isinstance(action, Ask | Wait | Nested):
         return ""

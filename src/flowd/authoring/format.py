@@ -143,7 +143,7 @@ TASK = _table(
         "Where the action runs.",
         "async for an async def, thread for a def, shell for a command",
         policy=True,
-        choices=("async", "thread", "process", "shell"),
+        choices=("async", "thread", "process", "shell", "service"),
         later_choices=("dask",),
     ),
     _ENV,

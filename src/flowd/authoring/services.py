@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 _PROBES = ("http", "tcp", "file", "log", "command")
 _MOST_PORT = 65535
+_LITERAL = {
+    "http": "write a path on the service's own port: /health",
+    "command": "the command finds the port in $FLOWD_PORT",
+}
 KEYS = frozenset({"port", "ready", "restart", "keep", "lifetime", "stop"})
 
 
@@ -137,7 +141,13 @@ def kept(tasks: list[TaskSpec]) -> list[TaskSpec]:
 def check(draft: Draft, findings: Findings) -> None:
     """What is missing between the keys of a service."""
     probe = draft.values.get("ready")
-    if not isinstance(probe, Probe) or draft.values.get("port") is not None:
+    if not isinstance(probe, Probe):
+        return
+    for name in ("http", "file", "log", "command", "marker"):
+        if "{{" in str(draft.raw["ready"].get(name, "")):
+            message, hint = f"`{{{{ }}}}` cannot stand in `{name}`", _LITERAL.get(name, "write the text itself")
+            findings.add("bad_placement", (*draft.path, "ready", name), message, hint)
+    if draft.values.get("port") is not None:
         return
     if (probe.http is not None and "://" not in probe.http) or probe.tcp == 0:
         name = "http" if probe.http is not None else "tcp"

@@ -81,6 +81,7 @@ class Probing:
 
 
 def _get(url: str) -> str | None:
+    import http.client
     import urllib.error
     import urllib.request
 
@@ -91,6 +92,8 @@ def _get(url: str) -> str | None:
     except urllib.error.HTTPError as error:
         error.close()
         return f"GET {url}: status {error.code}"
+    except http.client.HTTPException as error:
+        return f"GET {url}: what answers speaks no HTTP ({type(error).__name__})"
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         return f"GET {url}: {getattr(reason, 'strerror', None) or reason}"
