@@ -206,12 +206,18 @@ class Run:
         """
         vars(self).update(vars(await self._go_on()))
 
-    def stop(self, task: str) -> None:
-        """Stop a service of this run: it has done what it was begun for. BadRequest where it does not serve here."""
+    async def stop(self, task: str) -> None:
+        """Stop a service of this run and return once that is durable: it has done what it was begun for.
+
+        BadRequest where it does not serve here.
+        """
         driver = self._living()
         if task not in driver.run.shape.index:
             raise BadRequest(f"run {self.id} has no task {task}")
         driver.servings.stop(task)
+        async for _ in self.events():
+            if driver.run.task(task).state != s.SERVING:
+                return
 
     def stop_services(self) -> bool:
         """Stop the services where nothing but them is left of the run; False where anything is."""

@@ -336,15 +336,14 @@ class Guardian:
         finally:
             try:
                 if not watched.ended.is_set():  # cancelled, or `look` has failed
-                    seconds = command.grace if grace is None else grace()
-                    line.stop(watched, seconds)
-                    await self._until_ended(line, watched, seconds)
+                    await self._stop(line, watched, command.grace if grace is None else grace())
             finally:
                 if watched.report is not None:
                     ended(watched.report.ending())
         return watched.outcome()
 
-    async def _until_ended(self, line: _Line, watched: _Watched, grace: float) -> None:
+    async def _stop(self, line: _Line, watched: _Watched, grace: float) -> None:
+        line.stop(watched, grace)
         with anyio.CancelScope(shield=True):
             while not watched.ended.is_set():
                 try:
