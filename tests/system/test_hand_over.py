@@ -191,3 +191,21 @@ def test_one_that_its_own_run_needs_is_left_to_it(place: Place) -> None:
     assert [serves(place, run) for run in ("old", "new")] == [True, True]
     place.write("go", "")
     assert [process.wait(20) for process in both] == [0, 0]
+
+
+def test_an_older_run_that_is_resumed_takes_over_from_nobody(place: Place) -> None:
+    """The newer run has the newer model."""
+    pipeline(place, "auto")
+    old = begun(place, "old")
+    until(lambda: serves(place, "old"))
+    old.kill()
+    old.wait()
+    new = begun(place, "new")
+    until(lambda: serves(place, "new"))
+    again = place.begin("resume", "old")
+    until(lambda: serves(place, "old"))
+    time.sleep(0.6)  # as long as a request to the newer run would take, twice
+    assert serves(place, "new")
+    for run, process in (("new", new), ("old", again)):
+        place.ok("stop", run, "api")
+        assert process.wait(20) == 0

@@ -60,7 +60,8 @@ class HandOver:
     async def _serving(self) -> list[str]:
         definition, run = self._driver.program.definition, self._driver.run
         neighbours = self._driver.services.adapters.neighbours
-        return await neighbours.serving(run.spec.name, definition.folder, self._work.task.name, run.id)
+        begun = run.started_at or self._driver.now()
+        return await neighbours.serving(run.spec.name, definition.folder, self._work.task.name, begun)
 
     async def _asked(self, run: str, kind: str) -> bool:
         by = f"run {self._driver.run.id}"

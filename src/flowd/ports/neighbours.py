@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Protocol
 
 from flowd.ports.inbox import Answer
@@ -10,8 +11,8 @@ from flowd.ports.inbox import Answer
 class Neighbours(Protocol):
     """Who else serves, and how they are asked."""
 
-    async def serving(self, pipeline: str, folder: str, task: str, but: str) -> list[str]:
-        """The runs of a pipeline (its name and folder) other than `but` in which the service `task` serves now.
+    async def serving(self, pipeline: str, folder: str, task: str, before: datetime) -> list[str]:
+        """The runs of a pipeline (its name and folder) begun `before` a moment in which the service `task` serves now.
 
         One that tasks of its own run still need is nobody else's to stop, and left out.
         """
@@ -25,7 +26,7 @@ class Neighbours(Protocol):
 class NoNeighbours:
     """Nothing else goes on."""
 
-    async def serving(self, pipeline: str, folder: str, task: str, but: str) -> list[str]:  # noqa: ARG002  # the port's
+    async def serving(self, pipeline: str, folder: str, task: str, before: datetime) -> list[str]:  # noqa: ARG002  # the port's
         """Nobody."""
         return []
 
