@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -19,6 +20,7 @@ from faulting.shapes import NASTY
 
 from attempts import living
 from flowd.adapters.executors.guardian import Command, Guardian, GuardianLost, ProcessReport, _refusal
+from flowd.core.events import Ending
 from flowd.guardian import strays
 from flowd.guardian.serving import _open_log
 from flowd.guardian.spawning import CannotSpawn
@@ -298,6 +300,33 @@ async def test_cpu_time_and_memory_are_measured(guardian: Guardian, tmp_path: Pa
     assert report.exit_code == 0
     assert 0.2 <= report.cpu_s < 2
     assert 60 << 20 < report.peak_rss < 200 << 20
+
+
+@pytest.mark.parametrize("behind", ["", "setsid "], ids=["a child", "a child in a session of its own"])
+async def test_what_the_children_of_a_stopped_shell_used_is_counted(
+    guardian: Guardian, tmp_path: Path, behind: str
+) -> None:
+    """A shell that is stopped has waited for nobody: what its command used is the attempt's all the same."""
+    code = (
+        "import time, pathlib\nblock = b'x' * (60 << 20)\nend = time.process_time() + 0.2\n"
+        "while time.process_time() < end: pass\npathlib.Path('busy').touch()\ntime.sleep(600)"
+    )
+    command = Command(
+        argv=("sh", "-c", f'{behind}"$0" -c "$1"; true', sys.executable, code), cwd=tmp_path, log=tmp_path / "log"
+    )
+    ends: list[Ending] = []
+    async with anyio.create_task_group() as group:
+        group.start_soon(partial(guardian.run, command, ended=ends.append))
+        with anyio.fail_after(10):
+            while not (tmp_path / "busy").exists():
+                await anyio.sleep(0.01)
+        group.cancel_scope.cancel()
+    [end] = ends
+    assert end.signal == "SIGTERM"
+    assert end.cpu_s is not None
+    assert 0.2 <= end.cpu_s < 2
+    assert end.peak_rss is not None
+    assert 60 << 20 < end.peak_rss < 200 << 20
 
 
 REFUSED = {

@@ -1,1 +1,1 @@
-"""What runs pipelines by itself: schedules, triggers, notices, keeping, and the API; it meets adapters through ports."""
+"""What runs pipelines by itself: schedules, triggers, notices, keeping, the API; it meets adapters through ports."""

@@ -65,11 +65,14 @@ class Attempt:
         """Whether what is left is being ended."""
         return self.kill_at is not None
 
-    def ended(self, status: int, usage: resource.struct_rusage) -> None:
+    def took(self, usage: resource.struct_rusage) -> None:
+        """One of its processes was waited for: what it used, with those that it had waited for itself."""
+        self._cpu += usage.ru_utime + usage.ru_stime
+        self._peak = max(self._peak, usage.ru_maxrss * _RSS_UNIT)
+
+    def ended(self, status: int) -> None:
         """The main process was waited for."""
         self._status = status
-        self._cpu = usage.ru_utime + usage.ru_stime
-        self._peak = usage.ru_maxrss * _RSS_UNIT
         if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL and not self._killed:
             now = memory.oom_kills()
             self._oom = now is not None and self._oom_kills is not None and now > self._oom_kills

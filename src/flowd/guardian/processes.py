@@ -13,7 +13,8 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Generic, NamedTuple, TypeVar
 
 LINUX = sys.platform == "linux"
 MARK = "FLOWD_MARK"
@@ -22,6 +23,7 @@ _NUMBER_BITS = 22
 _PR_SET_CHILD_SUBREAPER = 36
 _MOST_LOOKS = 100
 
+_Owner = TypeVar("_Owner")
 Table = dict[int, tuple[int, int]]
 """Living processes: parent and session by process id; the dead that nobody has waited for are left out."""
 
@@ -44,6 +46,30 @@ def own_children() -> list[int]:
             return [int(pid) for pid in file.read().split()]
     except OSError:
         return [pid for pid, (parent, _) in processes().items() if parent == me]
+
+
+class Dead(NamedTuple, Generic[_Owner]):
+    """A child that has been waited for, and whose it was."""
+
+    pid: int
+    status: int
+    usage: resource.struct_rusage
+    owner: _Owner
+
+
+def bury(whose: Callable[[int], _Owner]) -> Dead[_Owner] | None:
+    """Wait for one dead child, and ask `whose` it is before nobody can say; None where none is dead.
+
+    Raises ChildProcessError where there are no children.
+    """
+    if not LINUX:  # nor are there strays, whom it takes a look to know
+        pid, status, usage = os.wait4(-1, os.WNOHANG)
+        return Dead(pid, status, usage, whose(pid)) if pid else None
+    seen = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    if seen is None:
+        return None
+    owner = whose(seen.si_pid)
+    return Dead(*os.wait4(seen.si_pid, 0), owner)
 
 
 def processes() -> Table:

@@ -187,18 +187,17 @@ class Guardian:
     # --- who has died ------------------------------------------------------------------------
 
     def _bury(self) -> None:
-        """Wait for all the dead, strays among them."""
-        while True:
-            try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            attempt = self._by_pid.pop(pid, None)
-            if attempt is not None:
-                attempt.ended(status, usage)
-                self._after_main(attempt)
+        """Wait for all the dead. A shell that is stopped has waited for nobody: what its children took is told here."""
+        ended = []
+        with contextlib.suppress(ChildProcessError):
+            while (dead := processes.bury(lambda pid: self._by_pid.get(pid) or self._owner(pid))) is not None:
+                if dead.owner is not None:
+                    dead.owner.took(dead.usage)
+                if (attempt := self._by_pid.pop(dead.pid, None)) is not None:
+                    attempt.ended(dead.status)
+                    ended.append(attempt)
+        for attempt in ended:  # later than all are counted
+            self._after_main(attempt)
 
     def _after_main(self, attempt: Attempt) -> None:
         if attempt.ending:
@@ -301,10 +300,10 @@ class Guardian:
 
     def _wait_for_all(self) -> None:
         with contextlib.suppress(ChildProcessError):
-            while (found := os.wait4(-1, os.WNOHANG))[0]:
+            while (found := os.waitpid(-1, os.WNOHANG))[0]:
                 attempt = self._by_pid.pop(found[0], None)
                 if attempt is not None:
-                    attempt.ended(found[1], found[2])
+                    attempt.ended(found[1])
 
     def crashed(self, text: str) -> None:
         """Tell the engine what went wrong in here, as well as that still works."""

@@ -58,7 +58,7 @@ class Command(msgspec.Struct, kw_only=True, frozen=True):
 class ProcessReport(msgspec.Struct, kw_only=True, frozen=True):
     """How a process ended: by `exit_code`, or by a signal of this name.
 
-    `cpu_s` is user and system time, `peak_rss` bytes, both with the children it waited for;
+    `cpu_s` is user and system time, `peak_rss` bytes, both with its children, whoever waited for them;
     `tail` the last 50 lines it said; `last_line` the last that was not empty, of stderr first;
     `dropped` the bytes of output that are not in the file, `log_error` why the file could not
     take them, if not for its cap; `leftovers` how many processes outlived it and were ended.
