@@ -48,6 +48,21 @@ def import_beside(folder: Path, name: str) -> ModuleType:
             return _import(home, name)
 
 
+def imported_files(folder: Path) -> list[Path]:
+    """The files of the modules that were imported from `folder`: with them what a pipeline there does may change."""
+    with _lock:
+        own = list(_folders.get(str(folder.resolve()), {}).values())
+    return sorted(Path(file) for module in own if isinstance(file := getattr(module, "__file__", None), str))
+
+
+def forget(folder: Path) -> None:
+    """Import the modules of `folder` anew when they are next asked for; who holds their functions keeps them."""
+    with _lock:
+        for name, module in _folders.pop(str(folder.resolve()), {}).items():
+            if sys.modules.get(name) is module:
+                del sys.modules[name]
+
+
 def _import(home: str, name: str) -> ModuleType:
     try:
         # What a module prints while it is imported is for people: stdout may be carrying JSON.

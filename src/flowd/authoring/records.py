@@ -234,4 +234,5 @@ READERS: dict[str, Reader] = {
     "text_or_expression": _of("items", "text_or_expression"),
     "pipeline": _of("nested", "pipeline"),
     "owner": kinds.name,
+    **{name: _of("settings", name) for name in ("listen", "tls", "daemon_log")},
 }

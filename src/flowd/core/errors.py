@@ -52,6 +52,14 @@ class BadPipeline(FlowdError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+class BadSettings(FlowdError):
+    """A daemon's configuration was refused whole; `problems` holds every reason."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
 class BadParameters(FlowdError):
     """Parameters of a run were refused before it started; `problems` holds every reason."""
 
