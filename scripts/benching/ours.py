@@ -11,6 +11,7 @@ from benching.graphs import Graph
 from flowd import Engine, Pipeline, Retry
 from flowd.adapters.disk import FileThreads
 from flowd.adapters.followers.log import LogFollower, Sink, append_to
+from flowd.core.spec import Definition
 
 RETRY = Retry(attempts=3)
 
@@ -29,7 +30,7 @@ def engine(folder: Path, names: Sequence[str], width: int | None) -> Engine:
     """An engine whose state is in `folder`; a run's log lines go to its `run.log`, as the command line's do."""
     threads = FileThreads(1, "bench-log")
 
-    def followers(_run: str, place: Path) -> Sequence[LogFollower]:
+    def followers(_run: str, place: Path, _definition: Definition) -> Sequence[LogFollower]:
         sink = Sink(write=append_to(str(place / "run.log"), private=True), level="debug", threads=threads)
         return (LogFollower([sink], order=names),)
 

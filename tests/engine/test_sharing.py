@@ -205,6 +205,6 @@ async def test_a_long_wait_is_said_once() -> None:
 
     for number in range(3):
         pipeline.task(body, name=f"t{number}", uses={"gpu": 1})
-    async with MemoryEngine(clock=clock, followers=lambda _run, _folder: (Listener(),)) as engine:
+    async with MemoryEngine(clock=clock, followers=lambda _run, _folder, _definition: (Listener(),)) as engine:
         assert (await engine.run(pipeline)).ok
     assert lines == [("t1", "waiting", "limit_full", pytest.approx(10, abs=0.1))]

@@ -33,7 +33,7 @@ class FileAgenda:
         self._path = folder / FILE
         self._threads = disk.FileThreads(1, "flowd-agenda")
         self._lines = 0
-        self._failed = ""
+        self._failed = False
         self.agenda = Agenda()
 
     async def open(self) -> None:
@@ -41,23 +41,25 @@ class FileAgenda:
         await self._threads.run(self._open)
 
     async def record(self, facts: Sequence[AnyFact], now: datetime) -> None:
-        """Make facts durable, then take them in. After a failure nothing more is believed to reach the disk."""
-        if self._failed:
-            raise StorageFailing(self._failed)
+        """Make facts durable, then take them in.
+
+        What a failed sync has left is not to be believed, whatever is read from there: after a
+        failure the file is written anew, from what was known to be on disk.
+        """
         if not facts:
             return
+        if self._failed:
+            await self._anew(now)
         try:
             await self._threads.run(self._append, b"".join(map(_line, facts)))
-        except StorageFailing as failure:
-            self._failed = str(failure)
+        except StorageFailing:
+            self._failed = True
             raise
         for fact in facts:
             self.agenda.apply(fact)
         self._lines += len(facts)
         if self._lines > _MOST_LINES:
-            kept = self.agenda.facts(now)
-            await self._threads.run(self._write_anew, b"".join(map(_line, kept)))
-            self._lines = len(kept)
+            await self._anew(now)
 
     def close(self) -> None:
         """Let the thread go."""
@@ -77,6 +79,11 @@ class FileAgenda:
             if torn:
                 os.truncate(self._path, len(data) - len(torn))
                 self._sync()
+
+    async def _anew(self, now: datetime) -> None:
+        kept = self.agenda.facts(now)
+        await self._threads.run(self._write_anew, b"".join(map(_line, kept)))
+        self._lines, self._failed = len(kept), False
 
     def _append(self, data: bytes) -> None:
         with disk.failing(self._path, "be written"):

@@ -38,6 +38,8 @@ TABLE = {
     "doctor": Entry("doctor", "doctor", "Look the state directory over: what is wrong, and what to do about it."),
     "stop": Entry("services", "stop", "Stop a service of a run."),
     "services": Entry("services", "services", "List the services that run here, stop one, or print what it said."),
+    "serve": Entry("serve", "serve", "Run pipelines by themselves, by the clock and other triggers."),
+    "daemon": Entry("daemon", "daemon", "Look at the daemon of a state directory, or stop it."),
     "limits": Entry("capacity", "limits", "Show each limit: its use, its holders and who waits."),
     "touch": Entry("change", "touch", "Mark tasks as fresh, as their outputs stand now."),
     "forget": Entry("change", "forget", "Drop tasks' checkpoints, so that they run again."),

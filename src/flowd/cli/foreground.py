@@ -22,7 +22,7 @@ from flowd.cli.screen import Line
 from flowd.cli.streams import is_terminal, tell
 from flowd.cli.summary import summary
 from flowd.core.errors import FlowdError
-from flowd.core.spec import PipelineSpec
+from flowd.core.spec import Definition, PipelineSpec
 from flowd.core.views import WAITING, exit_code
 from flowd.engine.handle import Result, Run
 from flowd.wiring.build import Engine
@@ -74,7 +74,7 @@ class Foreground:
         began = time.monotonic()
         with reading(self._state_dir) as journal:
 
-            def followers(run: str, folder: Path) -> Sequence[Any]:
+            def followers(run: str, folder: Path, _definition: Definition) -> Sequence[Any]:
                 return self.outlets.followers(journal, run, folder)
 
             engine = Engine(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import msgspec
 
 from flowd.adapters.disk import FileThreads
-from flowd.adapters.followers.log import Lines, LogFollower, Sink, append_to
+from flowd.adapters.followers.log import Lines, LogFollower, Sink, append_to, run_in_path
 from flowd.cli.screen import Line, Style
 from flowd.cli.streams import document_line, is_terminal, put, style
 from flowd.cli.watch import EventLines, Watch
@@ -24,9 +23,6 @@ from flowd.ports.journal import Journal
 
 if TYPE_CHECKING:
     from flowd.cli.live import LiveRegion
-
-
-_RUN_IN_PATH = re.compile(r"\{\{\s*run\.id\s*\}\}")
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,7 +157,7 @@ class Outlets:
         sinks = [Sink(write=append_to(str(own), private=True), name=str(own), level="debug", threads=threads), console]
         named = wishes.log_file or (str(self._folder / spec.file) if spec.file is not None else None)
         if named is not None:
-            path = _RUN_IN_PATH.sub(run_folder.name, str(Path(named).absolute()))
+            path = run_in_path(str(Path(named).absolute()), run_folder.name)
             sinks.append(Sink(write=append_to(path), name=path, form=form, level=spec.level, threads=threads))
         return sinks
 

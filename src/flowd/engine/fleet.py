@@ -163,7 +163,7 @@ class Fleet:
                 if writer.left_by:
                     await adapters.end_leftovers(writer.left_by)
                 entry = await enter(writer)
-                followers = adapters.followers(run_id, adapters.run_folder(run_id))
+                followers = adapters.followers(run_id, adapters.run_folder(run_id), entry.program.definition)
                 stream = Stream(run_id, writer, entry.last, followers)
                 driver = self.drivers[run_id] = Driver(services, entry, stream)
                 if not isinstance(entry.first, RunStarted):  # a new run may yet turn out to have nothing to do

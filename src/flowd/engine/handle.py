@@ -186,6 +186,23 @@ class Run:
             if driver is not None and queue is not None:
                 driver.stream.remove(queue)
 
+    async def status(self) -> str:
+        """The run's state as `show` says it: of one that goes on elsewhere, as it would be with nobody there.
+
+        `new` where nothing of it is on record, since whoever made it died.
+        """
+        state = self._driver.run if self._driver is not None else await self._state()
+        return (
+            state.state
+            if state.state == s.RUN_NEW
+            else run_status(state, owned=self._ended is not None and not self._ended.is_set())
+        )
+
+    async def recorded(self) -> None:
+        """Return when all that has happened so far is durable, where the run goes on here. Raises StorageFailing."""
+        if self._driver is not None:
+            await self._driver.recorded()
+
     async def cancel(self, reason: str | None = None) -> None:
         """Ask for the run to stop, and return when that is durable; it ends as cancelled."""
         driver = self._living()

@@ -13,6 +13,7 @@ import msgspec
 from flowd.core.events import Error
 from flowd.core.limits import Admission
 from flowd.core.secrecy import Secrecy
+from flowd.core.spec import Definition
 from flowd.engine.sharing import Sharing
 from flowd.engine.timers import Timers
 from flowd.ports.clock import Clock
@@ -25,8 +26,8 @@ from flowd.ports.neighbours import Neighbours, NoNeighbours
 from flowd.ports.secrets import Secrets
 from flowd.ports.stores import Checkpoints, Results, Shelf
 
-FollowerFactory = Callable[[str, Path], Sequence[Follower]]
-"""Makes the followers of one run, given its id and its folder."""
+FollowerFactory = Callable[[str, Path, Definition], Sequence[Follower]]
+"""Makes the followers of one run, given its id, its folder and what it goes on with."""
 
 
 class Adapters(msgspec.Struct, kw_only=True, eq=False):

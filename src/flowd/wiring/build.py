@@ -29,6 +29,7 @@ from flowd.adapters.results import FileResults
 from flowd.adapters.secrets import SecretReader
 from flowd.adapters.shelf import FileShelf
 from flowd.authoring.pipeline import Pipeline
+from flowd.core.spec import Definition
 from flowd.engine import engine
 from flowd.engine.blocking import run_blocking
 from flowd.engine.handle import Result
@@ -39,7 +40,7 @@ from flowd.ports.clock import Clock
 from flowd.wiring.neighbours import FileNeighbours
 
 
-def no_followers(_run: str, _folder: Path) -> Sequence[Any]:
+def no_followers(_run: str, _folder: Path, _definition: Definition) -> Sequence[Any]:
     """Nobody but the run's own files."""
     return ()
 
@@ -54,8 +55,8 @@ async def file_adapters(
         say_place(doubt)
     guardian = Guardian(incarnation)
 
-    def all_followers(run: str, folder: Path) -> Sequence[Any]:
-        return (AttemptLog(folder), *followers(run, folder))
+    def all_followers(run: str, folder: Path, definition: Definition) -> Sequence[Any]:
+        return (AttemptLog(folder), *followers(run, folder, definition))
 
     commands, functions = ShellExecutor(guardian), ProcessExecutor(guardian)
     with closing(FileLockTable(state_dir, incarnation, guardian.hold)) as locks, closing(FileInbox(state_dir)) as inbox:

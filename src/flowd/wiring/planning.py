@@ -47,7 +47,7 @@ async def _adapters(state_dir: Path) -> AsyncIterator[Adapters]:
             describe=describe,
             key=lambda name, folder: pipeline_key(name, folder, state_dir),
             run_folder=journal.run_folder,
-            followers=lambda _run, _folder: (),
+            followers=lambda _run, _folder, _definition: (),
             runs=journal.runs,
             end_leftovers=_nothing_left,
             keeps_times=keeps_times,

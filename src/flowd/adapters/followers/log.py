@@ -43,6 +43,7 @@ _WARNINGS: Final = (
     e.TaskCancelled,
 )
 _ERRORS: Final = (e.RunDeadlinePassed, e.TaskFailed, e.TaskTimedOut, e.TaskRejected, e.TaskAbandoned)
+_RUN_IN_PATH: Final = re.compile(r"\{\{\s*run\.id\s*\}\}")
 _TASK_IN_PATH: Final = re.compile(r"\{\{\s*task\s*\}\}")
 _PLAIN: Final = frozenset({str, int, float, bool, dict})
 _QUOTED: Final = re.compile(r"""[ \t=\r\n"']""")
@@ -90,6 +91,11 @@ def append_to(path: str, *, private: bool = False) -> Callable[[Lines], None]:
     return write
 
 
+def run_in_path(path: str, run: str) -> str:
+    """A path of a pipeline's log, with the run that `{{ run.id }}` stands for."""
+    return _RUN_IN_PATH.sub(lambda _match: run, path)
+
+
 _Target = tuple[Sink, Callable[[dict[str, Any]], str], int]
 """A sink with its renderer and the least level that it takes."""
 
@@ -107,7 +113,7 @@ class LogFollower:
         order: Sequence[str] = (),
         report: Callable[[str], object] | None = None,
     ) -> None:
-        self._sinks = [(sink, _renderer(sink), LEVELS.get(sink.level, 20)) for sink in sinks]
+        self._sinks = [(sink, renderer(sink), LEVELS.get(sink.level, 20)) for sink in sinks]
         self._order = list(order)
         self._report = report or _warn
         self._started: dict[str, datetime] = {}
@@ -131,7 +137,7 @@ class LogFollower:
         said = dict(signal.fields)
         level = str(said.pop("level", "info"))
         place = {"run": signal.run, "task": signal.task, "attempt": signal.attempt}
-        head = {"timestamp": _moment(signal.at), "level": level, "event": str(said.pop("event", ""))}
+        head = {"timestamp": moment(signal.at), "level": level, "event": str(said.pop("event", ""))}
         facts = [head | place | {k: v for k, v in said.items() if k not in place}]
         for target, sink, lines in self._due(facts, of_events=False):
             with self._dropping(target):
@@ -203,7 +209,7 @@ class LogFollower:
     def _stamp(self, at: datetime) -> str:
         """The text of a moment; many events in a row share theirs."""
         if at != self._stamped[0]:
-            self._stamped = (at, _moment(at))
+            self._stamped = (at, moment(at))
         return self._stamped[1]
 
     def _since(self, event: e.Event, task: str | None, at: datetime) -> datetime | None:
@@ -253,7 +259,7 @@ def _put(fields: dict[str, Any], name: str, value: Any) -> None:
     elif name == "delay":
         fields["delay_s"] = value.total_seconds()
     elif isinstance(value, datetime):
-        fields[name] = _moment(value)
+        fields[name] = moment(value)
     else:
         fields[name] = msgspec.to_builtins(value, enc_hook=str)
 
@@ -276,7 +282,7 @@ def _warn(text: str) -> None:
     logging.getLogger("flowd").warning(text)
 
 
-def _moment(at: datetime) -> str:
+def moment(at: datetime) -> str:
     """RFC 3339 in UTC, to the millisecond. From the encoder's text, since `isoformat` takes three times as long."""
     text = _encode(at).decode()
     return f"{text[1:24]}Z" if at.microsecond else f"{text[1:20]}.000Z"
@@ -285,7 +291,8 @@ def _moment(at: datetime) -> str:
 # --- rendering -------------------------------------------------------------------------------------
 
 
-def _renderer(sink: Sink) -> Callable[[dict[str, Any]], str]:
+def renderer(sink: Sink) -> Callable[[dict[str, Any]], str]:
+    """What makes a line of the fields of one, in a sink's form; `timestamp`, `level` and `event` are among them."""
     render: Any
     if sink.form == "json":
         render = _structlog().processors.JSONRenderer(serializer=_to_json)

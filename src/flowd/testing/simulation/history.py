@@ -180,7 +180,7 @@ class History:
             results=self._results,
             clock=VirtualClock(),
             executors=self._executors,
-            followers=lambda _run, _folder: [Witness(self.world)],
+            followers=lambda _run, _folder, _definition: [Witness(self.world)],
             on_exit="detach",
             grace="1s",
             patient=self.random.random() < 0.3,

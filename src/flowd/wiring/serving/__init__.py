@@ -1,0 +1,1 @@
+"""A daemon put together from its settings."""
