@@ -151,6 +151,7 @@ class Planner:
         entry, digest = self._store.agenda.entry(key), _digest(planned)
         if entry.digest != digest or entry.handled is None or entry.handled > now + _FUTURE:
             await self._record(facts.Seen(source=key, at=now, digest=digest))
+            self._next.pop(key, None)
         if entry.paused:
             self._next[key] = digest, None
             return
