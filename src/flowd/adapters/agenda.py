@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -27,9 +27,10 @@ _decoder: msgspec.json.Decoder[AnyFact] = msgspec.json.Decoder(AnyFact)
 
 
 class FileAgenda:
-    """The agenda below `folder`, which one process at a time may open."""
+    """The agenda below `folder`, which one process at a time may open. `listeners` are told what has become durable."""
 
     def __init__(self, folder: Path) -> None:
+        self.listeners: list[Callable[[AnyFact], None]] = []
         self._path = folder / FILE
         self._threads = disk.FileThreads(1, "flowd-agenda")
         self._lines = 0
@@ -57,6 +58,8 @@ class FileAgenda:
             raise
         for fact in facts:
             self.agenda.apply(fact)
+            for listener in self.listeners:
+                listener(fact)
         self._lines += len(facts)
         if self._lines > _MOST_LINES:
             await self._anew(now)

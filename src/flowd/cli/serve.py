@@ -34,8 +34,10 @@ CONFIG = click.option("--config", metavar="FILE", help="The configuration; flowd
 def serve(config: str | None, state_dir: str | None, log_format: str | None) -> int:
     """Run pipelines by themselves: by the clock, files, webhooks, the API and each other."""
     from flowd.cli.prints import routed
+    from flowd.wiring.serving.intake import check_server
     from flowd.wiring.serving.logging import Outlet
 
+    check_server()
     settings = settings_of(config)
     place = place_of(settings, state_dir)
     outlet = Outlet(settings.log, log_format)
@@ -48,9 +50,16 @@ async def _serve(settings: Settings, place: Path, outlet: object) -> int:
     from flowd.wiring.serving.logging import Outlet
 
     assert isinstance(outlet, Outlet)
-    async with opened(settings, place, outlet) as daemon, _heard(daemon):
+    async with opened(settings, place, outlet, _tell_address) as daemon, _heard(daemon):
         await daemon.run()
     return 0
+
+
+def _tell_address(url: str, token: str | None) -> None:
+    """Where it is; the link with the first token once, since whoever has it may do everything."""
+    tell(f"flowd serves at {url}")
+    if token is not None:
+        tell(f"open {url}/?token={token} (the token is in the state directory's file `token`)")
 
 
 @asynccontextmanager

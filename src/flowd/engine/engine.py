@@ -271,6 +271,10 @@ class Engine(Answers):
             await self._adapters().journal.definition(run_id)
         return self._here.handle(run_id)
 
+    def owns(self, run_id: str) -> bool:
+        """Whether a run goes on here."""
+        return run_id in self._here
+
     def limits(self) -> dict[str, Any]:
         """Each limit by name: its capacity, its use, who holds it since when, and who waits in which order."""
         return capacity_document(self._shared.admission)

@@ -4,45 +4,63 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from flowd.adapters import daemon_folder
 from flowd.adapters.agenda import FileAgenda
 from flowd.adapters.clock import SystemClock
 from flowd.adapters.daemon_folder import DaemonOwner
+from flowd.adapters.inbox import new_request_id
 from flowd.adapters.systemd import ServiceManager
 from flowd.authoring import loading
 from flowd.core.settings import Settings
 from flowd.core.spec import Definition
 from flowd.daemon.catalogue import Catalogue
+from flowd.daemon.control import Control
 from flowd.daemon.daemon import Daemon
+from flowd.daemon.feed import Feed
+from flowd.daemon.metrics import Metrics
 from flowd.daemon.parts import Part
 from flowd.daemon.planner import Planner
 from flowd.ports.clock import Clock
+from flowd.ports.follower import Follower
 from flowd.wiring.build import Engine
+from flowd.wiring.reading import reading
+from flowd.wiring.serving.archive import FileArchive
 from flowd.wiring.serving.ends import Ends
 from flowd.wiring.serving.finding import pipeline_files
+from flowd.wiring.serving.intake import Intake
 from flowd.wiring.serving.logging import Outlet
+
+Told = Callable[[str, str | None], None]
+"""Is told where the API is, and the first token where that is new."""
 
 
 @asynccontextmanager
 async def opened(
-    settings: Settings, state_dir: Path, outlet: Outlet, clock: Clock | None = None
+    settings: Settings, state_dir: Path, outlet: Outlet, told: Told, clock: Clock | None = None
 ) -> AsyncIterator[Daemon]:
     """The daemon of a state directory, which is this process alone. StateLocked where it has one already."""
     clock = clock or SystemClock()
-    with daemon_folder.owned(state_dir) as folder, closing(FileAgenda(folder)) as agenda:
+    with (
+        daemon_folder.owned(state_dir) as folder,
+        reading(state_dir) as journal,
+        closing(FileAgenda(folder)) as agenda,
+    ):
         await agenda.open()
-        manager = ServiceManager()
-        ends = Ends()
+        ends, manager = Ends(), ServiceManager()
+        owner = DaemonOwner(pid=os.getpid(), host=socket.gethostname(), started_at=clock.now())
+        daemon_folder.write_owner(state_dir, owner)
 
-        def followers(_run: str, run_folder: Path, definition: Definition) -> Sequence[Any]:
-            return (outlet.of_run(run_folder, definition), ends)
+        def followers(_run: str, run_folder: Path, definition: Definition) -> Sequence[Follower]:
+            return (outlet.of_run(run_folder, definition), ends, feed, metrics.follower(definition.spec))
 
         engine = Engine(
             state_dir,
@@ -53,20 +71,52 @@ async def opened(
             followers=followers,
             patient=True,
         )
+        archive = FileArchive(journal)
+        feed = Feed(archive, clock, engine.owns)
+        metrics = Metrics(clock, engine.limits)
+        agenda.listeners.append(metrics.decided)
         catalogue = Catalogue(partial(pipeline_files, settings), loading.load)
         planner = Planner(engine, catalogue, agenda, clock, timedelta(seconds=settings.misfire_grace_s))
         ends.listeners.append(planner.poke)
-        owner = DaemonOwner(pid=os.getpid(), host=socket.gethostname(), started_at=clock.now())
-        write: Callable[[], None] = partial(daemon_folder.write_owner, state_dir, owner)
-        write()
-        yield Daemon(
+        control = Control(engine, archive, catalogue, planner, new_request_id)
+
+        def listens(url: str, token: str | None) -> None:
+            daemon_folder.write_owner(state_dir, msgspec.structs.replace(owner, url=url))
+            told(url, token)
+
+        intake = Intake(settings, state_dir, folder, clock, listens)
+
+        def open_intake() -> AbstractAsyncContextManager[None]:
+            return intake.serving(
+                control, feed, metrics, status=partial(_status, daemon, state_dir), ready=lambda: daemon.ready
+            )
+
+        daemon = Daemon(
             engine,
             catalogue,
             clock,
-            [Part(name="schedules", run=planner.run)],
+            [
+                Part(name="schedules", run=planner.run),
+                Part(name="feed", run=feed.run),
+                Part(name="loop lag", run=metrics.run),
+            ],
             changed=planner.poke,
+            intake=open_intake,
             ready=partial(manager.tell, "READY=1", f"STATUS=serving {state_dir}"),
             alive=partial(manager.tell, "WATCHDOG=1"),
             alive_every_s=manager.every_s,
         )
+        yield daemon
         manager.tell("STOPPING=1")
+
+
+def _status(daemon: Daemon, state_dir: Path) -> Mapping[str, Any]:
+    return {
+        "state_dir": str(state_dir),
+        "started": daemon.started_at,
+        "pid": os.getpid(),
+        "parts": [
+            {"name": part.name, "since": part.since, "failures": part.failures, "error": part.error}
+            for part in daemon.parts
+        ],
+    }
