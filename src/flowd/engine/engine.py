@@ -75,7 +75,6 @@ class Engine(Answers):
         self._grace = parse_duration(grace) if isinstance(grace, str) else grace
         self._host = Host(self._live)
         self._services: Services | None = None
-        self._fleet: Fleet | None = None
 
     # --- opening and closing -------------------------------------------------------------------------
 
@@ -120,7 +119,7 @@ class Engine(Answers):
                     away=workers.away,
                     patient=self._patient,
                 )
-                fleet = self._fleet = services.fleet = Fleet(services, group, self._limits)
+                fleet = services.fleet = Fleet(services, group, self._limits)
                 group.start_soon(services.timers.run, name="flowd timers")
                 group.start_soon(sharing.run, name="flowd sharing")
                 group.start_soon(Inboxes(adapters.inbox, fleet.drivers).run, name="flowd inboxes")
@@ -341,9 +340,8 @@ class Engine(Answers):
 
     @property
     def _here(self) -> Fleet:
-        if self._fleet is None:
-            raise BadRequest("the engine is not open; write `async with Engine() as engine:`")
-        return self._fleet
+        fleet: Fleet = self._shared.fleet
+        return fleet
 
     def _check_anew(self, run_id: str, pipeline: Pipeline | None) -> None:
         """BadRequest where a run cannot be given another definition now."""

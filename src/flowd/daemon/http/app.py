@@ -38,12 +38,11 @@ def create_app(
     *,
     ready: Callable[[], bool],
     metrics: Callable[[], bytes],
+    version: str,
     more: APIRouter | None = None,
 ) -> FastAPI:
     """The whole application: the API, the page, and what is asked by those who watch the daemon."""
-    from flowd import __version__
-
-    app = FastAPI(title="flowd", version=__version__, docs_url=None, redoc_url=None, openapi_url="/openapi.json")
+    app = FastAPI(title="flowd", version=version, docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     install(app)
     app.include_router(router(control, feed, status))
     if more is not None:

@@ -55,59 +55,86 @@ async def opened(
         closing(FileAgenda(folder)) as agenda,
     ):
         await agenda.open()
-        ends, manager = Ends(), ServiceManager()
+        manager = ServiceManager()
         owner = DaemonOwner(pid=os.getpid(), host=socket.gethostname(), started_at=clock.now())
         daemon_folder.write_owner(state_dir, owner)
-
-        def followers(_run: str, run_folder: Path, definition: Definition) -> Sequence[Follower]:
-            return (outlet.of_run(run_folder, definition), ends, feed, metrics.follower(definition.spec))
-
-        engine = Engine(
-            state_dir,
-            max_concurrency=settings.max_concurrency,
-            limits=settings.limits,
-            on_exit="detach",
-            clock=clock,
-            followers=followers,
-            patient=True,
-        )
-        archive = FileArchive(journal)
-        feed = Feed(archive, clock, engine.owns)
-        metrics = Metrics(clock, engine.limits)
-        agenda.listeners.append(metrics.decided)
-        catalogue = Catalogue(partial(pipeline_files, settings), loading.load)
-        planner = Planner(engine, catalogue, agenda, clock, timedelta(seconds=settings.misfire_grace_s))
-        ends.listeners.append(planner.poke)
-        control = Control(engine, archive, catalogue, planner, new_request_id)
 
         def listens(url: str, token: str | None) -> None:
             daemon_folder.write_owner(state_dir, msgspec.structs.replace(owner, url=url))
             told(url, token)
 
+        inside = _Inside(settings, state_dir, outlet, clock, agenda, FileArchive(journal))
         intake = Intake(settings, state_dir, folder, clock, listens)
+        yield inside.daemon(intake, manager)
+        manager.tell("STOPPING=1")
 
-        def open_intake() -> AbstractAsyncContextManager[None]:
+
+class _Inside:
+    """What a daemon is made of, each with what it needs of the others."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        state_dir: Path,
+        outlet: Outlet,
+        clock: Clock,
+        agenda: FileAgenda,
+        archive: FileArchive,
+    ) -> None:
+        self._state_dir = state_dir
+        self._outlet = outlet
+        self._clock = clock
+        self._ends = Ends()
+        engine = self._engine = Engine(
+            state_dir,
+            max_concurrency=settings.max_concurrency,
+            limits=settings.limits,
+            on_exit="detach",
+            clock=clock,
+            followers=self._followers,
+            patient=True,
+        )
+        self._feed = Feed(archive, clock, engine.owns)
+        self._metrics = Metrics(clock, engine.limits)
+        agenda.listeners.append(self._metrics.decided)
+        catalogue = self._catalogue = Catalogue(partial(pipeline_files, settings), loading.load)
+        grace = timedelta(seconds=settings.misfire_grace_s)
+        planner = self._planner = Planner(engine, catalogue, agenda, clock, grace)
+        self._ends.listeners.append(planner.poke)
+        self._control = Control(engine, archive, catalogue, planner, new_request_id)
+
+    def daemon(self, intake: Intake, manager: ServiceManager) -> Daemon:
+        """All of it, and the API before it."""
+
+        def opening() -> AbstractAsyncContextManager[None]:
             return intake.serving(
-                control, feed, metrics, status=partial(_status, daemon, state_dir), ready=lambda: daemon.ready
+                self._control,
+                self._feed,
+                self._metrics,
+                status=partial(_status, daemon, self._state_dir),
+                ready=lambda: daemon.ready,
             )
 
         daemon = Daemon(
-            engine,
-            catalogue,
-            clock,
+            self._engine,
+            self._catalogue,
+            self._clock,
             [
-                Part(name="schedules", run=planner.run),
-                Part(name="feed", run=feed.run),
-                Part(name="loop lag", run=metrics.run),
+                Part(name="schedules", run=self._planner.run),
+                Part(name="feed", run=self._feed.run),
+                Part(name="loop lag", run=self._metrics.run),
             ],
-            changed=planner.poke,
-            intake=open_intake,
-            ready=partial(manager.tell, "READY=1", f"STATUS=serving {state_dir}"),
+            changed=self._planner.poke,
+            intake=opening,
+            ready=partial(manager.tell, "READY=1", f"STATUS=serving {self._state_dir}"),
             alive=partial(manager.tell, "WATCHDOG=1"),
             alive_every_s=manager.every_s,
         )
-        yield daemon
-        manager.tell("STOPPING=1")
+        return daemon
+
+    def _followers(self, _run: str, run_folder: Path, definition: Definition) -> Sequence[Follower]:
+        log = self._outlet.of_run(run_folder, definition)
+        return (log, self._ends, self._feed, self._metrics.follower(definition.spec))
 
 
 def _status(daemon: Daemon, state_dir: Path) -> Mapping[str, Any]:

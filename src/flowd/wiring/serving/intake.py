@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, closing
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,9 @@ class Intake:
         settings = self._settings
         is_new = not self.tokens.all()
         token = first_token(self._state_dir, self.tokens, self._clock.now())
-        app = create_app(control, feed, lambda: dict(status()), ready=ready, metrics=metrics.text)
+        app = create_app(
+            control, feed, lambda: dict(status()), ready=ready, metrics=metrics.text, version=version("flowd")
+        )
         bound = listening(settings.listen)
         host, port = bound.getsockname()[:2]
         with closing(FileAudit(self._folder)) as audit:
