@@ -20,6 +20,7 @@ import msgspec
 
 from flowd.core.access import ROUTES, Caller, may, needed_for
 from flowd.core.errors import StorageFailing
+from flowd.daemon.saying import say
 from flowd.ports.clock import Clock
 
 Scope = MutableMapping[str, Any]
@@ -117,9 +118,8 @@ class Gate:
                 return
             caller, refusal = self._judge(request)
         if refusal is not None:
+            await self._note(request, caller, refusal.status)
             await _refuse(send, refusal)
-            if request.changes:
-                await self._note(request, caller, refusal.status)
             return
         scope.setdefault("state", {})["caller"] = caller
         await self._pass_on(scope, receive, send, request, caller)
@@ -183,7 +183,8 @@ class Gate:
     async def _pass_on(
         self, scope: Scope, receive: Receive, send: Send, request: _Request, caller: Caller | None
     ) -> None:
-        status, taken, cut = 0, 0, False
+        """Have the application answer; nobody is told of a change before it is on record who asked for it."""
+        taken, cut, answered = 0, False, False
 
         async def counted() -> Message:
             nonlocal taken, cut
@@ -195,24 +196,25 @@ class Gate:
             return message
 
         async def sent(message: Message) -> None:
-            nonlocal status
-            if cut and not status:
+            nonlocal answered
+            if cut and not answered:
                 return
             if message["type"] == "http.response.start":
-                status = message["status"]
+                answered = True
+                await self._note(request, caller, message["status"])
                 message = {**message, "headers": [*_with_defaults(message.get("headers", ())), *_HEADERS]}
             await send(message)
 
         try:
             await self._app(scope, counted, sent)
         finally:
-            if cut and not status:
-                status = 413
+            if cut and not answered:
+                await self._note(request, caller, 413)
                 await _refuse(send, Refusal(413, "too_large", f"a body has at most {self._most_body} bytes"))
-            if request.changes:
-                await self._note(request, caller, status)
 
     async def _note(self, request: _Request, caller: Caller | None, status: int) -> None:
+        if not request.changes:
+            return
         entry = {
             "at": self._clock.now(),
             "who": caller.name if caller is not None else None,
@@ -224,8 +226,8 @@ class Gate:
         }
         try:
             await self._audit.note(entry)
-        except StorageFailing:
-            return  # what was done is in the run's own journal; the disk is the engine's to complain of
+        except StorageFailing as failing:  # what was done is in the run's own journal
+            say("audit_failed", level="error", error=str(failing), **{name: entry[name] for name in ("who", "path")})
 
 
 class _Request:

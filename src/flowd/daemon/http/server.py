@@ -85,7 +85,7 @@ async def serving(
     deadlines: Deadlines | None = None,
     closing: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[None]:
-    """Serve `app` on a bound socket within; at the end `closing` is called first, so that open streams end."""
+    """Serve `app` on a bound socket, which it closes; at the end `closing` is called first, so that streams end."""
     check_tls(tls)
     server = _Server(
         uvicorn.Config(
@@ -106,14 +106,15 @@ async def serving(
             ssl_keyfile=tls.key if tls is not None else None,
         )
     )
-    async with anyio.create_task_group() as group:
-        group.start_soon(server.serve, [bound], name="flowd http")
-        await server.opened.wait()
-        try:
-            yield
-        finally:
-            closing()
-            server.should_exit = True
+    with bound:
+        async with anyio.create_task_group() as group:
+            group.start_soon(server.serve, [bound], name="flowd http")
+            await server.opened.wait()
+            try:
+                yield
+            finally:
+                closing()
+                server.should_exit = True
 
 
 class _Server(uvicorn.Server):
