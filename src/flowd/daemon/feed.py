@@ -18,7 +18,7 @@ import anyio
 
 from flowd.core.codec import public
 from flowd.core.errors import NoSuchRun, StateDamaged
-from flowd.core.events import Envelope
+from flowd.core.events import Envelope, RunFinished
 from flowd.ports.archive import Archive
 from flowd.ports.clock import Clock
 from flowd.ports.follower import Signal
@@ -28,6 +28,8 @@ PING_S: Final = 15.0
 _MOST_LINES: Final = 10_000
 _MOST_BYTES: Final = 8_000_000
 _ABROAD_S: Final = 1.0
+_ENDING_S: Final = 0.05
+"""How soon an owner lets go of a run that has ended."""
 _LOOKED_BACK: Final = timedelta(seconds=5)
 _REMEMBERED_S: Final = 600.0
 _ALL: Final = ""
@@ -137,18 +139,19 @@ class Feed:
 
     async def of_run(self, run: str, after: int = 0) -> AsyncIterator[Line]:
         """The events of a run from `after` on, until it goes on no more. NoSuchRun, StateDamaged."""
-        seen = after
+        seen, quiet, over = after, 0.0, False
         try:
             while not self._closed:
-                here = self._owns(run)
-                goes_on = here or self._archive.is_owned(run)
+                goes_on = self._owns(run) or self._archive.is_owned(run)
                 waiting = self._waiting(run)  # before it is read: what comes meanwhile is news
                 async for envelope in self._archive.events(run, seen):
-                    seen = envelope.seq
+                    seen, quiet, over = envelope.seq, 0.0, isinstance(envelope.event, RunFinished)
                     yield Line("event", str(seen), public(envelope))
                 if not goes_on:
                     return  # the last look came after the last owner had gone
-                if not await self._woken(waiting, PING_S if here else _ABROAD_S):
+                period = _ENDING_S if over else _ABROAD_S
+                if not await self._woken(waiting, period) and (quiet := quiet + period) >= PING_S:
+                    quiet = 0.0
                     yield Line("ping", "", b"")
         finally:
             self._wake(run)  # nothing waits for a run that has ended
