@@ -25,10 +25,10 @@ _FORGOTTEN = 60.0
 
 
 class FileInbox:
-    """The inboxes of the runs below `state_dir`."""
+    """The inboxes of the runs below `state_dir`; or those of whatever stands in another folder of it."""
 
-    def __init__(self, state_dir: Path) -> None:
-        self._runs = state_dir / "runs"
+    def __init__(self, state_dir: Path, below: str = "runs") -> None:
+        self._runs = state_dir / below
         self._threads = disk.FileThreads(1, "flowd-inbox")
 
     async def take(self, runs: Collection[str]) -> list[tuple[str, Request]]:

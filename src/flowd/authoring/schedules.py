@@ -83,6 +83,12 @@ def made(read: Mapping[str, Any], pipeline: str) -> Schedule:
     return Schedule(**{**read, "name": read["name"] or pipeline, "tasks": tasks})
 
 
+def read_one(findings: Findings, written: Mapping[str, Any]) -> Schedule | None:
+    """The schedule of keys that were given by themselves; None where the findings say what is wrong with them."""
+    read = _one(findings, (), written, named=False)
+    return made(read, "given") if read is not None else None
+
+
 def cron(findings: Findings, path: KeyPath, value: Any, key: Key) -> Any:
     """Five fields, or one of cron's nicknames."""
     found = text(findings, path, value, key)
@@ -216,6 +222,7 @@ __all__ = [
     "misfire",
     "overlap",
     "positive",
+    "read_one",
     "schedule",
     "time_of_day",
     "timezone",

@@ -217,8 +217,17 @@ def answered(
 ) -> int:
     """Give a person's answer: to the run's living owner, or by going on with the run here (unless `no_run`).
 
-    `given` is the definition that it goes on with, where that is not its own.
+    `given` is the definition that it goes on with, where that is not its own. Where nobody owns it and there is
+    a daemon, that goes on with it.
     """
+    if (
+        found.owner is None
+        and given is None
+        and not no_run
+        and given_pipeline() is None
+        and asked_of_daemon(found, request)
+    ):
+        return _said(found, wishes, f"{what}; the daemon goes on with it")
     if found.owner is None and not no_run:
         return go_on(found, wishes, begin, given)
     if found.owner is not None and not asked_of_owner(found, request):
@@ -226,10 +235,15 @@ def answered(
         return answered(again, wishes, request, begin, what, no_run=no_run, given=given)
     if found.owner is None:
         anyio.run(_recorded, found, begin)
+        what = f"{what}; flowd resume {found.id} goes on"
+    return _said(found, wishes, what)
+
+
+def _said(found: Found, wishes: dict[str, Any], what: str) -> int:
     if wishes["as_json"]:
         say_document(looked_up(str(found.place), found.id).document())
     else:
-        say(f"run {found.id}: {what}" + ("" if found.owner else f"; flowd resume {found.id} goes on"))
+        say(f"run {found.id}: {what}")
     return 0
 
 
@@ -287,8 +301,23 @@ def asked_of_owner(found: Found, request: Request) -> bool:
     return not answer.again
 
 
-async def _ask(found: Found, request: Request) -> Answer | None:
-    """Ask without secrets: for a moment the request is a file."""
+def asked_of_daemon(found: Found, request: Request) -> bool:
+    """Have the state directory's daemon do it; False where there is none. BadRequest where it refuses."""
+    from flowd.adapters.daemon_folder import FOLDER, living
+
+    daemon = living(found.place)
+    if daemon is None:
+        return False
+    answer = anyio.run(_ask, found, msgspec.structs.replace(request, run=found.id), found.place / FOLDER)
+    if answer is None:
+        raise StateLocked(f"the daemon (pid {daemon.pid}) did not answer in 10s; the request was withdrawn")
+    if answer.error:
+        raise BadRequest(f"run {found.id}: {answer.error}")
+    return True
+
+
+async def _ask(found: Found, request: Request, folder: Path | None = None) -> Answer | None:
+    """Ask the run's owner, or whoever has `folder`, without secrets: for a moment the request is a file."""
     if found.definition.spec.secrets:
         from flowd.adapters.secrets import SecretReader
         from flowd.core.secrecy import Secrecy
@@ -296,7 +325,7 @@ async def _ask(found: Found, request: Request) -> Answer | None:
 
         said = {name: getattr(request, name) for name in ("reason", "comment", "values", "result")}
         request = msgspec.structs.replace(request, **await typed(SecretReader(), Secrecy(), found.definition, **said))
-    return await ask(found.folder, request)
+    return await ask(folder or found.folder, request)
 
 
 def person() -> str:

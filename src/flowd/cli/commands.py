@@ -40,6 +40,8 @@ TABLE = {
     "services": Entry("services", "services", "List the services that run here, stop one, or print what it said."),
     "serve": Entry("serve", "serve", "Run pipelines by themselves, by the clock and other triggers."),
     "daemon": Entry("daemon", "daemon", "Look at the daemon of a state directory, or stop it."),
+    "schedule": Entry("schedule", "schedule", "List schedules, say when one is due, pause or resume one."),
+    "token": Entry("token", "token", "Make, list and revoke the tokens of the daemon's API."),
     "limits": Entry("capacity", "limits", "Show each limit: its use, its holders and who waits."),
     "touch": Entry("change", "touch", "Mark tasks as fresh, as their outputs stand now."),
     "forget": Entry("change", "forget", "Drop tasks' checkpoints, so that they run again."),

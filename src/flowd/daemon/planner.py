@@ -21,6 +21,7 @@ from flowd.core.declared import Schedule
 from flowd.core.errors import BadRequest, FlowdError, NoSuchRun, StateLocked, StorageFailing
 from flowd.core.firing import GRACE, Due, Missed, Overlap, due, firing_id, overlap, source_key
 from flowd.core.occurrences import Occurrence, counted_in_words, explained, occurrences
+from flowd.core.views import moment
 from flowd.daemon.saying import say
 from flowd.engine.engine import Engine
 from flowd.engine.handle import Run
@@ -331,7 +332,10 @@ class Planner:
     def _document(self, planned: Planned) -> dict[str, Any]:
         entry, schedule = self._store.agenda.entry(planned.key), planned.schedule
         known = self._next.get(planned.key)
-        following = known[1] if known is not None and known[0] == _digest(planned) else None
+        if known is not None and known[0] == _digest(planned) and not entry.paused:
+            following = known[1]
+        else:  # before the first turn, or without any
+            following = next(occurrences(schedule, self._clock.now()), None)
         return {
             "name": planned.key,
             "pipeline": planned.pipeline.name,
@@ -340,9 +344,9 @@ class Planner:
             "timezone": schedule.timezone,
             "tasks": list(schedule.tasks),
             "paused": entry.paused_by or None,
-            "next": None if following is None or entry.paused else following.at,
+            "next": None if following is None or entry.paused else moment(following.at),
             "last_run": entry.runs[-1] if entry.runs else None,
-            "queued": [one.time for one in entry.queued],
+            "queued": [moment(one.time) for one in entry.queued],
             "recent": msgspec.to_builtins(entry.recent[-20:]),
         }
 

@@ -16,6 +16,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     the one task named, with a `verdict` and the JSON `result` of one that succeeded; `approve` of the one task named
     with the fields of its form as `values`, or `reject`, perhaps going `back_to` a task, each with a `comment`;
     `limits` asks for the capacity of the whole engine, `services` for what those of the run have told.
+
+    Of a daemon the same is asked about the `run` that is named, which nobody goes on with; and `schedules`, or
+    `pause_schedule` and `resume_schedule` of the one `name`d.
     """
 
     id: str
@@ -30,6 +33,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     comment: str = ""
     values: dict[str, Any] = {}
     back_to: str = ""
+    run: str = ""
+    name: str = ""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -17,7 +17,7 @@ from flowd.adapters import daemon_folder
 from flowd.adapters.agenda import FileAgenda
 from flowd.adapters.clock import SystemClock
 from flowd.adapters.daemon_folder import DaemonOwner
-from flowd.adapters.inbox import new_request_id
+from flowd.adapters.inbox import FileInbox, new_request_id
 from flowd.adapters.systemd import ServiceManager
 from flowd.authoring import loading
 from flowd.core.settings import Settings
@@ -25,6 +25,7 @@ from flowd.core.spec import Definition
 from flowd.daemon.catalogue import Catalogue
 from flowd.daemon.control import Control
 from flowd.daemon.daemon import Daemon
+from flowd.daemon.desk import Desk
 from flowd.daemon.feed import Feed
 from flowd.daemon.metrics import Metrics
 from flowd.daemon.parts import Part
@@ -53,6 +54,7 @@ async def opened(
         daemon_folder.owned(state_dir) as folder,
         reading(state_dir) as journal,
         closing(FileAgenda(folder)) as agenda,
+        closing(FileInbox(state_dir, below="")) as inbox,
     ):
         await agenda.open()
         manager = ServiceManager()
@@ -63,7 +65,7 @@ async def opened(
             daemon_folder.write_owner(state_dir, msgspec.structs.replace(owner, url=url))
             told(url, token)
 
-        inside = _Inside(settings, state_dir, outlet, clock, agenda, FileArchive(journal))
+        inside = _Inside(settings, state_dir, outlet, clock, agenda, FileArchive(journal), inbox)
         intake = Intake(settings, state_dir, folder, clock, listens)
         yield inside.daemon(intake, manager)
         manager.tell("STOPPING=1")
@@ -80,7 +82,9 @@ class _Inside:
         clock: Clock,
         agenda: FileAgenda,
         archive: FileArchive,
+        inbox: FileInbox,
     ) -> None:
+        self._inbox = inbox
         self._state_dir = state_dir
         self._outlet = outlet
         self._clock = clock
@@ -122,6 +126,7 @@ class _Inside:
             [
                 Part(name="schedules", run=self._planner.run),
                 Part(name="feed", run=self._feed.run),
+                Part(name="desk", run=Desk(self._control, self._inbox).run),
                 Part(name="loop lag", run=self._metrics.run),
             ],
             changed=self._planner.poke,
