@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
-from faulting import Skipped, deaths, disk_families, inputs, kills, owners, processes, tasks
+from faulting import Skipped, daemons, deaths, disk_families, inputs, kills, owners, processes, tasks
 from faulting.family import Family, Order, Report, Violation
 
 DISK_PROMISE = "what was told is on disk; a failing disk is loud, exit 4, and goes on once there is room"
@@ -82,6 +82,14 @@ FAMILIES = (
         per_commit=inputs.COUNT,
         per_release=2 * inputs.COUNT,
         run=inputs.run,
+    ),
+    Family(
+        name="daemons",
+        promise="killed at random instants, a daemon fires each time once or says why not, and leaves nothing stuck",
+        counted="kills",
+        per_commit=20,
+        per_release=100,
+        run=daemons.run,
     ),
     *(_of_disk(*family) for family in disk_families.FAMILIES),
 )
