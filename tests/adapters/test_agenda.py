@@ -34,7 +34,13 @@ FACT: st.SearchStrategy[AnyFact] = st.one_of(
     st.builds(facts.Resumed, source=SOURCE, at=MOMENT, by=st.just("ada")),
     st.builds(facts.Removed, source=SOURCE, at=MOMENT),
     st.builds(facts.Stepped, source=st.just(""), at=MOMENT, seconds=st.floats(-5, 5)),
-    st.builds(facts.Known, source=SOURCE, at=MOMENT, names=st.lists(st.text(max_size=3), max_size=3).map(tuple)),
+    st.builds(
+        facts.Known,
+        source=SOURCE,
+        at=MOMENT,
+        names=st.lists(st.text(max_size=3), max_size=3).map(tuple),
+        anew=st.booleans(),
+    ),
 )
 
 

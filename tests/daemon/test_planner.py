@@ -1,7 +1,7 @@
 """Schedules at work, in virtual time: what fires, what is recorded, and what a death or a clock does to it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,11 +10,12 @@ from typing import Any
 import anyio
 import pytest
 
+from agendas import MemoryAgenda, Shelf
 from flowd import Pipeline
 from flowd.adapters.journal.memory import MemoryJournal
 from flowd.authoring.loading import load
 from flowd.core import agenda as facts
-from flowd.core.agenda import Agenda, AnyFact
+from flowd.core.agenda import AnyFact
 from flowd.core.errors import BadRequest, NoSuchRun, StorageFailing
 from flowd.daemon.planner import Planner
 from flowd.testing import FakeClock, MemoryEngine
@@ -22,32 +23,6 @@ from flowd.testing import FakeClock, MemoryEngine
 HOME = Path(__file__).parents[2]
 GOLDEN = HOME / "tests" / "golden" / "a_year_of_firings.txt"
 START = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-class MemoryAgenda:
-    """Keeps facts, and can be made to fail."""
-
-    def __init__(self, kept: Sequence[AnyFact] = ()) -> None:
-        self.told = list(kept)
-        self.agenda = Agenda(kept)
-        self.broken = False
-
-    async def record(self, told: Sequence[AnyFact], _now: datetime) -> None:
-        if self.broken:
-            raise StorageFailing("the disk is full")
-        self.told += told
-        for fact in told:
-            self.agenda.apply(fact)
-
-
-class Shelf:
-    """Pipelines by name."""
-
-    def __init__(self, *pipelines: Pipeline) -> None:
-        self.by_name = {pipeline.name: pipeline for pipeline in pipelines}
-
-    def pipelines(self) -> Mapping[str, Pipeline]:
-        return self.by_name
 
 
 class Place:

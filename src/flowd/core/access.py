@@ -38,6 +38,7 @@ ROUTES: Final[Mapping[tuple[str, str], str]] = {
         for what in ("pipelines", "schedules", "limits", "services", "artifacts", "status")
     },
     **{("POST", f"{_API}/schedules/{{name}}/{verb}"): OPERATOR for verb in ("pause", "resume")},
+    ("POST", "/hooks/{name}"): OPERATOR,  # unless its caller is known by a signature
     ("GET", "/readyz"): VIEWER,
     ("GET", "/metrics"): VIEWER,
     ("GET", "/openapi.json"): VIEWER,

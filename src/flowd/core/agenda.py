@@ -85,9 +85,13 @@ class Stepped(Fact, frozen=True, kw_only=True, tag="stepped"):
 
 
 class Known(Fact, frozen=True, kw_only=True, tag="known"):
-    """Happenings, by their names, that are to start no run: they stood before the trigger was seen, or have fired."""
+    """Happenings, by their names, that are to start no run: they stood before the trigger was seen, or have fired.
+
+    They come on top of those that were known; `anew`: in their place.
+    """
 
     names: tuple[str, ...]
+    anew: bool = False
 
 
 class Stood(Fact, frozen=True, kw_only=True, tag="stood"):
@@ -174,7 +178,7 @@ class Agenda:
                 entry.take(fact)
                 return
             case Known():
-                entry.known = dict.fromkeys(fact.names)
+                entry.known = dict.fromkeys(fact.names if fact.anew else (*entry.known, *fact.names))
                 return
             case Seen():
                 entry.digest, entry.handled = fact.digest, fact.at

@@ -29,6 +29,8 @@ from flowd.ports.agenda import AgendaStore
 from flowd.ports.clock import Clock
 
 KIND: Final = "schedule"
+OF_TRIGGER: Final = "@"
+"""Stands in the keys of triggers, and in no name."""
 _LONGEST_WAIT: Final = 15.0
 """Seconds after which the clock is looked at in any case: it may have been set."""
 _STEP: Final = 2.0
@@ -187,7 +189,7 @@ class Planner:
     async def _forget_absent(self, declared: Mapping[str, Planned], now: datetime) -> None:
         awake = self._clock.monotonic()
         for key, entry in list(self._store.agenda.entries.items()):
-            if key in declared or not entry.digest:
+            if key in declared or not entry.digest or OF_TRIGGER in key:
                 self._absent.pop(key, None)
             elif awake - self._absent.setdefault(key, awake) > _GONE_AFTER:
                 await self._record(facts.Removed(source=key, at=now))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Path, Query, Request
@@ -39,14 +39,14 @@ def create_app(
     ready: Callable[[], bool],
     metrics: Callable[[], bytes],
     version: str,
-    more: APIRouter | None = None,
+    more: Sequence[APIRouter] = (),
 ) -> FastAPI:
     """The whole application: the API, the page, and what is asked by those who watch the daemon."""
     app = FastAPI(title="flowd", version=version, docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     install(app)
     app.include_router(router(control, feed, status))
-    if more is not None:
-        app.include_router(more)
+    for routes in more:
+        app.include_router(routes)
 
     @app.get("/healthz", response_model=models.Health)
     async def healthz() -> Response:

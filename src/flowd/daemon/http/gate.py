@@ -78,7 +78,7 @@ class Refusal(NamedTuple):
 class Gate:
     """Stands before `app`. `hosts` are the names and addresses by which the daemon may be asked.
 
-    Paths in `open_paths` are passed on for anybody: the application judges them itself.
+    What `is_open` says of by its path is passed on for anybody: the application judges it itself.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Gate:
         clock: Clock,
         *,
         hosts: Collection[str] = (),
-        open_paths: Collection[str] = (),
+        is_open: Callable[[str], bool] = lambda _path: False,
         routes: Mapping[tuple[str, str], str] = ROUTES,
         most_body: int = MOST_BODY,
     ) -> None:
@@ -98,7 +98,7 @@ class Gate:
         self._audit = audit
         self._clock = clock
         self._hosts = _LOOPBACK_NAMES | {host.casefold() for host in hosts}
-        self._open = frozenset(open_paths)
+        self._is_open = is_open
         self._routes = routes
         self._most_body = most_body
 
@@ -127,7 +127,7 @@ class Gate:
     # --- judging -------------------------------------------------------------------------------------------
 
     def _is_public(self, request: _Request) -> bool:
-        return (request.path == HEALTH and request.method in _SAFE) or request.path in self._open
+        return (request.path == HEALTH and request.method in _SAFE) or self._is_open(request.path)
 
     def _refused_place(self, request: _Request) -> Refusal | None:
         """Where it was meant to go, and where it comes from: no page elsewhere leads a browser here."""

@@ -145,6 +145,12 @@ class Artifacts(Told):
     artifacts: list[dict[str, Any]]
 
 
+class Delivered(Told):
+    """The runs that a delivery has begun."""
+
+    runs: list[str]
+
+
 class Status(Told):
     """The daemon itself: its parts, and what ended them last."""
 

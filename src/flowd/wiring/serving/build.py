@@ -18,18 +18,25 @@ from flowd.adapters.agenda import FileAgenda
 from flowd.adapters.clock import SystemClock
 from flowd.adapters.daemon_folder import DaemonOwner
 from flowd.adapters.inbox import FileInbox, new_request_id
+from flowd.adapters.secrets import SecretReader
 from flowd.adapters.systemd import ServiceManager
 from flowd.authoring import loading
+from flowd.authoring.pipeline import Pipeline
+from flowd.core.expressions import references_of, render_value
 from flowd.core.settings import Settings
 from flowd.core.spec import Definition
+from flowd.daemon.after_triggers import AfterTriggers
 from flowd.daemon.catalogue import Catalogue
 from flowd.daemon.control import Control
 from flowd.daemon.daemon import Daemon
 from flowd.daemon.desk import Desk
 from flowd.daemon.feed import Feed
+from flowd.daemon.file_triggers import FileTriggers
 from flowd.daemon.metrics import Metrics
 from flowd.daemon.parts import Part
 from flowd.daemon.planner import Planner
+from flowd.daemon.triggering import Triggering
+from flowd.daemon.webhooks import Webhooks
 from flowd.ports.clock import Clock
 from flowd.ports.follower import Follower
 from flowd.wiring.build import Engine
@@ -105,6 +112,11 @@ class _Inside:
         grace = timedelta(seconds=settings.misfire_grace_s)
         planner = self._planner = Planner(engine, catalogue, agenda, clock, grace)
         self._ends.listeners.append(planner.poke)
+        triggering = Triggering(engine, catalogue, agenda)
+        self._files = FileTriggers(triggering, clock)
+        self._after = AfterTriggers(triggering, archive, clock)
+        self._ends.listeners.append(self._after.poke)
+        self._webhooks = Webhooks(triggering, clock, _secret_of)
         self._control = Control(engine, archive, catalogue, planner, new_request_id)
 
     def daemon(self, intake: Intake, manager: ServiceManager) -> Daemon:
@@ -115,6 +127,7 @@ class _Inside:
                 self._control,
                 self._feed,
                 self._metrics,
+                self._webhooks,
                 status=partial(_status, daemon, self._state_dir),
                 ready=lambda: daemon.ready,
             )
@@ -125,6 +138,8 @@ class _Inside:
             self._clock,
             [
                 Part(name="schedules", run=self._planner.run),
+                Part(name="file triggers", run=self._files.run),
+                Part(name="triggers by other pipelines", run=self._after.run),
                 Part(name="feed", run=self._feed.run),
                 Part(name="desk", run=Desk(self._control, self._inbox).run),
                 Part(name="loop lag", run=self._metrics.run),
@@ -140,6 +155,15 @@ class _Inside:
     def _followers(self, _run: str, run_folder: Path, definition: Definition) -> Sequence[Follower]:
         log = self._outlet.of_run(run_folder, definition)
         return (log, self._ends, self._feed, self._metrics.follower(definition.spec))
+
+
+async def _secret_of(pipeline: Pipeline, template: str) -> str:
+    """What a template makes of the pipeline's secrets, as they are now. SecretMissing."""
+    definition = pipeline.definition()
+    named = {access[1] for access in references_of(template) if access[0] == "secrets" and len(access) > 1}
+    reader, folder = SecretReader(), Path(definition.folder)
+    values = {name: await reader.read(name, definition.spec.secrets[name], folder) for name in named}
+    return str(render_value(template, {"secrets": values}))
 
 
 def _status(daemon: Daemon, state_dir: Path) -> Mapping[str, Any]:

@@ -14,12 +14,16 @@ from flowd.core.errors import BadRequest
 from flowd.core.settings import Settings
 from flowd.daemon.control import Control
 from flowd.daemon.feed import Feed
+from flowd.daemon.webhooks import Webhooks
 from flowd.ports.clock import Clock
 
 if TYPE_CHECKING:
     from flowd.daemon.metrics import Metrics
 
 _EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  # what is asked for by a word of its own
+
+
+_HOOKS = "/hooks/"
 
 
 def has_server() -> bool:
@@ -58,6 +62,7 @@ class Intake:
         control: Control,
         feed: Feed,
         metrics: Metrics,
+        webhooks: Webhooks,
         *,
         status: Callable[[], Mapping[str, Any]],
         ready: Callable[[], bool],
@@ -65,18 +70,29 @@ class Intake:
         """Serve within. BadRequest where the address cannot be had, or its certificate is no use."""
         from flowd.daemon.http.app import create_app
         from flowd.daemon.http.gate import Gate
+        from flowd.daemon.http.hooks import hooks_router
         from flowd.daemon.http.server import listening, serving
 
         settings = self._settings
+
+        def is_signed_hook(path: str) -> bool:
+            return path.startswith(_HOOKS) and webhooks.is_signed(path.removeprefix(_HOOKS))
+
         is_new = not self.tokens.all()
         token = first_token(self._state_dir, self.tokens, self._clock.now())
         app = create_app(
-            control, feed, lambda: dict(status()), ready=ready, metrics=metrics.text, version=version("flowd")
+            control,
+            feed,
+            lambda: dict(status()),
+            ready=ready,
+            metrics=metrics.text,
+            version=version("flowd"),
+            more=[hooks_router(webhooks)],
         )
         bound = listening(settings.listen)
         host, port = bound.getsockname()[:2]
         with closing(FileAudit(self._folder)) as audit:
-            gate = Gate(app, self.tokens, audit, self._clock, hosts=_names(settings))
+            gate = Gate(app, self.tokens, audit, self._clock, hosts=_names(settings), is_open=is_signed_hook)
             async with serving(gate, bound, tls=settings.tls, closing=feed.close):
                 url = settings.url or _url(settings, str(host), port)
                 self._told(url, token if is_new else None)
