@@ -43,6 +43,7 @@ TABLE = {
     "schedule": Entry("schedule", "schedule", "List schedules, say when one is due, pause or resume one."),
     "token": Entry("token", "token", "Make, list and revoke the tokens of the daemon's API."),
     "limits": Entry("capacity", "limits", "Show each limit: its use, its holders and who waits."),
+    "prune": Entry("prune", "prune", "Remove the runs and results that are kept no longer."),
     "touch": Entry("change", "touch", "Mark tasks as fresh, as their outputs stand now."),
     "forget": Entry("change", "forget", "Drop tasks' checkpoints, so that they run again."),
 }

@@ -125,9 +125,9 @@ class FileJournal:
         """As `definition`, at once."""
         return self._definition(run)
 
-    def records(self, run: str) -> Iterator[Envelope]:
-        """As `read`, at once."""
-        for piece in self._pieces(run, 0, ()):
+    def records(self, run: str, events: Sequence[str] = ()) -> Iterator[Envelope]:
+        """As `read`, or as `select` of `events`, at once."""
+        for piece in self._pieces(run, 0, events):
             yield from piece
 
     def is_owned(self, run: str) -> Owner | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from flowd.adapters import inbox
 from flowd.wiring.doctor.findings import Checked, Finding, note, plural, warning
 from flowd.wiring.doctor.patient import Patient, Seen
+from flowd.wiring.pruning import REMOVING
 
 _UNDER_WAY_S = 600.0
 """A file that is being written whole is there for moments; one that is so old was left by a death."""
@@ -26,6 +28,11 @@ def check_strays(patient: Patient) -> Checked:
         sentence = f"{plural(len(left), 'half-written file')} left, such as {left[0].name}"
         file = str(left[0].parent)
         findings.append(note("temporary_left", sentence, _repair(patient), file=file, mend=partial(_remove, left)))
+    removing = patient.state_dir / REMOVING
+    if removed := sorted(removing.glob("*")):
+        sentence = f"{plural(len(removed), 'run')} taken out and not deleted whole, such as {removed[0].name}"
+        mend = partial(_delete, removed)
+        findings.append(note("removal_left", sentence, _repair(patient), file=str(removing), mend=mend))
     return Checked(name="strays", detail="half-written files and old requests looked for", findings=findings)
 
 
@@ -62,6 +69,11 @@ def _is_older(path: Path, before: float) -> bool:
 def _remove(paths: Iterable[Path]) -> None:
     for path in paths:
         path.unlink(missing_ok=True)
+
+
+def _delete(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_held(patient: Patient, run: str, paths: Iterable[Path]) -> None:

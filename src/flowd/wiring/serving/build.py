@@ -32,6 +32,7 @@ from flowd.daemon.daemon import Daemon
 from flowd.daemon.desk import Desk
 from flowd.daemon.feed import Feed
 from flowd.daemon.file_triggers import FileTriggers
+from flowd.daemon.keeping import Keeping
 from flowd.daemon.metrics import Metrics
 from flowd.daemon.parts import Part
 from flowd.daemon.planner import Planner
@@ -40,6 +41,7 @@ from flowd.daemon.webhooks import Webhooks
 from flowd.ports.clock import Clock
 from flowd.ports.follower import Follower
 from flowd.wiring.build import Engine
+from flowd.wiring.pruning import Pruner
 from flowd.wiring.reading import reading
 from flowd.wiring.serving.archive import FileArchive
 from flowd.wiring.serving.ends import Ends
@@ -112,6 +114,8 @@ class _Inside:
         grace = timedelta(seconds=settings.misfire_grace_s)
         planner = self._planner = Planner(engine, catalogue, agenda, clock, grace)
         self._ends.listeners.append(planner.poke)
+        pruner = Pruner(state_dir, otherwise=settings.retention)
+        self._keeping = Keeping(lambda now: pruner.carry_out(pruner.plan(now)), clock)
         triggering = Triggering(engine, catalogue, agenda)
         self._files = FileTriggers(triggering, clock)
         self._after = AfterTriggers(triggering, archive, clock)
@@ -141,6 +145,7 @@ class _Inside:
                 Part(name="file triggers", run=self._files.run),
                 Part(name="triggers by other pipelines", run=self._after.run),
                 Part(name="feed", run=self._feed.run),
+                Part(name="keeping", run=self._keeping.run),
                 Part(name="desk", run=Desk(self._control, self._inbox).run),
                 Part(name="loop lag", run=self._metrics.run),
             ],
