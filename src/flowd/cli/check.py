@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,15 +27,19 @@ REFUSED = 2
 
 @click.command()
 @click.argument("files", nargs=-1)
+@click.option("--config", metavar="FILE", help="A daemon's configuration, instead of pipelines or beside them.")
 @JSON
-def validate(files: tuple[str, ...], as_json: bool) -> int:
+def validate(files: tuple[str, ...], config: str | None, *, as_json: bool) -> int:
     """Check pipelines and name every problem, with its place and what to write instead."""
     from flowd.authoring.declarations import inactive
 
     problems: list[Problem] = []
     good: list[str] = []
     notes: dict[str, list[str]] = {}
-    for file in files or (None,):
+    if config is not None:
+        problems += _of_settings(config)
+        good += [] if problems else [f"{config}: ok"]
+    for file in files or ((None,) if config is None else ()):
         try:
             definition = load(file).definition()
         except BadPipeline as refused:
@@ -59,6 +63,17 @@ def validate(files: tuple[str, ...], as_json: bool) -> int:
     for problem in problems:
         tell(str(problem))
     return REFUSED if problems else 0
+
+
+def _of_settings(file: str) -> Sequence[Problem]:
+    from flowd.authoring.settings import load_settings
+    from flowd.core.errors import BadSettings
+
+    try:
+        load_settings(Path(file))
+    except BadSettings as refused:
+        return refused.problems
+    return ()
 
 
 def _unusable(file: str, definition: Definition) -> list[Problem]:

@@ -41,6 +41,7 @@ TABLE = {
     "serve": Entry("serve", "serve", "Run pipelines by themselves, by the clock and other triggers."),
     "daemon": Entry("daemon", "daemon", "Look at the daemon of a state directory, or stop it."),
     "schedule": Entry("schedule", "schedule", "List schedules, say when one is due, pause or resume one."),
+    "backfill": Entry("backfill", "backfill", "Run a pipeline for the past times of its schedule."),
     "token": Entry("token", "token", "Make, list and revoke the tokens of the daemon's API."),
     "limits": Entry("capacity", "limits", "Show each limit: its use, its holders and who waits."),
     "prune": Entry("prune", "prune", "Remove the runs and results that are kept no longer."),
