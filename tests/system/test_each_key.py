@@ -294,6 +294,11 @@ PACE = ("every", "timeout")
 SERVES, LOOPS = "system/test_services.py::test_", "system/test_services.py::test_a_crash_loop_ends_and_says_so"
 SERVICE_TABLES = ("READY", "RESTART", "STOP")
 ELSEWHERE = {
+    "schedule": "daemon/test_planner.py::test_each_time_begins_one_run_that_knows_it",
+    "trigger": "daemon/test_triggers.py::test_a_file_that_was_left_alone_begins_one_run",
+    "retention": "wiring/test_pruning.py::test_what_a_pipeline_says_is_kept_of_it",
+    "OUTPUT.retention": "wiring/test_pruning.py::test_an_output_goes_only_where_it_says_so_and_is_as_it_was_left",
+    "OUTPUT.delete": "wiring/test_pruning.py::test_an_output_goes_only_where_it_says_so_and_is_as_it_was_left",
     "service": SERVES + "what_needs_it_starts_once_it_serves_and_it_stops_with_the_last_of_them",
     "READY.marker": SERVES + "what_needs_it_starts_once_it_serves_and_it_stops_with_the_last_of_them",
     "port": SERVES + "one_that_dies_comes_back_on_its_port_and_is_counted",

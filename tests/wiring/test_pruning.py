@@ -74,6 +74,21 @@ async def test_old_runs_go_and_their_results_with_them(state: Path) -> None:
     assert again.counts == {"fresh": 1}
 
 
+async def test_what_a_pipeline_says_is_kept_of_it(state: Path) -> None:
+    """As its newest run has it; one that says nothing keeps what the configuration says."""
+    async with Engine(state) as engine:
+        for name, retention in (("own", {"runs": 1}), ("other", None)):
+            for _ in range(3):
+                raw = {"name": name, "tasks": {"a": {"run": "true"}}, **({"retention": retention} if retention else {})}
+                path = state.parent / f"{name}.yaml"
+                path.write_text(json.dumps(raw))
+                await engine.run(Pipeline.load(path), run_id=f"{name}{len(engine.runs())}")
+                await anyio.sleep(0.01)
+    pruner = Pruner(state, otherwise=Retention(runs=2))
+    pruner.carry_out(pruner.plan(datetime.now(UTC)))
+    assert names(state) == {"own2", "other4", "other5"}
+
+
 async def test_the_run_that_a_fresh_task_comes_from_stays(state: Path) -> None:
     """However old it is: its record is what the checkpoint could be made anew from."""
     [first] = await runs_of(state, 1)

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 Template = tuple[KeyPath, str, frozenset[str], str]
 """Where a text stands, the text, what it may refer to, and what it belongs to."""
 
+_DECLARED: Final = ("owners", "notify", "schedule", "trigger", "group", "expect", "retention")
 _BEFORE_A_RUN: Final = frozenset({"params", "secrets"})
 _OF_A_RUN: Final = frozenset({"params", "run"})
 
 
 def fields(top: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The fields of a specification of all that was read."""
-    found = {key: top[key] for key, row in PIPELINE.items() if row.inactive and key in top}
+    found = {key: top[key] for key in _DECLARED if key in top}
     if "schedule" in found:
         from flowd.authoring.schedules import made
 

@@ -83,12 +83,11 @@ PIPELINE = _table(
         "schedule",
         "When runs are due: one or a list of {cron or every, timezone, …}.",
         "none",
-        inactive=True,
     ),
-    Key("trigger", "trigger", "What else starts a run: [{file, webhook or after, …}].", "none", inactive=True),
+    Key("trigger", "trigger", "What else starts a run: [{file, webhook or after, …}].", "none"),
     Key("group", "group", "Runs of one key never overlap: {key, overlap}.", "none", inactive=True),
     Key("expect", "expect", "When a run is late: {within} or {done_by, timezone}.", "none", inactive=True),
-    Key("retention", "retention", "What is kept of runs: {runs, age, size}.", "for ever", inactive=True),
+    Key("retention", "retention", "What is kept of runs: {runs, age, size}.", "100 runs"),
     Key("result", "text_or_expression", "What it gives as a task of another pipeline: EXPR.", "none"),
     Key("tasks", "tasks", "The tasks by name.", required=True),
     Key("finally", "tasks", "Tasks that run once all others have ended, however they did.", "none"),
@@ -240,8 +239,8 @@ OUTPUT = _table(
     Key("path", "path", "The path or glob.", required=True),
     Key("checkpoint", "bool", "Whether its content counts for freshness.", "true, unless another output says true"),
     Key("optional", "bool", "Whether it may be missing after success.", "false"),
-    Key("retention", "positive", "How long kept copies and records of it stay.", "for ever", inactive=True),
-    Key("delete", "bool", "Whether the file itself goes with them.", "false", inactive=True),
+    Key("retention", "positive", "How long it stays, where it is to be deleted then.", "for ever"),
+    Key("delete", "bool", "Whether the file itself goes after its retention.", "false"),
 )
 
 GATE = _table(
