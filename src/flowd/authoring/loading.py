@@ -149,21 +149,27 @@ def _refused(file: str, code: str, message: str, hint: str = "") -> BadPipeline:
 def discover(folder: Path) -> list[Path]:
     """The files in `folder` and below that look like pipelines, relative to it, sorted; none is loaded."""
     found: list[Path] = []
-    for path in _files(folder):
+    for path in candidates(folder):
         if len(found) == _MOST_FOUND:
             break
-        marks = _IS_YAML if path.suffix in _YAML else _IS_PYTHON
-        try:
-            with path.open("rb") as file:
-                text = file.read(_LOOKED_INTO)
-        except OSError:
-            continue  # what cannot be read is nothing to offer
-        if all(mark.search(text) for mark in marks):
+        if looks_like_one(path):
             found.append(path.relative_to(folder))
     return sorted(found)
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def looks_like_one(path: Path) -> bool:
+    """Whether a pipeline seems to be written in a file, of which a piece is read."""
+    marks = _IS_YAML if path.suffix in _YAML else _IS_PYTHON
+    try:
+        with path.open("rb") as file:
+            text = file.read(_LOOKED_INTO)
+    except OSError:
+        return False  # what cannot be read is nothing to offer
+    return all(mark.search(text) for mark in marks)
+
+
+def candidates(folder: Path) -> Iterator[Path]:
+    """The files in `folder` and below in which pipelines may be, by their names."""
     looked_at = 0
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _PASSED_OVER)

@@ -22,7 +22,7 @@ from flowd.daemon.saying import say
 from flowd.engine.engine import Engine
 from flowd.ports.clock import Clock
 
-LOOK_S = 3.0
+LOOK_S = 5.0
 """Seconds between two looks at the pipelines' files."""
 
 

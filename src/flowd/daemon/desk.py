@@ -12,7 +12,7 @@ from flowd.daemon.control import Control
 from flowd.ports.inbox import Answer, Inbox, Request
 
 PLACE: Final = "daemon"
-_PERIOD_S: Final = 0.25
+_PERIOD_S: Final = 0.5
 
 _Do = Callable[[Control, Request], Awaitable[Any]]
 

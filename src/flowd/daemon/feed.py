@@ -28,9 +28,11 @@ PING_S: Final = 15.0
 _MOST_LINES: Final = 10_000
 _MOST_BYTES: Final = 8_000_000
 _ABROAD_S: Final = 1.0
+_SELDOM_S: Final = 3.0
+"""How often is looked for what other processes write while nobody reads."""
 _ENDING_S: Final = 0.05
 """How soon an owner lets go of a run that has ended."""
-_LOOKED_BACK: Final = timedelta(seconds=5)
+_LOOKED_BACK: Final = timedelta(seconds=10)
 _REMEMBERED_S: Final = 600.0
 _ALL: Final = ""
 
@@ -81,7 +83,8 @@ class Feed:
         """Look for what other processes write, for ever."""
         since = self._clock.now()
         while True:
-            await self._clock.sleep_until(self._clock.monotonic() + _ABROAD_S)
+            period = _ABROAD_S if _ALL in self._news else _SELDOM_S
+            await self._clock.sleep_until(self._clock.monotonic() + period)
             since = await self.look_abroad(since)
 
     async def look_abroad(self, since: datetime) -> datetime:

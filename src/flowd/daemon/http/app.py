@@ -53,7 +53,7 @@ def create_app(
         """Whether it lives: as long as this is answered, it does."""
         return document(200, {"ok": True})
 
-    @app.get("/readyz", response_model=models.Health, responses=RESPONSES)
+    @app.get("/readyz", response_model=models.Health, responses=RESPONSES | {503: {"model": models.Failure}})
     async def readyz() -> Response:
         """Whether it takes part in everything: unfinished runs are recovered, and it is not ending."""
         if not ready():

@@ -22,7 +22,6 @@ from flowd.core.errors import (
     StateLocked,
     StorageFailing,
 )
-from flowd.daemon.http.models import Failure
 
 _STATUS: Final[Mapping[type[FlowdError], tuple[int, str]]] = {
     BadPipeline: (422, "bad_pipeline"),
@@ -35,8 +34,11 @@ _STATUS: Final[Mapping[type[FlowdError], tuple[int, str]]] = {
 }
 _OF_FRAMEWORK: Final = {404: "not_found", 405: "wrong_method", 400: "bad_request"}
 
+_FAILURE: Final = {"$ref": "#/components/schemas/Failure"}
+"""By name: a model of its own for each status of each route would take megabytes. One route declares it."""
+
 RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
-    status: {"model": Failure, "description": text}
+    status: {"description": text, "content": {"application/json": {"schema": _FAILURE}}}
     for status, text in {
         400: "It is not JSON.",
         401: "The caller is not known.",

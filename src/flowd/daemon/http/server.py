@@ -51,9 +51,10 @@ def _most_files() -> int:
 def listening(listen: Listen) -> socket.socket:
     """A socket that is bound to an address. BadRequest where it cannot be."""
     try:
-        info = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise BadRequest(f"cannot listen at {listen}: {error.strerror or error}") from error
+        host = listen.host.encode("ascii")  # of a text, tables of all of Unicode would be loaded: a megabyte
+        info = socket.getaddrinfo(host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeEncodeError) as error:
+        raise BadRequest(f"cannot listen at {listen}: {getattr(error, 'strerror', None) or error}") from error
     family, kind, protocol, _, address = info[0]
     made = socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol)
     try:

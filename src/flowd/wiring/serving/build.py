@@ -45,7 +45,7 @@ from flowd.wiring.pruning import Pruner
 from flowd.wiring.reading import reading
 from flowd.wiring.serving.archive import FileArchive
 from flowd.wiring.serving.ends import Ends
-from flowd.wiring.serving.finding import pipeline_files
+from flowd.wiring.serving.finding import Finder
 from flowd.wiring.serving.intake import Intake
 from flowd.wiring.serving.logging import Outlet
 
@@ -110,7 +110,7 @@ class _Inside:
         self._feed = Feed(archive, clock, engine.owns)
         self._metrics = Metrics(clock, engine.limits)
         agenda.listeners.append(self._metrics.decided)
-        catalogue = self._catalogue = Catalogue(partial(pipeline_files, settings), loading.load)
+        catalogue = self._catalogue = Catalogue(Finder(settings), loading.load)
         grace = timedelta(seconds=settings.misfire_grace_s)
         planner = self._planner = Planner(engine, catalogue, agenda, clock, grace)
         self._ends.listeners.append(planner.poke)

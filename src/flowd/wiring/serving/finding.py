@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from flowd.authoring.loading import discover
+from flowd.authoring.loading import candidates, looks_like_one
 from flowd.core.settings import Settings
 
 
-def pipeline_files(settings: Settings) -> Sequence[str]:
-    """The files of the settings' globs, absolute and sorted; all that look like pipelines where there are no globs."""
-    folder = Path(settings.folder)
-    if not settings.pipelines:
-        return [str(folder / path) for path in discover(folder)]
-    found: set[str] = set()
-    for pattern in settings.pipelines:
+class Finder:
+    """Finds the files of the settings' globs, or all that look like pipelines; each is looked into once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._folder = Path(settings.folder)
+        self._known: dict[Path, tuple[tuple[int, int, int], bool]] = {}
+
+    def __call__(self) -> Sequence[str]:
+        """The files as they are named to be loaded, absolute and sorted."""
+        if self._settings.pipelines:
+            return sorted({named for pattern in self._settings.pipelines for named in self._of(pattern)})
+        found = [path for path in candidates(self._folder) if self._looks_like_one(path)]
+        return sorted(str(path) for path in found if str(path) != self._settings.file)
+
+    def _of(self, pattern: str) -> Iterator[str]:
         text, _, name = pattern.partition(".py:")
-        named = f"{text}.py" if name else pattern
-        for path in glob.glob(str(folder / Path(named).expanduser()), recursive=True):
-            if Path(path).is_file() and str(Path(path).absolute()) != settings.file:
-                found.add(f"{Path(path).absolute()}:{name}" if name else str(Path(path).absolute()))
-    return sorted(found)
+        for path in glob.glob(str(self._folder / Path(f"{text}.py" if name else pattern).expanduser()), recursive=True):
+            if Path(path).is_file() and (whole := str(Path(path).absolute())) != self._settings.file:
+                yield f"{whole}:{name}" if name else whole
+
+    def _looks_like_one(self, path: Path) -> bool:
+        try:
+            found = os.stat(path)
+        except OSError:
+            return False
+        stamp = found.st_size, found.st_mtime_ns, found.st_ino
+        known = self._known.get(path)
+        if known is None or known[0] != stamp:
+            known = self._known[path] = stamp, looks_like_one(path)
+        return known[1]

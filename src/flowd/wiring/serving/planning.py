@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from flowd.core.settings import Settings
 from flowd.daemon.catalogue import Catalogue
 from flowd.daemon.planner import Planner
 from flowd.wiring.planning import planning_engine
-from flowd.wiring.serving.finding import pipeline_files
+from flowd.wiring.serving.finding import Finder
 
 
 async def planned(settings: Settings, state_dir: Path, do: Callable[[Planner], Awaitable[Any]]) -> Any:
@@ -24,6 +23,6 @@ async def planned(settings: Settings, state_dir: Path, do: Callable[[Planner], A
     clock = SystemClock()
     with daemon_folder.owned(state_dir) as folder, closing(FileAgenda(folder)) as agenda:
         await agenda.open()
-        catalogue = Catalogue(partial(pipeline_files, settings), loading.load)
+        catalogue = Catalogue(Finder(settings), loading.load)
         await catalogue.look(clock.now())
         return await do(Planner(planning_engine(state_dir), catalogue, agenda, clock))
