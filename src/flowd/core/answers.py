@@ -8,6 +8,7 @@ from typing import Final
 from flowd.core import states as s
 from flowd.core.items import name_of
 from flowd.core.run import RunState
+from flowd.core.spec import TaskSpec
 
 VERDICT: Final = (
     "VERDICT"  # for a person to fill in; the three words with bars between them would be a shell's pipeline
@@ -19,7 +20,7 @@ def open_commands(run: RunState) -> list[str]:
     uncertain, asked = [], dict[str, None]()
     for number, task in enumerate(run.tasks):
         if task.state == s.UNCERTAIN:
-            uncertain.append(f"flowd resolve {run.id} {quote(name_of(run, number))} --as {VERDICT}")
+            uncertain.append(resolve_line(run.id, name_of(run, number)))
         elif task.state == s.WAITING and task.child is not None and task.child.commands:
             for command in task.child.commands:  # what goes on with the whole comes last, and once
                 asked.pop(command, None)
@@ -42,6 +43,15 @@ def asks_nobody(run: RunState, name: str) -> str:
 
 def approval_command(run: RunState, task: str) -> str:
     """What says yes to a task that waits for an answer, with the fields that have to be filled in."""
-    asked = run.shape.specs[run.shape.index[task]].approve
-    empty = [name for name, param in asked.form.items() if param.required] if asked is not None else []
-    return " ".join([f"flowd approve {run.id} {quote(task)}", *(f"--set {name}=VALUE" for name in empty)])
+    return approve_line(run.id, run.shape.specs[run.shape.index[task]])
+
+
+def approve_line(run: str, task: TaskSpec) -> str:
+    """The same by the task's specification alone."""
+    empty = [name for name, param in task.approve.form.items() if param.required] if task.approve is not None else []
+    return " ".join([f"flowd approve {run} {quote(task.name)}", *(f"--set {name}=VALUE" for name in empty)])
+
+
+def resolve_line(run: str, task: str) -> str:
+    """What says what became of an uncertain task."""
+    return f"flowd resolve {run} {quote(task)} --as {VERDICT}"

@@ -62,7 +62,7 @@ def approval_document(spec: Approve | None, approval: ApprovalState | None) -> d
         "state": approval.state,
         "message": approval.message,
         "owners": list(spec.by),
-        "form": {name: _field(param) for name, param in spec.form.items()},
+        "form": {name: field_document(param) for name, param in spec.form.items()},
         "show": [artifact_document(artifact) for artifact in approval.show],
         "requested": moment(approval.requested_at),
         "expires": moment(approval.expires_at),
@@ -74,7 +74,8 @@ def approval_document(spec: Approve | None, approval: ApprovalState | None) -> d
     }
 
 
-def _field(param: Param) -> dict[str, Any]:
+def field_document(param: Param) -> dict[str, Any]:
+    """A field of a form as JSON."""
     document: dict[str, Any] = msgspec.to_builtins(param)
     return {"type": param.type, "default": param.default, **document}
 
