@@ -35,7 +35,7 @@ ROUTES: Final[Mapping[tuple[str, str], str]] = {
     **{("POST", f"{_TASK}/{verb}"): OPERATOR for verb in ("approve", "reject", "resolve", "stop")},
     **{
         ("GET", f"{_API}/{what}"): VIEWER
-        for what in ("pipelines", "schedules", "limits", "services", "artifacts", "status")
+        for what in ("pipelines", "schedules", "limits", "services", "artifacts", "notices", "status")
     },
     **{("POST", f"{_API}/schedules/{{name}}/{verb}"): OPERATOR for verb in ("pause", "resume")},
     ("POST", "/hooks/{name}"): OPERATOR,  # unless its caller is known by a signature
@@ -43,7 +43,11 @@ ROUTES: Final[Mapping[tuple[str, str], str]] = {
     ("GET", "/metrics"): VIEWER,
     ("GET", "/openapi.json"): VIEWER,
     ("GET", "/"): VIEWER,
+    ("GET", "/runs/{run}"): VIEWER,
 }
+
+LINKS: Final = "/links/"
+"""What follows is a signed link, which is as good as a token for what it lets its holder do."""
 
 _TOKEN = re.compile(r"flowd_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 
@@ -85,6 +89,11 @@ def caller_of(text: str, tokens: Iterable[Token], now: datetime) -> Caller | Non
     if known is None or not same or (known.expires_at is not None and known.expires_at <= now):
         return None
     return Caller(name=known.name, role=known.role)
+
+
+def without_links(path: str) -> str:
+    """A path as it may be kept."""
+    return f"{LINKS}…" if path.startswith(LINKS) else path
 
 
 def may(role: str, needed: str) -> bool:

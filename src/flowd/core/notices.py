@@ -7,13 +7,14 @@ it is written in the pipeline's file: `{{ secrets.NAME }}` is filled in where a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
 
+from flowd.core.declared import Notify
 from flowd.core.expressions import Expression, in_text, parse_template, references_of
 from flowd.core.happenings import Happening
 from flowd.core.printable import printable
@@ -109,6 +110,14 @@ def _addressees(spec: PipelineSpec, happening: Happening) -> dict[str, str]:
         for to in spec.owners[owner].notify if owner in spec.owners else ():
             found[to] = owner
     return found
+
+
+def also_told(definition: Definition, rules: Sequence[Notify]) -> Definition:
+    """The same pipeline with the rules that hold for every one behind its own."""
+    if not rules:
+        return definition
+    spec = msgspec.structs.replace(definition.spec, notify=(*definition.spec.notify, *rules))
+    return msgspec.structs.replace(definition, spec=spec)
 
 
 def tells_somebody(spec: PipelineSpec) -> bool:

@@ -16,7 +16,7 @@ import anyio.abc
 import msgspec
 
 from flowd.core.consequences import not_done
-from flowd.core.declared import Expect
+from flowd.core.declared import Expect, Notify
 from flowd.core.errors import FlowdError
 from flowd.core.events import Envelope
 from flowd.core.lateness import due_before, last_due, missed
@@ -56,6 +56,7 @@ class Pipelines(Protocol):
 class Notices:
     """Tells people by `deliver` of what happens in the runs that `journals` has, and of what `pipelines` expects.
 
+    `everywhere` says who is told of every run; of `pipelines` it is for the caller to have it in their definitions.
     `base_url` is where the daemon is reached (empty: no page is named), `link_key` signs links that answer questions
     (empty: there are none). `place` is what messages say of where flowd runs. `secrecy` learns the secrets of URLs.
     """
@@ -69,6 +70,7 @@ class Notices:
         journals: Journals,
         secrets: Secrets,
         *,
+        everywhere: Sequence[Notify] = (),
         secrecy: Secrecy | None = None,
         base_url: str = "",
         link_key: bytes = b"",
@@ -83,7 +85,7 @@ class Notices:
         self._base = base_url.rstrip("/")
         self._place = place
         self._every = every
-        self._stories = Stories(journals, outbox)
+        self._stories = Stories(journals, outbox, everywhere)
         self.links = AnswerLinks(self._stories, outbox, base_url=base_url, key=link_key)
         self._delivery = Delivery(
             outbox, deliver, self._message, clock=clock, secrets=secrets, secrecy=self._secrecy, patience=patience

@@ -17,10 +17,11 @@ import msgspec
 
 from flowd.core import events as e
 from flowd.core.consequences import at_the_end, in_a_row, lateness
+from flowd.core.declared import Notify
 from flowd.core.errors import FlowdError, StorageFailing
 from flowd.core.happenings import EVENTS, Happening, Question, Story
 from flowd.core.lateness import History, Outcome
-from flowd.core.notices import notices_of, tells_somebody
+from flowd.core.notices import also_told, notices_of, tells_somebody
 from flowd.core.spec import Definition
 from flowd.engine.saying import warn
 from flowd.ports.outbox import Outbox, Seen
@@ -65,10 +66,14 @@ class _Reading(msgspec.Struct, kw_only=True, eq=False):
 
 
 class Stories:
-    """Reads runs, and remembers those that go on and how those before them ended."""
+    """Reads runs, and remembers those that go on and how those before them ended.
 
-    def __init__(self, journals: Journals, outbox: Outbox) -> None:
+    `everywhere` says who is told of every pipeline, besides those whom its own file names.
+    """
+
+    def __init__(self, journals: Journals, outbox: Outbox, everywhere: Sequence[Notify] = ()) -> None:
         self._journals = journals
+        self._everywhere = everywhere
         self._outbox = outbox
         self._readings: dict[str, _Reading] = {}
         self._stamps: dict[str, int] = {}
@@ -141,7 +146,7 @@ class Stories:
         reading = self._readings.get(run)
         if reading is None:
             definition = await self._journals.definition(run)
-            if not tells_somebody(definition.spec):
+            if not self._everywhere and not tells_somebody(definition.spec):
                 self._silent.add(run)
                 return 0
             known = self._outbox.seen().get(run)
@@ -180,7 +185,7 @@ class Stories:
 
     async def _tell(self, reading: _Reading, stamp: int, now: datetime) -> int:
         """Put what is pending into the outbox; what is not due yet stays, and the run counts as read up to there."""
-        story, definition = reading.story, msgspec.structs.replace(reading.definition, spec=reading.story.spec)
+        story, definition = reading.story, self._now(reading)
         held, notices = list[Happening](), []
         for happening in reading.pending:
             if not story.still(happening) or self._is_old(happening, now):
@@ -205,6 +210,10 @@ class Stories:
         reading.pending, reading.told = held, seen.seq
         return len(new)
 
+    def _now(self, reading: _Reading) -> Definition:
+        """A run's pipeline, as it was defined last."""
+        return also_told(msgspec.structs.replace(reading.definition, spec=reading.story.spec), self._everywhere)
+
     def _is_old(self, happening: Happening, now: datetime) -> bool:
         return happening.at < self._outbox.born or (happening.kind != "waiting" and happening.at < now - OLDEST)
 
@@ -216,8 +225,7 @@ class Stories:
                 continue
             late = lateness(reading.story, self.history(_key(reading.definition)), now)
             if late is not None:
-                definition = msgspec.structs.replace(reading.definition, spec=reading.story.spec)
-                notices = notices_of(definition, run, late, self._outbox.knows)
+                notices = notices_of(self._now(reading), run, late, self._outbox.knows)
                 count += len(await self._outbox.add(notices, None, now))
         return count
 

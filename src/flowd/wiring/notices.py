@@ -65,14 +65,14 @@ def notices(
     deliver: Any = None,
     **options: Any,
 ) -> Iterator[Notices]:
-    """The part that tells people. `allow` is `notify: {allow: […]}` of flowd.yaml: BadRequest where it is none.
+    """The part that tells people. `allow` is `private` of flowd.yaml: BadRequest where it is none.
 
     The daemon holds its state directory by then: the outbox has one writer. StorageFailing.
     """
     try:
         deliver = deliver or Notifiers(clock, allow)
     except ValueError as error:
-        raise BadRequest(f"notify.allow: {error}") from None
+        raise BadRequest(f"private: {error}") from None
     with reading(state_dir) as journal, closing(FileOutbox(state_dir, clock.now(), report=say_damage)) as outbox:
         yield Notices(
             outbox,

@@ -13,7 +13,7 @@ from flowd.daemon.control import MOST_LISTED, Control
 from flowd.daemon.feed import Feed
 from flowd.daemon.http import models
 from flowd.daemon.http.errors import RESPONSES, document, failure, install
-from flowd.daemon.http.page import POLICY, page
+from flowd.daemon.http.page import POLICY, page, run_page
 from flowd.daemon.http.streams import log_stream, of_all, of_run
 
 Run = Annotated[str, Path(pattern=models.RUN_ID, description="A run's id.")]
@@ -22,19 +22,23 @@ Name = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.-]{1,201}$", description="A sc
 Attempt = Annotated[int | None, Query(ge=1, le=1_000_000)]
 
 
-def router(control: Control, feed: Feed, status: Callable[[], dict[str, Any]]) -> APIRouter:
+Document = Callable[[], dict[str, Any]]
+
+
+def router(control: Control, feed: Feed, status: Document, notices: Document) -> APIRouter:
     """The routes below `/api/v1`, for any application; errors are its own to show (`errors.install`)."""
     routes = APIRouter(prefix="/api/v1", responses=RESPONSES)
     _add_runs(routes, control, feed)
     _add_tasks(routes, control)
-    _add_rest(routes, control, status)
+    _add_rest(routes, control, status, notices)
     return routes
 
 
 def create_app(
     control: Control,
     feed: Feed,
-    status: Callable[[], dict[str, Any]],
+    status: Document,
+    notices: Document,
     *,
     ready: Callable[[], bool],
     metrics: Callable[[], bytes],
@@ -44,7 +48,7 @@ def create_app(
     """The whole application: the API, the page, and what is asked by those who watch the daemon."""
     app = FastAPI(title="flowd", version=version, docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     install(app)
-    app.include_router(router(control, feed, status))
+    app.include_router(router(control, feed, status, notices))
     for routes in more:
         app.include_router(routes)
 
@@ -70,6 +74,10 @@ def create_app(
         runs = await control.runs(limit=20)
         text = page(control.pipelines(), control.schedules(), runs["runs"])
         return HTMLResponse(text, headers={"content-security-policy": POLICY})
+
+    @app.get("/runs/{run}", response_class=HTMLResponse, include_in_schema=False)
+    async def run_(run: Run) -> Response:
+        return HTMLResponse(run_page(await control.run(run)), headers={"content-security-policy": POLICY})
 
     return app
 
@@ -173,7 +181,7 @@ def _add_tasks(routes: APIRouter, control: Control) -> None:
         return document(200, await control.stop(run, task, _by(request)))
 
 
-def _add_rest(routes: APIRouter, control: Control, status: Callable[[], dict[str, Any]]) -> None:
+def _add_rest(routes: APIRouter, control: Control, status: Document, notices: Document) -> None:
     @routes.get("/pipelines", response_model=models.Pipelines)
     async def pipelines() -> Response:
         """The pipelines' files, and what is wrong with them."""
@@ -208,6 +216,11 @@ def _add_rest(routes: APIRouter, control: Control, status: Callable[[], dict[str
     async def artifacts(run: Annotated[str, Query(pattern=models.RUN_ID)]) -> Response:
         """The outputs of a run."""
         return document(200, {"artifacts": await control.artifacts(run)})
+
+    @routes.get("/notices", response_model=models.Notices)
+    async def notices_() -> Response:
+        """Who is still to be told of what, what is wrong there, and what could not be delivered."""
+        return document(200, notices())
 
     @routes.get("/status", response_model=models.Status)
     async def status_() -> Response:

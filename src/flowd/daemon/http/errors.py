@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from flowd.core.access import without_links
 from flowd.core.errors import (
     BadParameters,
     BadPipeline,
@@ -101,7 +102,8 @@ async def _of_framework(_request: Request, error: Exception) -> Response:
 
 
 async def _of_defect(request: Request, error: Exception) -> Response:
+    path = without_links(request.url.path)
     logging.getLogger("flowd.daemon").error(
-        "request_failed", exc_info=error, extra={"fields": {"method": request.method, "path": request.url.path}}
+        "request_failed", exc_info=error, extra={"fields": {"method": request.method, "path": path}}
     )
     return failure(500, "defect", "flowd has failed over this request; the daemon's log says how")

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from flowd.core.access import ROUTES, Caller, may, needed_for
+from flowd.core.access import ROUTES, Caller, may, needed_for, without_links
 from flowd.core.errors import StorageFailing
 from flowd.daemon.saying import say
 from flowd.ports.clock import Clock
@@ -39,7 +39,7 @@ _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
+    (b"referrer-policy", b"same-origin"),  # with none at all, a browser hides where its own forms come from
     (b"x-frame-options", b"DENY"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
@@ -170,12 +170,12 @@ class Gate:
     # --- passing on ----------------------------------------------------------------------------------------
 
     async def _log_in(self, request: _Request, token: str, send: Send) -> None:
-        """A link with a token becomes a cookie that no script reads and no other site sends."""
+        """A link with a token becomes a cookie; no script reads it, and from elsewhere links alone bring it."""
         if self._tokens.caller(token, self._clock.now()) is None:
             await _refuse(send, Refusal(401, "not_known", "the token is not known"))
             return
         secure = "; Secure" if request.scheme == "https" else ""
-        cookie = f"{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict{secure}"
+        cookie = f"{COOKIE}={token}; Path=/; HttpOnly; SameSite=Lax{secure}"
         headers = [(b"location", b"/"), (b"set-cookie", cookie.encode()), (b"cache-control", b"no-store")]
         await send({"type": "http.response.start", "status": 303, "headers": [*headers, *_HEADERS]})
         await send({"type": "http.response.body"})
@@ -221,7 +221,7 @@ class Gate:
             "role": caller.role if caller is not None else None,
             "from": request.address(),
             "method": request.method,
-            "path": request.path[:500],
+            "path": without_links(request.path)[:500],
             "status": status,
         }
         try:

@@ -151,6 +151,15 @@ class Delivered(Told):
     runs: list[str]
 
 
+class Notices(Told):
+    """What is told to people: how many were since the start, who waits for what, and what was given up."""
+
+    since: str
+    delivered: int
+    waiting: list[dict[str, Any]]
+    given_up: list[dict[str, Any]]
+
+
 class Status(Told):
     """The daemon itself: its parts, and what ended them last."""
 

@@ -1,4 +1,4 @@
-"""One plain page: what there is, when it is due, and how it went. No script, nothing from elsewhere."""
+"""Plain pages: what there is, when it is due, how it went, what is asked. No script, nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ POLICY = (
     f"default-src 'none'; style-src 'sha256-{b64encode(sha256(_STYLE.encode()).digest()).decode()}'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""What a browser may load for the page: its own style, and nothing else."""
+"""What a browser may load for a page: its own style, and nothing else."""
+FORM_POLICY = POLICY.replace("form-action 'none'", "form-action 'self'")
+"""The same, for a page with a button."""
 
 
 def page(
@@ -45,7 +47,7 @@ def page(
         _table(
             ("run", "pipeline", "state", "started", "seconds"),
             [
-                (one["run"], one.get("pipeline"), one["state"], one.get("started"), one.get("duration_s"))
+                (_Run(one["run"]), one.get("pipeline"), one["state"], one.get("started"), one.get("duration_s"))
                 for one in runs
             ],
             "nothing has run yet",
@@ -61,8 +63,66 @@ def page(
         ),
         "<p>The API is below <code>/api/v1</code>; <a href='/openapi.json'>openapi.json</a> describes it.</p>",
     ]
-    head = f"<meta charset=utf-8><title>flowd</title><style>{_STYLE}</style>"
+    return _html("flowd", *parts)
+
+
+def run_page(run: Mapping[str, Any]) -> str:
+    """A run, from its document: its state, and that of each task with the reason."""
+    facts = [(name, run[name]) for name in ("pipeline", "state", "started", "ended", "duration_s")]
+    tasks = [
+        (
+            name,
+            task["state"],
+            task["attempts"],
+            (task["reason"] or {}).get("sentence"),
+            (task["error"] or {}).get("message"),
+        )
+        for name, task in run["tasks"].items()
+    ]
+    return _html(
+        run["run"],
+        f"<h1>{_cell(run['run'])}</h1>",
+        _table(("", ""), facts, ""),
+        "<h2>Tasks</h2>",
+        _table(("task", "state", "attempts", "reason", "error"), tasks, "it has none"),
+        "<p><a href='/'>All runs</a></p>",
+    )
+
+
+def question(asked: Mapping[str, Any]) -> str:
+    """What a link would do, with the button that does it."""
+    facts = [("run", asked["run"]), ("task", asked["task"]), ("good until", asked["expires"]), ("as", asked["by"])]
+    facts += [("to look at", path) for path in asked["show"]]
+    facts += [(f"{name} will be", field["default"]) for name, field in asked["form"].items()]
+    return _html(
+        f"{asked['answer']} {asked['task']}?",
+        f"<h1>{_cell(asked['answer'].capitalize())} {_cell(asked['task'])} of {_cell(asked['pipeline'])}?</h1>",
+        f"<p>{_cell(asked['message'])}</p>",
+        _table(("", ""), facts, ""),
+        f"<form method=post><p><button>{_cell(asked['answer'])}</button></p></form>",
+    )
+
+
+def answered(run: str, task: str, answer: str) -> str:
+    """What has been done by a link."""
+    said = "approved" if answer == "approve" else "rejected"
+    return _html(f"{task}: {said}", f"<h1>{_cell(task)} is {said}</h1>", f"<p>Run {_cell(run)} knows.</p>")
+
+
+def refused(why: str) -> str:
+    """Why a link does nothing."""
+    return _html("this link does nothing", "<h1>This link does nothing</h1>", f"<p>{_cell(why)}.</p>")
+
+
+def _html(title: str, *parts: str) -> str:
+    head = f"<meta charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style>"
     return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>"
+
+
+class _Run(str):
+    """A run's id, which leads to its page."""
+
+    __slots__ = ()
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[Any]], otherwise: str) -> str:
@@ -70,9 +130,10 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Any]], otherwise: str) -
     if not body:
         return f"<p>{escape(otherwise)}.</p>"
     names = "".join(f"<th>{escape(name)}</th>" for name in head)
-    names = "".join(f"<th>{escape(name)}</th>" for name in head)
-    return f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>"
+    top = f"<thead><tr>{names}</tr></thead>" if any(head) else ""
+    return f"<table>{top}<tbody>{body}</tbody></table>"
 
 
 def _cell(value: Any) -> str:
-    return "" if value is None else escape(str(value))
+    text = "" if value is None else escape(str(value))
+    return f"<a href='/runs/{text}'>{text}</a>" if isinstance(value, _Run) else text

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -34,6 +34,7 @@ from flowd.daemon.feed import Feed
 from flowd.daemon.file_triggers import FileTriggers
 from flowd.daemon.keeping import Keeping
 from flowd.daemon.metrics import Metrics
+from flowd.daemon.notices import Notices
 from flowd.daemon.parts import Part
 from flowd.daemon.planner import Planner
 from flowd.daemon.triggering import Triggering
@@ -41,12 +42,14 @@ from flowd.daemon.webhooks import Webhooks
 from flowd.ports.clock import Clock
 from flowd.ports.follower import Follower
 from flowd.wiring.build import Engine
+from flowd.wiring.notices import notices
 from flowd.wiring.pruning import Pruner
 from flowd.wiring.reading import reading
 from flowd.wiring.serving.archive import FileArchive
+from flowd.wiring.serving.declared import Declared
 from flowd.wiring.serving.ends import Ends
 from flowd.wiring.serving.finding import Finder
-from flowd.wiring.serving.intake import Intake
+from flowd.wiring.serving.intake import Asked, Intake
 from flowd.wiring.serving.logging import Outlet
 
 Told = Callable[[str, str | None], None]
@@ -59,11 +62,21 @@ async def opened(
 ) -> AsyncIterator[Daemon]:
     """The daemon of a state directory, which is this process alone. StateLocked where it has one already."""
     clock = clock or SystemClock()
+    catalogue = Catalogue(Finder(settings), loading.load)
     with (
         daemon_folder.owned(state_dir) as folder,
         reading(state_dir) as journal,
         closing(FileAgenda(folder)) as agenda,
         closing(FileInbox(state_dir, below="")) as inbox,
+        closing(Intake(settings, state_dir, folder, clock)) as intake,
+        notices(
+            state_dir,
+            clock,
+            Declared(catalogue, settings.notify),
+            allow=settings.private,
+            everywhere=settings.notify,
+            base_url=intake.url,
+        ) as telling,
     ):
         await agenda.open()
         manager = ServiceManager()
@@ -74,10 +87,18 @@ async def opened(
             daemon_folder.write_owner(state_dir, msgspec.structs.replace(owner, url=url))
             told(url, token)
 
-        inside = _Inside(settings, state_dir, outlet, clock, agenda, FileArchive(journal), inbox)
-        intake = Intake(settings, state_dir, folder, clock, listens)
-        yield inside.daemon(intake, manager)
+        kept = _Kept(agenda, FileArchive(journal), inbox)
+        inside = _Inside(settings, state_dir, outlet, clock, catalogue, kept, telling)
+        yield inside.daemon(intake, listens, manager)
         manager.tell("STOPPING=1")
+
+
+class _Kept(NamedTuple):
+    """What a daemon has on disk."""
+
+    agenda: FileAgenda
+    archive: FileArchive
+    inbox: FileInbox
 
 
 class _Inside:
@@ -89,10 +110,13 @@ class _Inside:
         state_dir: Path,
         outlet: Outlet,
         clock: Clock,
-        agenda: FileAgenda,
-        archive: FileArchive,
-        inbox: FileInbox,
+        catalogue: Catalogue,
+        kept: _Kept,
+        notices: Notices,
     ) -> None:
+        agenda, archive, inbox = kept
+        self._catalogue = catalogue
+        self._notices = notices
         self._inbox = inbox
         self._state_dir = state_dir
         self._outlet = outlet
@@ -110,7 +134,6 @@ class _Inside:
         self._feed = Feed(archive, clock, engine.owns)
         self._metrics = Metrics(clock, engine.limits)
         agenda.listeners.append(self._metrics.decided)
-        catalogue = self._catalogue = Catalogue(Finder(settings), loading.load)
         grace = timedelta(seconds=settings.misfire_grace_s)
         planner = self._planner = Planner(engine, catalogue, agenda, clock, grace)
         self._ends.listeners.append(planner.poke)
@@ -123,17 +146,15 @@ class _Inside:
         self._webhooks = Webhooks(triggering, clock, _secret_of)
         self._control = Control(engine, archive, catalogue, planner, new_request_id)
 
-    def daemon(self, intake: Intake, manager: ServiceManager) -> Daemon:
+    def daemon(self, intake: Intake, listens: Told, manager: ServiceManager) -> Daemon:
         """All of it, and the API before it."""
 
         def opening() -> AbstractAsyncContextManager[None]:
             return intake.serving(
-                self._control,
-                self._feed,
-                self._metrics,
-                self._webhooks,
+                Asked(self._control, self._feed, self._metrics, self._webhooks, self._notices),
                 status=partial(_status, daemon, self._state_dir),
                 ready=lambda: daemon.ready,
+                told=listens,
             )
 
         daemon = Daemon(
@@ -145,6 +166,7 @@ class _Inside:
                 Part(name="file triggers", run=self._files.run),
                 Part(name="triggers by other pipelines", run=self._after.run),
                 Part(name="feed", run=self._feed.run),
+                Part(name="notices", run=self._notices.run),
                 Part(name="keeping", run=self._keeping.run),
                 Part(name="desk", run=Desk(self._control, self._inbox).run),
                 Part(name="loop lag", run=self._metrics.run),
@@ -157,9 +179,10 @@ class _Inside:
         )
         return daemon
 
-    def _followers(self, _run: str, run_folder: Path, definition: Definition) -> Sequence[Follower]:
+    def _followers(self, run: str, run_folder: Path, definition: Definition) -> Sequence[Follower]:
         log = self._outlet.of_run(run_folder, definition)
-        return (log, self._ends, self._feed, self._metrics.follower(definition.spec))
+        bell = self._notices.follower(run, run_folder)
+        return (log, self._ends, self._feed, self._metrics.follower(definition.spec), *bell)
 
 
 async def _secret_of(pipeline: Pipeline, template: str) -> str:

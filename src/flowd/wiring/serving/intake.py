@@ -6,14 +6,16 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, closing
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flowd.adapters.audit import FileAudit
 from flowd.adapters.tokens import FILE, FileTokens, first_token
+from flowd.core.access import LINKS
 from flowd.core.errors import BadRequest
 from flowd.core.settings import Settings
 from flowd.daemon.control import Control
 from flowd.daemon.feed import Feed
+from flowd.daemon.notices import Notices
 from flowd.daemon.webhooks import Webhooks
 from flowd.ports.clock import Clock
 
@@ -24,6 +26,16 @@ _EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  # what is asked for by
 
 
 _HOOKS = "/hooks/"
+
+
+class Asked(NamedTuple):
+    """The parts of a daemon that requests reach."""
+
+    control: Control
+    feed: Feed
+    metrics: Metrics
+    webhooks: Webhooks
+    notices: Notices
 
 
 def has_server() -> bool:
@@ -38,64 +50,63 @@ def has_server() -> bool:
 
 
 class Intake:
-    """What is served, where; `told` is called with the address once it is."""
+    """What is served, where: the address is had at once. BadRequest where it cannot be had."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        state_dir: Path,
-        folder: Path,
-        clock: Clock,
-        told: Callable[[str, str | None], None],
-    ) -> None:
+    def __init__(self, settings: Settings, state_dir: Path, folder: Path, clock: Clock) -> None:
+        from flowd.daemon.http.server import check_tls, listening
+
         self._settings = settings
         self._state_dir = state_dir
         self._folder = folder
         self._clock = clock
-        self._told = told
+        check_tls(settings.tls)
         path = settings.tokens_file
-        self.tokens = FileTokens(Path(path) if path is not None else folder / FILE)
+        self._tokens = FileTokens(Path(path) if path is not None else folder / FILE)
+        self._bound = listening(settings.listen)
+        host, port = self._bound.getsockname()[:2]
+        self.url = settings.url or _url(settings, str(host), port)
+
+    def close(self) -> None:
+        """Let the address go."""
+        self._bound.close()
 
     @asynccontextmanager
     async def serving(
         self,
-        control: Control,
-        feed: Feed,
-        metrics: Metrics,
-        webhooks: Webhooks,
+        asked: Asked,
         *,
         status: Callable[[], Mapping[str, Any]],
         ready: Callable[[], bool],
+        told: Callable[[str, str | None], None],
     ) -> AsyncIterator[None]:
-        """Serve within. BadRequest where the address cannot be had, or its certificate is no use."""
+        """Serve within; `told` is called with the address, and the first token where that is new."""
         from flowd.daemon.http.app import create_app
         from flowd.daemon.http.gate import Gate
         from flowd.daemon.http.hooks import hooks_router
-        from flowd.daemon.http.server import listening, serving
+        from flowd.daemon.http.links import links_router
+        from flowd.daemon.http.server import serving
 
-        settings = self._settings
-
-        def is_signed_hook(path: str) -> bool:
-            return path.startswith(_HOOKS) and webhooks.is_signed(path.removeprefix(_HOOKS))
-
-        is_new = not self.tokens.all()
-        token = first_token(self._state_dir, self.tokens, self._clock.now())
+        is_new = not self._tokens.all()
+        token = first_token(self._state_dir, self._tokens, self._clock.now())
         app = create_app(
-            control,
-            feed,
+            asked.control,
+            asked.feed,
             lambda: dict(status()),
+            asked.notices.document,
             ready=ready,
-            metrics=metrics.text,
+            metrics=asked.metrics.text,
             version=version("flowd"),
-            more=[hooks_router(webhooks)],
+            more=[hooks_router(asked.webhooks), links_router(asked.notices.links, asked.control, self._clock)],
         )
-        bound = listening(settings.listen)
-        host, port = bound.getsockname()[:2]
+
+        def is_open(path: str) -> bool:
+            hook = path.removeprefix(_HOOKS)
+            return path.startswith(LINKS) or (path != hook and asked.webhooks.is_signed(hook))
+
         with closing(FileAudit(self._folder)) as audit:
-            gate = Gate(app, self.tokens, audit, self._clock, hosts=_names(settings), is_open=is_signed_hook)
-            async with serving(gate, bound, tls=settings.tls, closing=feed.close):
-                url = settings.url or _url(settings, str(host), port)
-                self._told(url, token if is_new else None)
+            gate = Gate(app, self._tokens, audit, self._clock, hosts=_names(self._settings), is_open=is_open)
+            async with serving(gate, self._bound, tls=self._settings.tls, closing=asked.feed.close):
+                told(self.url, token if is_new else None)
                 yield
 
 
