@@ -112,3 +112,12 @@ def test_a_firing_has_one_name_and_no_other_has_it() -> None:
     assert all(len(name) <= 128 and name.isascii() for name in names)
     assert source_key("p", "p") == "p"
     assert source_key("p", "daily") == "p.daily"
+
+
+@pytest.mark.parametrize("year", [1970, 2038, 2126, 9989, 9999])
+@pytest.mark.parametrize("cron", ["* * * * *", "0 0 29 2 *", "0 0 * 2 mon#5"])
+def test_a_clock_of_any_year_is_answered_at_once(year: int, cron: str) -> None:
+    """A clock that went to the end of the calendar holds nothing up, and overflows nothing."""
+    found = due(Schedule(name="s", cron=cron, timezone="Europe/Berlin"), NOON, datetime(year, 6, 1, tzinfo=UTC))
+    assert len(found.fire) <= 1
+    assert found.missed is None or found.missed.last <= datetime(year, 6, 1, tzinfo=UTC)

@@ -112,6 +112,20 @@ def test_a_day_that_is_missing_is_made_up_for_once() -> None:
     assert found == [at("2011-12-29T10:00"), at("2011-12-30T10:00"), at("2011-12-31T10:00"), at("2012-01-01T10:00")]
 
 
+def test_every_other_hour_is_neither_lost_nor_doubled() -> None:
+    """`*/2` is twelve fixed hours: one that is missing is made up for, one that comes twice comes once."""
+    york, berlin = cron("0 */2 * * *", "America/New_York"), cron("0 */2 * * *", "Europe/Berlin")
+    assert len(list(between(york, at("2026-03-08T04:59"), at("2026-03-09T03:59")))) == 12
+    assert len(list(between(berlin, at("2026-10-24T21:59"), at("2026-10-25T22:59")))) == 12
+
+
+def test_all_hours_are_all_however_they_are_written() -> None:
+    """What counts are the hours, not the star."""
+    for hours in ("*", "*/1", "0-23"):
+        found = between(cron(f"0 {hours} * * *", "Europe/Berlin"), at("2026-10-24T21:59"), at("2026-10-25T22:59"))
+        assert len(list(found)) == 25
+
+
 def test_an_interval_counts_from_1970_in_real_time() -> None:
     """So it is the same after every restart, and knows no change of the clock."""
     every = Schedule(name="s", every=timedelta(minutes=7))

@@ -19,6 +19,9 @@ from flowd.core.occurrences import Occurrence, between, count, newest
 GRACE: Final = timedelta(seconds=60)
 """How late the newest time may be and still count as on time."""
 
+_REACH: Final = timedelta(days=36525)
+"""How far back is looked: no clock that is right says that more was missed than a hundred years."""
+
 _FOREIGN = re.compile(r"[^A-Za-z0-9._-]")
 _MOST_KEY = 80
 
@@ -68,6 +71,7 @@ def due(schedule: Schedule, handled: datetime, now: datetime, grace: timedelta =
     The newest is on time unless it is later than `grace`; those before it were missed. `skip` begins what is
     on time alone, `latest` the newest however late it is, `{all: N}` the newest N of the missed as well.
     """
+    handled = now - _REACH if now - handled > _REACH else handled
     rule = schedule.misfire
     more = rule["all"] if isinstance(rule, dict) else 0
     found = newest(schedule, handled, now, more + 1)

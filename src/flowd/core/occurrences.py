@@ -4,18 +4,19 @@ House rules of this room. Cronsim reads an expression and finds its wall-clock t
 without a zone, and what becomes of them is decided here. Between two changes of a zone's offset, wall
 clock and instants differ by a constant; so each such stretch is looked at by itself.
 
-- A *fixed* time (neither minute nor hour begins with `*`) that a day has twice is due by `fold`: at its
-  first, its second, or both. All others are due at every instant at which the clock shows them.
-- Times that a day lacks are due once, by `gap: shift`, at the first instant after the gap, unless the hour
-  begins with `*`: every hour is every real hour. By `gap: skip` they are not due at all.
+- Where the hours are all 24, however that is written, it is due at every instant at which the clock shows
+  one of its times: every hour is every real hour, and `dst` has no say. Else:
+- Times that a day lacks are due once, by `gap: shift`, at the first instant after the gap, and by `gap: skip`
+  not at all. That holds for `0 */2 * * *`, too, which would lose a run in a gap and have two in a fold.
+- A time that a day has twice is due by `fold`: at its first, its second, or both; but where the minute begins
+  with `*`, as in Debian's cron, at both: it repeats for as long as its hour lasts.
 - `every` counts real time from the beginning of 1970 in UTC, so that it is the same after a restart.
-
-The distinction by `*` is that of Debian's cron.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import islice
@@ -72,7 +73,7 @@ def between(schedule: Schedule, after: datetime, until: datetime) -> Iterator[Oc
 def newest(schedule: Schedule, after: datetime, until: datetime, most: int) -> list[Occurrence]:
     """The last `most` of `between`, without looking at the others: there may be years of them."""
     found: list[Occurrence] = []
-    end, width = until, timedelta(hours=1)
+    end, width = until if schedule.every is not None else min(until, _FAR), timedelta(hours=1)
     while end > after and len(found) < most:
         start = max(after, end - width) if end - _EPOCH > width else after
         found = [*between(schedule, start, end), *found]
@@ -129,9 +130,9 @@ class _Stretch(Spec, frozen=True, kw_only=True):
 def _of_cron(schedule: Schedule, after: datetime) -> Iterator[Occurrence]:
     """In order, but that some may be told again, or be no later than `after`."""
     assert schedule.cron is not None
-    minute, hour = schedule.cron.split()[:2]
-    fixed = not minute.startswith("*") and not hour.startswith("*")
-    shifts = not hour.startswith("*") and schedule.dst.gap == "shift"
+    all_hours = len(CronSim(schedule.cron, _EPOCH.replace(tzinfo=None)).hours) == 24
+    fixed = not all_hours and not schedule.cron.startswith("*")
+    shifts = not all_hours and schedule.dst.gap == "shift"
     for stretch in _stretches(ZoneInfo(schedule.timezone), after):
         if shifts and stretch.offset > stretch.before and _lacks(schedule.cron, stretch):
             yield Occurrence(at=stretch.start, mark=GAP)
@@ -166,10 +167,11 @@ def _walls(cron: str, start: datetime, end: datetime, offset: timedelta) -> Iter
     first, last = (start + offset).replace(tzinfo=None), (end + offset).replace(tzinfo=None)
     if first.microsecond:
         first = first.replace(microsecond=0) + _SECOND
-    for wall in CronSim(cron, first - _SECOND):
-        if wall >= last:
-            return
-        yield wall
+    with suppress(OverflowError, ValueError):  # cronsim looks beyond the last year that dates know
+        for wall in CronSim(cron, first - _SECOND):
+            if wall >= last:
+                return
+            yield wall
 
 
 def _stretches(zone: ZoneInfo, after: datetime) -> Iterator[_Stretch]:
