@@ -62,6 +62,19 @@ def test_a_preview_for_programs_needs_no_file(tmp_path: Path, monkeypatch: pytes
     assert both["fires"] == ["2026-11-01T05:30:00Z", "2026-11-01T06:30:00Z"]
 
 
+def test_a_day_is_one_of_the_zone_of_the_schedule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its midnight is not that of UTC."""
+    monkeypatch.chdir(tmp_path)
+    words = ("schedule", "preview", "--cron", "0 * * * *", "--timezone", "Asia/Tokyo", "--next", "1", "--json")
+    for since, first in (
+        ("2026-11-01", "2026-10-31T15:00:00Z"),
+        ("2026-11-01T09:30", "2026-11-01T01:00:00Z"),
+        ("2026-11-01T09:30Z", "2026-11-01T10:00:00Z"),
+        ("2026-11-01T09:30-05:00", "2026-11-01T15:00:00Z"),
+    ):
+        assert json.loads(typed(*words, "--from", since).output)["fires"] == [first]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -71,6 +84,8 @@ def test_a_preview_for_programs_needs_no_file(tmp_path: Path, monkeypatch: pytes
         (("--cron", "0 2 * * *", "--every", "1h"), "it has `cron` and `every`"),
         (("--every", "soon"), "`soon`"),
         (("--cron", "0 2 * * *", "--from", "tomorrow"), "--from tomorrow is no time; write 2026-11-01T06:00:00Z"),
+        (("--cron", "0 2 * * *", "--from", "0001-01-01"), "--from 0001-01-01 is out of reach"),
+        (("--cron", "0 2 * * *", "--from", "9999-12-31T23:59:59-23:00"), "is out of reach"),
         (("--schedule", "weekly"), "no schedule weekly: its schedules are daily, often"),
     ],
 )

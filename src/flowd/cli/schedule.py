@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import anyio
 import click
 
 from flowd.cli.again import person
+from flowd.cli.instants import instant
 from flowd.cli.options import JSON, STATE_DIR
 from flowd.cli.serve import CONFIG, place_of, settings_of
 from flowd.cli.sources import FILE, load
@@ -51,14 +52,15 @@ def schedule() -> None:
 @click.option(
     "--fold", type=click.Choice(["first", "second", "both"]), default="first", help="One that a day has twice."
 )
-@click.option("--from", "since", metavar="T", help="From when on; now where left out.")
+@click.option(
+    "--from", "since", metavar="T", help="From when on, in the schedule's zone where none is named; now where left out."
+)
 @click.option("--next", "most", type=click.IntRange(1, 10_000), default=10, show_default=True, help="How many.")
 @JSON
 def preview(file: str | None, named: str | None, since: str | None, most: int, *, as_json: bool, **given: Any) -> int:
     """Say when a pipeline's schedules are due next, or a --cron or --every, with the changes of the clock marked."""
     chosen = _given(**given) or _of_file(file, named)
-    after = _moment(since) if since is not None else datetime.now(UTC)
-    found = {name: list(islice(_from(one, after), most)) for name, one in chosen.items()}
+    found = {name: list(islice(_from(one, since), most)) for name, one in chosen.items()}
     if as_json:
         each = {
             name: [{"at": moment(one.at), "mark": one.mark or None} for one in times] for name, times in found.items()
@@ -72,11 +74,11 @@ def preview(file: str | None, named: str | None, since: str | None, most: int, *
     return 0
 
 
-def _from(one: Schedule, after: datetime) -> Iterator[Occurrence]:
-    from datetime import timedelta
-
+def _from(one: Schedule, since: str | None) -> Iterator[Occurrence]:
+    """The occurrences from the named instant on, itself included."""
     from flowd.core.occurrences import occurrences
 
+    after = datetime.now(UTC) if since is None else instant(since, one.timezone, "--from")
     return occurrences(one, after - timedelta(microseconds=1))
 
 
@@ -117,14 +119,6 @@ def _of_file(file: str | None, named: str | None) -> dict[str, Schedule]:
         known = f"its schedules are {there}" if there else 'it has none; write `schedule: {cron: "0 6 * * mon"}`'
         raise BadRequest(f"pipeline {spec.name} has no schedule{f' {named}' if named else ''}: {known}")
     return found
-
-
-def _moment(text: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise BadRequest(f"--from {text} is no time; write 2026-11-01T06:00:00Z, or 2026-11-01") from error
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 # --- list, pause, resume -------------------------------------------------------------------------------------
