@@ -20,6 +20,7 @@ from flowd.core import states as s
 from flowd.core.again import asked_for
 from flowd.core.errors import BadRequest, FlowdError, StateLocked
 from flowd.core.stimuli import RetryAsked
+from flowd.core.views import worst_code
 from flowd.ports.inbox import Answer, Request
 
 if TYPE_CHECKING:
@@ -72,11 +73,7 @@ def resume(run: str | None, state_dir: str | None, *, everything: bool, anew: bo
         tell(f"{others}{len(wrong)} cannot be read: flowd doctor{flags_of(place_of(state_dir))}")
     elif not left:
         tell("no run is waiting to be resumed")
-    return min(codes, key=_ORDER.index, default=0)
-
-
-_ORDER = (5, 4, 6, 2, 130, 3, 1, 0)
-"""Which of several exit codes speaks for all, the first that applies."""
+    return worst_code(codes)
 
 
 def _resume(found: Found, wishes: dict[str, Any], *, anew: bool) -> int:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
 import sys
-import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +14,7 @@ import anyio
 from flowd.cli.outlets import Outlets, Wishes
 from flowd.cli.prints import kept_stdout, routed
 from flowd.cli.screen import Line
+from flowd.cli.signals import INTERRUPTED, heard, leave_at_once
 from flowd.cli.streams import is_terminal, tell
 from flowd.cli.summary import summary
 from flowd.core.errors import FlowdError
@@ -27,9 +23,6 @@ from flowd.core.views import WAITING, exit_code
 from flowd.engine.handle import Result, Run
 from flowd.wiring.build import Engine
 from flowd.wiring.reading import reading
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-INTERRUPTED = 130
 
 Begin = Callable[[Engine], Awaitable[Run]]
 
@@ -85,7 +78,7 @@ class Foreground:
                 followers=followers,
                 patient=self._asks,
             )
-            with self._signals():
+            with heard(self._stop):
                 async with engine:
                     self._run = run = await begin(engine)
                     if self._stopping:
@@ -146,31 +139,12 @@ class Foreground:
 
     # --- signals -----------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """The first signal interrupts the run so that it can be resumed; the second leaves at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        loop = asyncio.get_running_loop()
-        before = {number: signal.getsignal(number) for number in SIGNALS}
-        heard = [number for number in SIGNALS if before[number] is not signal.SIG_IGN]  # as under nohup
-        for number in heard:
-            loop.add_signal_handler(number, self._stop)
-        try:
-            yield
-        finally:
-            for number in heard:
-                loop.remove_signal_handler(number)
-                signal.signal(number, before[number] or signal.SIG_DFL)
-
     def _stop(self) -> None:
+        """The first signal interrupts the run so that it can be resumed; the second leaves at once."""
         if self._stopping:
             if self.outlets.region is not None:
                 self.outlets.region.stop()
-            tell("stopped at once; what still ran is ended behind it")
-            sys.stderr.flush()
-            os._exit(INTERRUPTED)  # the process guarding the tasks' own processes ends what is left of them
+            leave_at_once()
         self._stopping = True
         if self._run is not None and self._run.stop_services():
             tell("stopping the services; once more leaves at once")

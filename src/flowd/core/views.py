@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +23,7 @@ INTERRUPTED = "interrupted"
 
 EXIT_CODES = {"succeeded": 0, "failed": 1, "partial": 1, "cancelled": 1, WAITING: 3, "paused": 130, INTERRUPTED: 130}
 
+_CODE_ORDER = (5, 4, 6, 2, 130, 3, 1, 0)
 
 _FOR_PEOPLE = frozenset({s.UNCERTAIN, s.WAITING})
 
@@ -83,6 +85,11 @@ def field_document(param: Param) -> dict[str, Any]:
 def exit_code(status: str) -> int:
     """What `run`, `resume` and `retry` end with for a run of this status."""
     return EXIT_CODES.get(status, 130)
+
+
+def worst_code(codes: Iterable[int]) -> int:
+    """Which of several exit codes speaks for all: the first that applies; 0 where there is none."""
+    return min(codes, key=_CODE_ORDER.index, default=0)
 
 
 def moment(at: datetime | None) -> str | None:

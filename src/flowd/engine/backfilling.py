@@ -1,126 +1,137 @@
-"""Runs for past times of a schedule: which have to be begun, gone on with or tried again, and that done."""
+"""Past slots of a schedule are filled: a run each, some at a time, begun, gone on with or tried again."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import datetime
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import anyio
 import msgspec
 
 from flowd.authoring.pipeline import Pipeline
 from flowd.core.declared import Schedule
-from flowd.core.errors import FlowdError, NoSuchRun, StateLocked, StorageFailing
-from flowd.core.firing import firing_id, source_key
+from flowd.core.errors import FlowdError, StateDamaged, StateLocked, StorageFailing
+from flowd.core.slots import KIND, OPEN, Slot, Step
+from flowd.core.views import WAITING, exit_code
 from flowd.engine.engine import Engine
 from flowd.engine.handle import Run
+from flowd.ports.clock import Clock
 
-KIND: Final = "backfill"
-GOOD: Final = frozenset({"succeeded"})
-_LEFT: Final = frozenset({"waiting", "cancelled"})
-"""What a person has said, or has still to say, about: not this command's to change."""
+INTERRUPTED = 130
+REFUSED = "refused"
+TO_GO = "to go"
+
+_AS_FOUND = {
+    Step.GOOD: ("succeeded", 0),
+    Step.LEFT: ("cancelled", 1),
+    Step.HELD: ("running", StateLocked.exit_code),
+    Step.DAMAGED: ("", StateDamaged.exit_code),
+}
 
 
-class Slot(msgspec.Struct, frozen=True, kw_only=True):
-    """A time, and what was done about it.
+class Filled(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done about a slot (a `Step`, `refused`, or nothing yet: `to go`), and how it stands then.
 
-    `did` is good (a run of it succeeded before), begun, resumed, retried, left (a person's affair), held (another
-    process has it) or refused; `state` is the run's, as it stands then.
+    `state` is its run's, where there is one, and `code` the exit code that belongs to that; `error` says why it
+    did not end well; `seconds` is what this took here.
     """
 
-    at: datetime
+    slot: Slot
     did: str
-    run: str
-    state: str = ""
+    state: str
+    code: int
     error: str = ""
+    seconds: float = 0.0
 
 
-class Backfilling:
-    """Fills times of `schedule` with runs of `pipeline` by `engine`."""
+class Backfill:
+    """Fills slots of one schedule by runs of `engine`, with these parameters. Where `force`, what is begun is all run.
+
+    A run that was left unfinished goes on as it began; one that failed is tried again as the pipeline is now.
+    """
 
     def __init__(
-        self, engine: Engine, pipeline: Pipeline, schedule: Schedule, params: Mapping[str, Any], *, force: bool
+        self,
+        engine: Engine,
+        pipeline: Pipeline,
+        schedule: Schedule,
+        clock: Clock,
+        *,
+        params: Mapping[str, Any] | None = None,
+        force: bool = False,
     ) -> None:
         self._engine = engine
         self._pipeline = pipeline
         self._schedule = schedule
-        self._params = params
+        self._params = schedule.params if params is None else params
+        self._clock = clock
         self._force = force
-        self._source = source_key(pipeline.definition().spec.name, schedule.name)
         self._living: dict[str, Run] = {}
-        self._stopped = False
+        self.stopping = False
 
-    async def stop(self) -> None:
-        """Begin nothing more, and stop what runs so that it can be gone on with."""
-        self._stopped = True
-        for run in list(self._living.values()):
-            run.interrupt()
+    def stop(self) -> None:
+        """Begin nothing more, and interrupt what runs, so that the same slots can be gone on with."""
+        self.stopping = True
+        for run in self._living.values():
+            _stop(run)
 
-    async def look(self, at: datetime) -> Slot:
-        """What is to be done about a time; nothing is."""
-        fired, own = firing_id(self._source, at), firing_id(self._source, at, KIND)
-        if (state := await self._status(fired)) in GOOD:
-            return Slot(at=at, did="good", run=fired, state=str(state))
-        state = await self._status(own)
-        if state is None or state == "new":
-            return Slot(at=at, did="begun", run=own)
-        if state in GOOD:
-            return Slot(at=at, did="good", run=own, state=state)
-        if state in _LEFT:
-            return Slot(at=at, did="left", run=own, state=state)
-        return Slot(at=at, did="retried" if state in {"failed", "partial"} else "resumed", run=own, state=state)
+    async def carry_out(
+        self, slots: Sequence[Slot], tell: Callable[[Filled], None], *, at_once: int = 1
+    ) -> list[Filled]:
+        """Fill the slots, so many at once, the oldest first; `tell` hears of each as it is done. In their order.
 
-    async def fill(self, times: Sequence[datetime], width: int) -> AsyncIterator[Slot]:
-        """Do it, in order, `width` at a time; each once it is done with."""
-        done, receive = anyio.create_memory_object_stream[Slot](len(times))
-        room = anyio.CapacityLimiter(width)
+        What becomes of one keeps no other from being filled, but for a disk that fails: then no more is begun.
+        """
+        found: dict[str, Filled] = {}
+        waiting = iter(slots)
 
-        async def one(at: datetime) -> None:
-            async with room:
-                if not self._stopped:
-                    await done.send(await self._fill(at))
+        async def fill() -> None:
+            for slot in self._open(waiting):
+                found[slot.run] = await self._fill(slot)
+                tell(found[slot.run])
 
-        async with done, receive, anyio.create_task_group() as group:
+        async with anyio.create_task_group() as group:
+            for number in range(at_once):
+                group.start_soon(fill, name=f"flowd backfill {number}")
+        return [found.get(slot.run) or _as_found(slot) for slot in slots]
 
-            async def all_of_them() -> None:
-                async with anyio.create_task_group() as inner:
-                    for at in times:
-                        inner.start_soon(one, at)
-                        await anyio.lowlevel.checkpoint()  # so that they come in their order
-                await done.aclose()
-
-            group.start_soon(all_of_them)
-            async for slot in receive:
+    def _open(self, waiting: Iterator[Slot]) -> Iterator[Slot]:
+        for slot in waiting:
+            if self.stopping:
+                return
+            if slot.step in OPEN:
                 yield slot
 
-    async def _fill(self, at: datetime) -> Slot:
-        slot = await self.look(at)
-        if slot.did in {"good", "left"}:
-            return slot
+    async def _fill(self, slot: Slot) -> Filled:
+        since = self._clock.monotonic()
         try:
-            run = await self._begin(slot)
-        except StateLocked as held:
-            return msgspec.structs.replace(slot, did="held", error=str(held))
-        except StorageFailing:
-            raise
-        except FlowdError as refused:
-            return msgspec.structs.replace(slot, did="refused", state="failed", error=str(refused))
-        self._living[run.id] = run
-        try:
+            run = self._living[slot.run] = await self._enter(slot)
+            if self.stopping:
+                _stop(run)
             result = await run.wait()
+        except FlowdError as error:
+            if isinstance(error, StorageFailing):
+                self.stop()
+            did = Step.HELD if isinstance(error, StateLocked) else REFUSED
+            return Filled(slot=slot, did=did, state="", code=error.exit_code, error=str(error))
         finally:
-            del self._living[run.id]
-        return msgspec.structs.replace(slot, state=result.state)
+            self._living.pop(slot.run, None)
+        code = exit_code(result.state)
+        if self.stopping and result.state == WAITING:
+            code = INTERRUPTED
+        error_text = f"{result.error['task']}: {result.error['message']}" if result.error else ""
+        seconds = self._clock.monotonic() - since
+        return Filled(slot=slot, did=slot.step, state=result.state, code=code, error=error_text, seconds=seconds)
 
-    async def _begin(self, slot: Slot) -> Run:
-        if slot.did == "retried":
-            return await self._engine.retry(slot.run, by=KIND, pipeline=self._pipeline)
-        spec = self._pipeline.definition().spec
-        tasks = [task for name in self._schedule.tasks for task in spec.targets.get(name, (name,))]
+    async def _enter(self, slot: Slot) -> Run:
+        if slot.step is Step.RETRIED:
+            return await self._engine.retry(slot.run, by=KIND, pipeline=self._pipeline, with_new_definition=True)
+        if slot.step is Step.RESUMED:
+            return await self._engine.resume(slot.run, self._pipeline)
+        targets = self._pipeline.definition().spec.targets
         return await self._engine.start(
             self._pipeline,
-            *tasks,
+            *(task for name in self._schedule.tasks for task in targets.get(name, (name,))),
             params=self._params,
             run_id=slot.run,
             force=self._force,
@@ -128,9 +139,16 @@ class Backfilling:
             trigger={"kind": KIND, "schedule": self._schedule.name},
         )
 
-    async def _status(self, run: str) -> str | None:
-        try:
-            handle = await self._engine.get(run)
-        except NoSuchRun:
-            return None
-        return await handle.status()
+
+def _stop(run: Run) -> None:
+    """As the first Ctrl-C does to a run in the foreground."""
+    if not run.stop_services():
+        run.interrupt()
+
+
+def _as_found(slot: Slot) -> Filled:
+    """A slot about which nothing was done."""
+    if slot.step in OPEN:
+        return Filled(slot=slot, did=TO_GO, state="", code=INTERRUPTED)
+    state, code = _AS_FOUND[slot.step]
+    return Filled(slot=slot, did=slot.step, state=state, code=code, error=slot.note)

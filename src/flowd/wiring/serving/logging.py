@@ -10,11 +10,11 @@ from pathlib import Path
 
 from flowd.adapters.disk import FileThreads
 from flowd.adapters.followers.daemon_lines import DaemonLines
-from flowd.adapters.followers.log import Lines, LogFollower, Sink, append_to, run_in_path
+from flowd.adapters.followers.log import Lines, LogFollower, Sink
 from flowd.adapters.rotation import append_and_rotate
 from flowd.core.settings import DaemonLog
-from flowd.core.shape import Shape
 from flowd.core.spec import Definition
+from flowd.wiring.run_logs import run_log
 
 
 class Outlet:
@@ -46,15 +46,7 @@ class Outlet:
 
     def of_run(self, run_folder: Path, definition: Definition) -> LogFollower:
         """What writes the lines of a run: to its own file, here, and where its pipeline has them go."""
-        own, log = run_folder / "run.log", definition.spec.log
-        sinks = [Sink(write=append_to(str(own), private=True), name=str(own), level="debug", threads=self._threads)]
-        sinks += self._sinks
-        if log.file is not None:
-            path = run_in_path(str(Path(definition.folder, log.file)), run_folder.name)
-            form, level = log.format or "console", log.level
-            sinks.append(Sink(write=append_to(path), name=path, form=form, level=level, threads=self._threads))
-        order = [definition.spec.tasks[number].name for number in Shape(definition.spec.tasks).order()]
-        return LogFollower(sinks, order=order, report=_complain)
+        return run_log(run_folder, definition, self._threads, _complain, self._sinks)
 
 
 def _to_stderr(lines: Lines) -> None:
