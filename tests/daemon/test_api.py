@@ -1,10 +1,7 @@
 """The API over real runs: what each route gives, every error's shape, streams that go on where they were left."""
 
-import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +15,8 @@ from hypothesis import settings as hypothesis_settings
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
 
 from flowd.core.access import ROUTES
-from flowd.core.settings import DaemonLog, Listen, Settings
-from flowd.daemon.daemon import Daemon
 from flowd.daemon.http.errors import install
-from flowd.wiring.serving.build import opened
-from flowd.wiring.serving.logging import Outlet
+from serving import Here, daemon
 
 PIPELINE = """
 name: work
@@ -42,7 +36,7 @@ name: failing
 tasks:
   fail: {run: "test -e good"}
 """
-
+FILES = {"work": PIPELINE, "slow": SLOW, "failing": FAILING}
 
 STREAMS = {"/api/v1/events", "/api/v1/runs/{run}/events"}
 """They go on, and have tests of their own."""
@@ -51,55 +45,9 @@ NOT_OURS = [ignored_auth, positive_data_acceptance]
 ALL = list(HealthCheck)
 
 
-class Here:
-    """A daemon that serves, and a client with its first token."""
-
-    def __init__(self, daemon: Daemon, client: httpx2.AsyncClient, folder: Path) -> None:
-        self.daemon, self.client, self.folder = daemon, client, folder
-
-    async def get(self, path: str, **more: Any) -> Any:
-        answer = await self.client.get(path, **more)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    async def post(self, path: str, body: Any = None, status: int = 200) -> Any:
-        answer = await self.client.post(path, json=body)
-        assert answer.status_code == status, answer.text
-        return answer.json()
-
-    async def start(self, pipeline: str, **more: Any) -> str:
-        return str((await self.post("/runs", {"pipeline": pipeline, **more}, 201))["run"])
-
-    async def until(self, run: str, *states: str) -> Any:
-        with anyio.fail_after(10):
-            while (found := await self.get(f"/runs/{run}"))["state"] not in states:
-                await anyio.sleep(0.02)
-        return found
-
-
-@asynccontextmanager
-async def daemon(folder: Path, **files: str) -> AsyncIterator[Here]:
-    for name, text in (files or {"work": PIPELINE, "slow": SLOW, "failing": FAILING}).items():
-        (folder / f"{name}.yaml").write_text(text)
-    outlet = Outlet(DaemonLog(file=str(folder / "daemon.log"), level="debug"))
-    told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    chosen = Settings(folder=str(folder), listen=Listen(port=0))
-    with outlet.open():
-        async with (
-            opened(chosen, folder / ".flowd", outlet, lambda url, _token: told.set_result(url)) as made,
-            anyio.create_task_group() as group,
-        ):
-            group.start_soon(made.run)
-            url = await told
-            headers = {"Authorization": f"Bearer {(folder / '.flowd' / 'token').read_text().strip()}"}
-            async with httpx2.AsyncClient(base_url=f"{url}/api/v1", headers=headers, timeout=10) as client:
-                yield Here(made, client, folder)
-            made.stop()
-
-
 async def test_a_run_from_its_start_to_a_persons_answer(tmp_path: Path) -> None:
     """Started by name, shown as `show --json` shows it, answered under the caller's name."""
-    async with daemon(tmp_path) as here:
+    async with daemon(tmp_path, **FILES) as here:
         run = await here.start("work", params={"size": 3})
         shown = await here.until(run, "waiting")
         assert shown["trigger"] == {"kind": "api", "by": "admin"}
@@ -117,7 +65,7 @@ async def test_a_run_from_its_start_to_a_persons_answer(tmp_path: Path) -> None:
 
 async def test_a_key_names_one_run(tmp_path: Path) -> None:
     """201 for the first, 200 for the same again, 422 with other parameters."""
-    async with daemon(tmp_path) as here:
+    async with daemon(tmp_path, **FILES) as here:
         asked = {"pipeline": "work", "run_id": "monday"}
         assert (await here.post("/runs", asked, 201))["run"] == "monday"
         assert (await here.post("/runs", asked, 200))["run"] == "monday"
@@ -127,7 +75,7 @@ async def test_a_key_names_one_run(tmp_path: Path) -> None:
 
 async def test_runs_are_stopped_paused_gone_on_with_and_tried_again(tmp_path: Path) -> None:
     """Each by the run's own document."""
-    async with daemon(tmp_path) as here:
+    async with daemon(tmp_path, **FILES) as here:
         run = await here.start("slow")
         await here.until(run, "running")
         assert (await here.post(f"/runs/{run}/pause"))["state"] in {"running", "paused"}
@@ -145,7 +93,7 @@ async def test_runs_are_stopped_paused_gone_on_with_and_tried_again(tmp_path: Pa
 
 async def test_pages_go_on_where_they_ended_whatever_begins_meanwhile(tmp_path: Path) -> None:
     """Each run once, newest first; filtered by pipeline and state."""
-    async with daemon(tmp_path) as here:
+    async with daemon(tmp_path, **FILES) as here:
         begun = [await here.start("failing") for _ in range(5)]
         for run in begun:
             await here.until(run, "failed")
@@ -192,7 +140,7 @@ ERRORS: dict[str, tuple[str, str, Any, int, str]] = {
 
 async def test_every_error_has_a_code_a_message_and_a_hint(tmp_path: Path) -> None:
     """Whoever is to blame: no traceback, no HTML, and nothing that was not asked about."""
-    async with daemon(tmp_path) as here:
+    async with daemon(tmp_path, **FILES) as here:
         run = await here.start("failing")
         await here.until(run, "failed")
         for what, (method, path, body, status, code) in ERRORS.items():
@@ -209,7 +157,7 @@ async def test_every_error_has_a_code_a_message_and_a_hint(tmp_path: Path) -> No
 
 async def test_the_events_of_a_run_go_on_behind_the_last_one_that_was_seen(tmp_path: Path) -> None:
     """Each once, under its number; the stream ends with the run."""
-    async with daemon(tmp_path) as here:
+    async with daemon(tmp_path, **FILES) as here:
         run = await here.start("failing")
         first = await events(here, f"/runs/{run}/events", most=2)
         rest = await events(here, f"/runs/{run}/events", after=first[-1][0])
@@ -221,7 +169,7 @@ async def test_the_events_of_a_run_go_on_behind_the_last_one_that_was_seen(tmp_p
 
 async def test_the_events_of_all_runs_say_when_some_were_missed(tmp_path: Path) -> None:
     """Resumed within what is kept, nothing is missing; with an id of another life the reader is told to load anew."""
-    async with daemon(tmp_path) as here, anyio.create_task_group() as group:
+    async with daemon(tmp_path, **FILES) as here, anyio.create_task_group() as group:
         found: list[tuple[str, Any]] = []
 
         async def read() -> None:
@@ -261,7 +209,7 @@ async def events(here: Here, path: str, *, after: str = "", most: int = 1000) ->
 
 async def test_a_log_is_followed_until_its_attempt_ends(tmp_path: Path) -> None:
     """What is there comes at once, the rest as it is written."""
-    async with daemon(tmp_path) as here:
+    async with daemon(tmp_path, **FILES) as here:
         run = await here.start("slow")
         with anyio.fail_after(10):
             while (await here.get(f"/runs/{run}"))["tasks"]["wait"]["state"] != "running":
@@ -275,7 +223,7 @@ async def test_a_log_is_followed_until_its_attempt_ends(tmp_path: Path) -> None:
 
 async def test_a_run_of_another_process_is_seen_and_asked(tmp_path: Path) -> None:
     """`flowd run` beside the daemon: its events come through, and a cancel through the API reaches it."""
-    async with daemon(tmp_path) as here, anyio.create_task_group() as group:
+    async with daemon(tmp_path, **FILES) as here, anyio.create_task_group() as group:
         found: list[tuple[str, Any]] = []
 
         async def read() -> None:
@@ -298,7 +246,7 @@ async def test_a_run_of_another_process_is_seen_and_asked(tmp_path: Path) -> Non
 
 async def test_schedules_pipelines_limits_services_and_the_daemon_itself(tmp_path: Path) -> None:
     """All lists have their shapes; a schedule is paused under the caller's name, and stays so."""
-    async with daemon(tmp_path) as here:
+    async with daemon(tmp_path, **FILES) as here:
         [schedule] = (await here.get("/schedules"))["schedules"]
         assert (schedule["name"], schedule["when"]) == ("work", "At 06:00 on Monday (Europe/Berlin)")
         assert schedule["next"].endswith("Z")
@@ -335,7 +283,7 @@ async def test_what_others_wrote_is_text_on_the_page(tmp_path: Path) -> None:
 
 async def test_every_route_is_in_the_table_of_who_may(tmp_path: Path) -> None:
     """And nothing is in the table that there is not."""
-    async with daemon(tmp_path) as here:
+    async with daemon(tmp_path, **FILES) as here:
         schema = (await here.client.get(here.client.base_url.join("/openapi.json"))).json()
     routes = {(method.upper(), path) for path, methods in schema["paths"].items() for method in methods}
     public = {("GET", "/healthz")}
@@ -361,7 +309,7 @@ async def test_a_host_application_can_have_the_routes(tmp_path: Path) -> None:
 @pytest.mark.timeout(180)
 async def test_no_request_that_the_document_allows_or_forbids_breaks_it(tmp_path: Path) -> None:
     """Schemathesis makes requests of the API's own document, good and bad, and looks at every answer."""
-    async with daemon(tmp_path) as here:
+    async with daemon(tmp_path, **FILES) as here:
         run = await here.start("failing", run_id="known")
         await here.until(run, "failed")
         url = str(here.client.base_url.join("/openapi.json"))

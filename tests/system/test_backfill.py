@@ -344,6 +344,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(here: Place) -> None:
     here.write("hold", "x")
     process = here.begin("backfill", *WEEKEND)
     until(here.has("days"))
+    until(lambda: [run["state"] for run in here.json("runs")["runs"]] == ["running"])  # it is on disk
     process.kill()
     end_of(process)
     (here.folder / "hold").unlink()

@@ -293,9 +293,14 @@ RUN_CONTROL = "engine/test_run_control.py::"
 PACE = ("every", "timeout")
 SERVES, LOOPS = "system/test_services.py::test_", "system/test_services.py::test_a_crash_loop_ends_and_says_so"
 SERVICE_TABLES = ("READY", "RESTART", "STOP")
+TOLD = "daemon/test_telling.py::test_a_failure_is_told_to_the_tasks_owner_and_to_whom_the_daemon_names"
 ELSEWHERE = {
     "schedule": "daemon/test_planner.py::test_each_time_begins_one_run_that_knows_it",
     "trigger": "daemon/test_triggers.py::test_a_file_that_was_left_alone_begins_one_run",
+    "owners": TOLD,
+    "notify": TOLD,
+    "owner": TOLD,
+    "expect": "core/test_notices.py::test_a_run_is_late_once_and_then_done",
     "retention": "wiring/test_pruning.py::test_what_a_pipeline_says_is_kept_of_it",
     "OUTPUT.retention": "wiring/test_pruning.py::test_an_output_goes_only_where_it_says_so_and_is_as_it_was_left",
     "OUTPUT.delete": "wiring/test_pruning.py::test_an_output_goes_only_where_it_says_so_and_is_as_it_was_left",

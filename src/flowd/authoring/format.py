@@ -76,8 +76,8 @@ PIPELINE = _table(
     msgspec.structs.replace(_SHELL, policy=False, fits=()),
     Key("workdir", "path", "The folder in which commands run.", "the file's folder"),
     Key("log", "log", "Where log lines go besides the run's own file."),
-    Key("owners", "owners", "Who answers for tasks: OWNER: {notify: [URL]}.", "none", inactive=True),
-    Key("notify", "notify", "Who is told of what: [{on: [failed], to: URL, owner or OWNER}].", "none", inactive=True),
+    Key("owners", "owners", "Who answers for tasks: OWNER: {notify: [URL]}.", "none"),
+    Key("notify", "notify", "Who is told of what: [{on: [failed], to: URL, owner or OWNER}].", "none"),
     Key(
         "schedule",
         "schedule",
@@ -86,7 +86,7 @@ PIPELINE = _table(
     ),
     Key("trigger", "trigger", "What else starts a run: [{file, webhook or after, …}].", "none"),
     Key("group", "group", "Runs of one key never overlap: {key, overlap}.", "none", inactive=True),
-    Key("expect", "expect", "When a run is late: {within} or {done_by, timezone}.", "none", inactive=True),
+    Key("expect", "expect", "When a run is late: {within} or {done_by, timezone}.", "none"),
     Key("retention", "retention", "What is kept of runs: {runs, age, size}.", "100 runs"),
     Key("result", "text_or_expression", "What it gives as a task of another pipeline: EXPR.", "none"),
     Key("tasks", "tasks", "The tasks by name.", required=True),
@@ -161,7 +161,7 @@ TASK = _table(
     Key("gate", "gates", "What has to hold of its metrics and result: [EXPR or {check, severity, name}].", "none"),
     Key("approve", "approve", "A person's answer that its start waits for; alone, all of the task.", "none"),
     Key("reconcile", "call", "A function that is asked what became of an attempt whose end is unknown."),
-    Key("owner", "owner", "Who answers for it: a name of `owners`.", "none", policy=True, inactive=True),
+    Key("owner", "owner", "Who answers for it: a name of `owners`.", "none", policy=True),
     Key("description", "text", "What it is for, in a sentence."),
     Key("port", "port", "The port of a service: a number, or auto; `{{ port }}`.", "none", fits=("service",)),
     Key(

@@ -20,6 +20,7 @@ from flowd.authoring.findings import did_you_mean, listed
 from flowd.authoring.importing import forget, imported_files
 from flowd.authoring.pipeline import Pipeline
 from flowd.core.errors import BadPipeline, BadRequest, FlowdError, Problem
+from flowd.core.firing import source_key
 
 _TAKEN: Final = "duplicate_name"
 
@@ -146,12 +147,25 @@ class Catalogue:
             return refused.problems, None
         except FlowdError as refused:
             return (Problem(file=file, code="cannot_load", message=str(refused)),), None
+        own = _schedules(pipeline)
         for other in self._entries.values():
-            if other.file != file and other.pipeline is not None and other.pipeline.name == pipeline.name:
+            if other.file == file or other.pipeline is None:
+                continue
+            if other.pipeline.name == pipeline.name:
                 message = f"there is a pipeline {pipeline.name} in {other.file} already"
                 hint = "give it another name: runs and schedules are found by it"
                 return (Problem(file=file, key="name", code=_TAKEN, message=message, hint=hint),), None
+            if same := own & _schedules(other.pipeline):
+                message = f"a schedule of {other.file} is called {min(same)} already, with its pipeline's name"
+                hint = "give this one another `name`, or its pipeline one: schedules are paused and resumed by it"
+                return (Problem(file=file, key="schedule", code=_TAKEN, message=message, hint=hint),), None
         return (), pipeline
+
+
+def _schedules(pipeline: Pipeline) -> set[str]:
+    """What its schedules are called: `a.b` may be one of pipeline a, and all that pipeline a.b has."""
+    spec = pipeline.definition().spec
+    return {source_key(spec.name, schedule.name) for schedule in spec.schedule}
 
 
 def sources(pipeline: Pipeline) -> list[Path]:
