@@ -125,6 +125,20 @@ def test_tokens_are_made_listed_and_revoked(folder: Path) -> None:
     assert "is no duration" in str(typed("token", "add", "eve", "--role", "admin", "--expires", "3x").exception)
     assert typed("token", "revoke", "bob").return_value == 0
     assert "there is no token" in typed("token", "list").output
+    audit = (folder / ".flowd" / "daemon" / "audit.jsonl").read_text()
+    entries = [json.loads(line) for line in audit.splitlines()]
+    assert [(one["from"], one["path"]) for one in entries] == [
+        ("command", "token add bob --role viewer"),
+        ("command", "token revoke bob"),
+    ]
+    assert secret[19:] not in audit
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("name", ["", "a b", "1a", "../a", "a\nb", "a" * 101, "\x1b[31m"])
+def test_a_token_has_a_name_that_can_be_shown(name: str) -> None:
+    """It stands in lists, in the audit and in runs."""
+    assert "is no name of a token" in str(typed("token", "add", "--role", "viewer", "--", name).exception)
 
 
 def test_no_daemon_is_no_error(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

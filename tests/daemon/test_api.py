@@ -116,7 +116,7 @@ ERRORS: dict[str, tuple[str, str, Any, int, str]] = {
     "an unknown run": ("GET", "/runs/nope", None, 404, "no_such_run"),
     "no id of a run": ("GET", "/runs/a%20b", None, 422, "bad_request"),
     "a way out": ("GET", "/runs/..%2f..%2ftoken", None, 404, "not_found"),
-    "dots": ("GET", "/runs/%2e%2e/tasks/a/log", None, 422, "bad_request"),
+    "dots": ("GET", "/runs/%2e%2e/tasks/a/log", None, 404, "not_found"),
     "an unknown task's log": ("GET", "/runs/{run}/tasks/nope/log", None, 422, "bad_request"),
     "a path for a task": ("GET", "/runs/{run}/tasks/..%2f..%2f..%2ftoken/log", None, 404, "not_found"),
     "an attempt that never was": ("GET", "/runs/{run}/tasks/fail/log?attempt=9", None, 422, "bad_request"),

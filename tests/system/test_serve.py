@@ -61,10 +61,12 @@ def moment(text: str) -> datetime:
 
 
 def test_a_daemon_from_its_start_to_its_end(here: Place) -> None:
-    """It says where it is and shows its token once; there is one of a state directory; SIGTERM ends it with 0."""
+    """It says where it is, with a link and no token; there is one of a state directory; SIGTERM ends it with 0."""
     here.pipeline({"a": {"run": "true"}})
     process = serve(here)
-    assert said(here).count("?token=flowd_") == 1
+    assert said(here).count("/?token=") == 1
+    token = (here.state / "token").read_text().strip()
+    assert token not in said(here)
     status = here.json("daemon", "status")
     assert (status["running"], status["pid"]) == (True, process.pid)
     second = here.run("serve")
@@ -74,7 +76,8 @@ def test_a_daemon_from_its_start_to_its_end(here: Place) -> None:
     assert stop(process).code == 0
     assert here.json("daemon", "status")["running"] is False
     again = serve(here)
-    assert said(here).count("?token=flowd_") == 1
+    assert said(here).count("/?token=") == 2
+    assert (here.state / "token").read_text().strip() == token
     ended = here.ok("daemon", "stop")
     assert f"pid {again.pid} has ended" in ended.out
     assert end_of(again).code == 0

@@ -20,8 +20,10 @@ _KEPT = 10
 class FileAudit:
     """Appends entries to a private file, which is begun anew at 20 MB; the ten before it are kept."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, size: int = _SIZE) -> None:
         self._path = folder / FILE
+        self._size = size
+        self._is_whole = _ends_whole(self._path)
         self._threads = disk.FileThreads(1, "flowd-audit")
 
     async def note(self, entry: Mapping[str, Any]) -> None:
@@ -34,6 +36,9 @@ class FileAudit:
 
     def _note(self, line: bytes) -> None:
         with disk.failing(self._path, "be written"):
+            if not self._is_whole:  # a line that was cut off stays one of its own
+                line = b"\n" + line
+            self._is_whole = False
             disk.append(self._path, line)
             descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
             try:
@@ -41,5 +46,17 @@ class FileAudit:
                 size = os.fstat(descriptor).st_size
             finally:
                 os.close(descriptor)
-            if size >= _SIZE:
+            self._is_whole = True
+            if size == len(line):
+                disk.sync_folder(self._path.parent)
+            if size >= self._size:
                 rotate(self._path, _KEPT)
+
+
+def _ends_whole(path: Path) -> bool:
+    """Whether the last line is whole; it is, where there is none."""
+    try:
+        with open(path, "rb") as file:
+            return file.seek(0, os.SEEK_END) == 0 or (file.seek(-1, os.SEEK_END) >= 0 and file.read() == b"\n")
+    except OSError:  # it is not there; or it cannot be read, which whoever writes will be told
+        return True

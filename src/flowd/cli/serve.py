@@ -55,11 +55,13 @@ async def _serve(settings: Settings, place: Path, outlet: object) -> int:
     return 0
 
 
-def _tell_address(url: str, token: str | None) -> None:
-    """Where it is; the link with the first token once, since whoever has it may do everything."""
+def _tell_address(url: str, word: str | None) -> None:
+    """Where it is, and a link for whoever started it: it is good once, so that it may stand in a log."""
     tell(f"flowd serves at {url}")
-    if token is not None:
-        tell(f"open {url}/?token={token} (the token is in the state directory's file `token`)")
+    if word is not None:
+        tell(
+            f"open {url}/?token={word} (once, within 15 minutes; the token itself is in the state directory's `token`)"
+        )
 
 
 @asynccontextmanager

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import os
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+import anyio
 import click
 
+from flowd.cli.again import person
 from flowd.cli.options import JSON, STATE_DIR
 from flowd.cli.serve import CONFIG, place_of, settings_of
 from flowd.cli.streams import say, say_document, tell
@@ -38,8 +40,10 @@ def add(name: str, role: str, expires: str | None, config: str | None, state_dir
         until = now + parse_duration(expires) if expires is not None else None
     except (ValueError, OverflowError) as error:
         raise BadRequest(f"--expires {expires} is no duration; write 30d or 12h") from error
-    text = _tokens(config, state_dir).add(name, role, now, until)
+    place = _place(config, state_dir)
+    text = place.tokens.add(name, role, now, until)
     say(text)
+    place.note(f"token add {name} --role {role}", now)
     tell(f"a token of {name}, who may act as {role}" + (f" until {until:%Y-%m-%dT%H:%M:%SZ}" if until else ""))
     return 0
 
@@ -53,7 +57,7 @@ def list_(config: str | None, state_dir: str | None, *, as_json: bool) -> int:
     now = datetime.now(UTC)
     rows = [
         {"name": one.name, "role": one.role, "created": one.created_at, "expires": one.expires_at}
-        for one in _tokens(config, state_dir).all()
+        for one in _place(config, state_dir).tokens.all()
     ]
     if as_json:
         say_document({"tokens": rows})
@@ -74,16 +78,32 @@ def list_(config: str | None, state_dir: str | None, *, as_json: bool) -> int:
 @STATE_DIR
 def revoke(name: str, config: str | None, state_dir: str | None) -> int:
     """Take the token called NAME away; a daemon that runs knows it no more at once."""
-    _tokens(config, state_dir).revoke(name)
+    place = _place(config, state_dir)
+    place.tokens.revoke(name)
+    place.note(f"token revoke {name}", datetime.now(UTC))
     say(f"the token of {name} is revoked")
     return 0
 
 
-def _tokens(config: str | None, state_dir: str | None) -> FileTokens:
+class _Place(NamedTuple):
+    """Where a daemon's tokens are, and where it is kept who has changed them."""
+
+    tokens: FileTokens
+    folder: Path
+
+    def note(self, command: str, now: datetime) -> None:
+        """Keep who did what here, as the daemon does of what is asked of it."""
+        from flowd.adapters.audit import FileAudit
+
+        entry = {"at": now, "who": person(), "role": None, "from": "command", "method": None, "path": command}
+        with closing(FileAudit(self.folder)) as audit:
+            anyio.run(audit.note, {**entry, "status": 0})
+
+
+def _place(config: str | None, state_dir: str | None) -> _Place:
     from flowd.adapters.daemon_folder import FOLDER
     from flowd.adapters.tokens import FILE, FileTokens
 
     settings = settings_of(config)
-    if settings.tokens_file is not None:
-        return FileTokens(Path(settings.tokens_file))
-    return FileTokens(Path(os.path.join(place_of(settings, state_dir), FOLDER, FILE)))
+    folder = place_of(settings, state_dir) / FOLDER
+    return _Place(FileTokens(Path(settings.tokens_file or folder / FILE)), folder)

@@ -52,11 +52,16 @@ LINKS: Final = "/links/"
 _TOKEN = re.compile(r"flowd_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 
 
+NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}")
+"""What a token may be called."""
+
+
 class Caller(Spec, frozen=True, kw_only=True):
-    """Who asks: the name of a token, and its role."""
+    """Who asks: the name of a token, its role, and its id."""
 
     name: str
     role: str
+    token: str = ""
 
 
 class Token(Spec, frozen=True, kw_only=True):
@@ -84,16 +89,29 @@ def caller_of(text: str, tokens: Iterable[Token], now: datetime) -> Caller | Non
     """Who holds this token; None where nobody does, or it has expired. In the same time whatever is wrong with it."""
     match = _TOKEN.fullmatch(text)
     given, shown = (match[1], digest(match[2])) if match else ("", digest(""))
-    known = {token.id: token for token in tokens}.get(given)
+    known = _known(given, tokens)
     same = hmac.compare_digest(known.digest if known is not None else digest("nobody's"), shown)
-    if known is None or not same or (known.expires_at is not None and known.expires_at <= now):
+    return _caller(known, now) if same else None
+
+
+def holder_of(ident: str, tokens: Iterable[Token], now: datetime) -> Caller | None:
+    """Who holds the token with this id; None where there is none such, or it has expired."""
+    return _caller(_known(ident, tokens), now)
+
+
+def without_tokens(text: str) -> str:
+    """A text in which no token is left, wherever somebody may have put one; of the path of a link nothing is."""
+    return f"{LINKS}…" if text.startswith(LINKS) else _TOKEN.sub("flowd_***", text)
+
+
+def _known(ident: str, tokens: Iterable[Token]) -> Token | None:
+    return {token.id: token for token in tokens}.get(ident)
+
+
+def _caller(known: Token | None, now: datetime) -> Caller | None:
+    if known is None or (known.expires_at is not None and known.expires_at <= now):
         return None
-    return Caller(name=known.name, role=known.role)
-
-
-def without_links(path: str) -> str:
-    """A path as it may be kept."""
-    return f"{LINKS}…" if path.startswith(LINKS) else path
+    return Caller(name=known.name, role=known.role, token=known.id)
 
 
 def may(role: str, needed: str) -> bool:

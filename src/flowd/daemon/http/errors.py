@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from flowd.core.access import without_links
+from flowd.core.access import without_tokens
 from flowd.core.errors import (
     BadParameters,
     BadPipeline,
@@ -102,7 +102,7 @@ async def _of_framework(_request: Request, error: Exception) -> Response:
 
 
 async def _of_defect(request: Request, error: Exception) -> Response:
-    path = without_links(request.url.path)
+    path = without_tokens(request.url.path)
     logging.getLogger("flowd.daemon").error(
         "request_failed", exc_info=error, extra={"fields": {"method": request.method, "path": path}}
     )

@@ -2,59 +2,53 @@
 
 House rules of this room. Paths are compared whole, as the server read them; nothing is public by how it
 begins or ends. A request is refused before its body is read. What a browser sends by itself (a cookie) is
-worth nothing for a change that comes from another origin. No token reaches a log.
+worth nothing for what comes from another origin, nor for a change that a form could ask for. No token
+reaches a log.
 
 A plain ASGI middleware: it passes streams through untouched, which wrappers that gather responses do not.
 """
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
-from http.cookies import CookieError, SimpleCookie
-from typing import Any, Final, NamedTuple, Protocol
-from urllib.parse import parse_qs, urlsplit
+from typing import Any, Final, Protocol
 
-import msgspec
-
-from flowd.core.access import ROUTES, Caller, may, needed_for, without_links
-from flowd.core.errors import StorageFailing
+from flowd.core.access import ROUTES, Caller, may, needed_for, without_tokens
+from flowd.core.errors import FlowdError, StorageFailing
+from flowd.daemon.http.answers import App, Message, Receive, Refusal, Scope, Send, guarded, refuse
+from flowd.daemon.http.asked import JSON, SAFE, Asked
+from flowd.daemon.http.sessions import SESSION_FOR, Sessions
+from flowd.daemon.http.throttle import Throttle
 from flowd.daemon.saying import say
 from flowd.ports.clock import Clock
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-COOKIE: Final = "flowd"
 HEALTH: Final = "/healthz"
 LOGIN: Final = "/"
 MOST_BODY: Final = 1 << 20
-_SAFE: Final = frozenset({"GET", "HEAD"})
 _METHODS: Final = frozenset({"GET", "HEAD", "POST"})
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_MOST_WRONG: Final = 10
+_MOST_NOTED: Final = 60
+"""Wrong tokens, and refusals of strangers that are kept, of an address within a minute."""
+_STILL_S: Final = 5.0
+"""How often, in seconds, whoever reads a stream is looked at again."""
 
-_HEADERS: Final = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"same-origin"),  # with none at all, a browser hides where its own forms come from
-    (b"x-frame-options", b"DENY"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-)
-_POLICY: Final = (
-    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    b"base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+_UNKNOWN_HINT: Final = (
+    "send Authorization: Bearer TOKEN; the first token is in the state directory's file `token`, "
+    "and the daemon prints a new link when it starts"
 )
 
 
 class Tokens(Protocol):
-    """Who holds which token."""
+    """Who holds which token. FlowdError or OSError where that cannot be known."""
 
     def caller(self, text: str, now: datetime) -> Caller | None:
         """Who holds this one; None where nobody does."""
+        ...
+
+    def holder(self, ident: str, now: datetime) -> Caller | None:
+        """Who holds the one with this id; None where nobody does, or no more."""
         ...
 
 
@@ -66,19 +60,11 @@ class Audit(Protocol):
         ...
 
 
-class Refusal(NamedTuple):
-    """Why a request goes no further."""
-
-    status: int
-    code: str
-    message: str
-    hint: str = ""
-
-
 class Gate:
     """Stands before `app`. `hosts` are the names and addresses by which the daemon may be asked.
 
-    What `is_open` says of by its path is passed on for anybody: the application judges it itself.
+    What `is_open` says of by its path is passed on for anybody: the application judges it itself. In the
+    application, `scope["state"]["caller"]` is who asks; None where that was not asked.
     """
 
     def __init__(
@@ -92,15 +78,20 @@ class Gate:
         is_open: Callable[[str], bool] = lambda _path: False,
         routes: Mapping[tuple[str, str], str] = ROUTES,
         most_body: int = MOST_BODY,
+        sessions: Sessions | None = None,
     ) -> None:
         self._app = app
         self._tokens = tokens
         self._audit = audit
         self._clock = clock
-        self._hosts = _LOOPBACK_NAMES | {host.casefold() for host in hosts}
+        self._hosts = _LOOPBACK_NAMES | {host.strip("[]").casefold() for host in hosts}
         self._is_open = is_open
         self._routes = routes
         self._most_body = most_body
+        self._sessions = sessions or Sessions(clock)
+        self._wrong = Throttle(clock, _MOST_WRONG)
+        self._strangers = Throttle(clock, _MOST_NOTED)
+        self._trouble = ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -109,82 +100,135 @@ class Gate:
             return
         if scope["type"] != "http":  # no other protocol is spoken here
             return
-        request = _Request(scope)
+        asked = Asked(scope)
         caller: Caller | None = None
-        refusal = self._refused_place(request) or self._refused_form(request)
-        if refusal is None and not self._is_public(request):
-            if request.path == LOGIN and request.method == "GET" and (token := request.query_token()):
-                await self._log_in(request, token, send)
+        refusal = self._refused_place(asked) or self._refused_form(asked)
+        if refusal is None and not self._is_public(asked):
+            if asked.path == LOGIN and asked.method == "GET" and (word := asked.link()):
+                await self._log_in(asked, word, send)
                 return
-            caller, refusal = self._judge(request)
+            caller, refusal = self._judge(asked)
         if refusal is not None:
-            await self._note(request, caller, refusal.status)
-            await _refuse(send, refusal)
+            await self._note(asked, caller, refusal.status)
+            await refuse(send, refusal, receive if asked.has_body else None)
             return
         scope.setdefault("state", {})["caller"] = caller
-        await self._pass_on(scope, receive, send, request, caller)
+        await self._pass_on(scope, receive, send, asked, caller)
 
     # --- judging -------------------------------------------------------------------------------------------
 
-    def _is_public(self, request: _Request) -> bool:
-        return (request.path == HEALTH and request.method in _SAFE) or self._is_open(request.path)
+    def _is_public(self, asked: Asked) -> bool:
+        return (asked.path == HEALTH and asked.method in SAFE) or self._is_open(asked.path)
 
-    def _refused_place(self, request: _Request) -> Refusal | None:
+    def _refused_place(self, asked: Asked) -> Refusal | None:
         """Where it was meant to go, and where it comes from: no page elsewhere leads a browser here."""
-        host = request.host()
-        if host is None or host not in self._hosts:
+        if name := asked.twice():
+            return Refusal(400, "twice", f"the header {name} is there more than once")
+        host = asked.host()
+        if host is None or host not in self._hosts | {asked.own_address()}:
             hint = "ask by the address that it listens at, or add the name to `hosts` of its configuration"
             return Refusal(421, "wrong_host", "the daemon does not go by this name", hint)
-        origin = request.header(b"origin")
-        if origin is not None and (request.changes or request.cookie()) and not request.is_own_origin(origin):
+        origin = asked.header(b"origin")
+        if origin is not None and (asked.changes or asked.session()) and not asked.is_own_origin(origin):
             return Refusal(403, "foreign_origin", "a page of another origin cannot ask for this")
-        if request.changes and request.header(b"sec-fetch-site") not in {None, "same-origin", "none"}:
+        if asked.changes and asked.is_from_elsewhere:
             return Refusal(403, "foreign_origin", "a page of another site cannot ask for this")
         return None
 
-    def _refused_form(self, request: _Request) -> Refusal | None:
-        if request.method not in _METHODS:
-            return Refusal(405, "wrong_method", f"{request.method[:20]} is not spoken here", "use GET or POST")
-        length = request.header(b"content-length")
+    def _refused_form(self, asked: Asked) -> Refusal | None:
+        if asked.method not in _METHODS:
+            return Refusal(405, "wrong_method", f"{asked.method[:20]} is not spoken here", "use GET or POST")
+        length = asked.length
         if length is not None and (not length.isascii() or not length.isdecimal()):
             return Refusal(400, "bad_length", "the Content-Length is no number")
         if length is not None and int(length) > self._most_body:
-            return Refusal(413, "too_large", f"a body has at most {self._most_body} bytes")
-        has_body = request.header(b"transfer-encoding") is not None or (length is not None and int(length) > 0)
-        kind = (request.header(b"content-type") or "").partition(";")[0].strip().casefold()
-        if has_body and kind != "application/json":
+            return self._too_large()
+        if (asked.has_body and asked.kind != JSON) or (asked.changes and asked.kind not in {JSON, ""}):
             return Refusal(415, "not_json", "the body is not JSON", "send Content-Type: application/json")
         return None
 
-    def _judge(self, request: _Request) -> tuple[Caller | None, Refusal | None]:
-        given = request.bearer() or request.cookie()
-        caller = self._tokens.caller(given, self._clock.now()) if given else None
+    def _too_large(self) -> Refusal:
+        return Refusal(413, "too_large", f"a body has at most {self._most_body} bytes")
+
+    def _judge(self, asked: Asked) -> tuple[Caller | None, Refusal | None]:
+        """Who asks, and whether that is enough for what is asked."""
+        try:
+            caller = self._caller(asked)
+        except (FlowdError, OSError) as error:
+            return None, self._in_trouble(error)
         if caller is None:
-            hint = "send Authorization: Bearer TOKEN; the first token is in the state directory's file `token`"
-            return None, Refusal(401, "not_known", "the token is not known" if given else "there is no token", hint)
-        needed = needed_for(request.method, request.path, self._routes)
+            return None, self._unknown(asked)
+        if not asked.has_authorization and (refusal := self._refused_cookie(asked)) is not None:
+            return caller, refusal
+        needed = needed_for(asked.method, asked.path, self._routes)
         if not may(caller.role, needed):
             return caller, Refusal(403, "not_allowed", f"a {caller.role} may not do this", f"ask an {needed}")
+        if asked.is_odd:
+            return caller, Refusal(404, "not_found", "there is no such path", "see /openapi.json for what there is")
         return caller, None
+
+    def _caller(self, asked: Asked) -> Caller | None:
+        now = self._clock.now()
+        if asked.has_authorization:  # a wrong token is not made good by a cookie
+            return self._tokens.caller(asked.bearer(), now)
+        token = self._sessions.token_of(asked.session())
+        return self._tokens.holder(token, now) if token is not None else None
+
+    def _refused_cookie(self, asked: Asked) -> Refusal | None:
+        """A browser sends its cookie whoever has it ask: only the daemon's own page is believed."""
+        if asked.is_from_elsewhere:
+            return Refusal(403, "foreign_origin", "a page of another site cannot ask for this")
+        if asked.changes and (asked.header(b"origin") is None or not asked.is_by_script):
+            hint = "send Origin, and Content-Type: application/json or X-Flowd-Request: 1"
+            return Refusal(403, "not_by_page", "with a cookie, changes come from the daemon's own page alone", hint)
+        return None
+
+    def _unknown(self, asked: Asked) -> Refusal:
+        if not asked.bearer():  # nothing was tried: any page can have a browser ask so
+            return Refusal(401, "not_known", "there is no token, or none that is known", _UNKNOWN_HINT)
+        return self._tried(asked, "the token is not known")
+
+    def _tried(self, asked: Asked, message: str) -> Refusal:
+        if self._wrong.is_over(asked.address()):
+            wait_s = self._wrong.wait_s(asked.address())
+            return Refusal(429, "too_often", "too many wrong tokens came from there", f"wait {wait_s}s", wait_s)
+        return Refusal(401, "not_known", message, _UNKNOWN_HINT)
+
+    def _in_trouble(self, error: Exception) -> Refusal:
+        """Nobody is let in while it cannot be known who may; why is told to whoever reads the log, once."""
+        if self._trouble != str(error):
+            self._trouble = str(error)
+            say("tokens_unusable", level="error", error=self._trouble)
+        return Refusal(503, "tokens_unusable", "the daemon cannot tell who may ask", "its log says why")
 
     # --- passing on ----------------------------------------------------------------------------------------
 
-    async def _log_in(self, request: _Request, token: str, send: Send) -> None:
-        """A link with a token becomes a cookie; no script reads it, and from elsewhere links alone bring it."""
-        if self._tokens.caller(token, self._clock.now()) is None:
-            await _refuse(send, Refusal(401, "not_known", "the token is not known"))
+    async def _log_in(self, asked: Asked, word: str, send: Send) -> None:
+        """A link becomes a cookie that no script reads and no other site sends; it is no token itself."""
+        now = self._clock.now()
+        try:
+            ident = self._sessions.redeem(word)
+            caller = self._tokens.holder(ident, now) if ident is not None else self._tokens.caller(word, now)
+        except (FlowdError, OSError) as error:
+            await refuse(send, self._in_trouble(error))
             return
-        secure = "; Secure" if request.scheme == "https" else ""
-        cookie = f"{COOKIE}={token}; Path=/; HttpOnly; SameSite=Lax{secure}"
-        headers = [(b"location", b"/"), (b"set-cookie", cookie.encode()), (b"cache-control", b"no-store")]
-        await send({"type": "http.response.start", "status": 303, "headers": [*headers, *_HEADERS]})
+        if caller is None:
+            refusal = self._tried(asked, "the link was used, or is too old")
+            await self._note(asked, None, refusal.status, is_login=True)
+            await refuse(send, refusal)
+            return
+        await self._note(asked, caller, 303, is_login=True)
+        safe = "; Secure" if asked.scheme == "https" else ""
+        cookie = f"{asked.cookie_name()}={self._sessions.begin(caller.token)}; Path=/; HttpOnly; SameSite=Strict{safe}"
+        cookie += f"; Max-Age={SESSION_FOR.total_seconds():.0f}"
+        headers = [(b"location", b"/"), (b"set-cookie", cookie.encode()), (b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": 303, "headers": guarded(headers)})
         await send({"type": "http.response.body"})
 
-    async def _pass_on(
-        self, scope: Scope, receive: Receive, send: Send, request: _Request, caller: Caller | None
-    ) -> None:
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, asked: Asked, caller: Caller | None) -> None:
         """Have the application answer; nobody is told of a change before it is on record who asked for it."""
-        taken, cut, answered = 0, False, False
+        taken, cut, answered, over = 0, False, False, False
+        looked = self._clock.monotonic()
 
         async def counted() -> Message:
             nonlocal taken, cut
@@ -196,122 +240,44 @@ class Gate:
             return message
 
         async def sent(message: Message) -> None:
-            nonlocal answered
-            if cut and not answered:
+            nonlocal answered, looked, over
+            if over or (cut and not answered):
                 return
             if message["type"] == "http.response.start":
                 answered = True
-                await self._note(request, caller, message["status"])
-                message = {**message, "headers": [*_with_defaults(message.get("headers", ())), *_HEADERS]}
+                await self._note(asked, caller, message["status"])
+                message = {**message, "headers": guarded(message.get("headers", ()))}
+            elif caller is not None and (now := self._clock.monotonic()) - looked >= _STILL_S:
+                looked = now
+                over = self._judge(asked)[1] is not None
+                message = {"type": "http.response.body"} if over else message  # it may not read on: the stream ends
             await send(message)
 
         try:
             await self._app(scope, counted, sent)
-        finally:
-            if cut and not answered:
-                await self._note(request, caller, 413)
-                await _refuse(send, Refusal(413, "too_large", f"a body has at most {self._most_body} bytes"))
+        except Exception:
+            if not cut or answered:
+                raise  # else it has failed over the body that was cut off
+        if cut and not answered:
+            await self._note(asked, caller, 413)
+            await refuse(send, self._too_large(), receive)
 
-    async def _note(self, request: _Request, caller: Caller | None, status: int) -> None:
-        if not request.changes:
+    async def _note(self, asked: Asked, caller: Caller | None, status: int, *, is_login: bool = False) -> None:
+        """Keep who asked for a change, or came in; of what strangers try, so much that it pushes nothing else out."""
+        if not asked.changes and not is_login:
+            return
+        if caller is None and status >= 400 and self._strangers.is_over(asked.address()):
             return
         entry = {
             "at": self._clock.now(),
             "who": caller.name if caller is not None else None,
             "role": caller.role if caller is not None else None,
-            "from": request.address(),
-            "method": request.method,
-            "path": without_links(request.path)[:500],
+            "from": asked.address(),
+            "method": asked.method,
+            "path": without_tokens(asked.path)[:500],
             "status": status,
         }
         try:
             await self._audit.note(entry)
         except StorageFailing as failing:  # what was done is in the run's own journal
             say("audit_failed", level="error", error=str(failing), **{name: entry[name] for name in ("who", "path")})
-
-
-class _Request:
-    """What of a request is looked at here."""
-
-    def __init__(self, scope: Scope) -> None:
-        self.path: str = scope["path"]
-        self.method: str = scope["method"]
-        self.scheme: str = scope.get("scheme", "http")
-        self._query: bytes = scope.get("query_string", b"")
-        self._client = scope.get("client")
-        self._headers: list[tuple[bytes, bytes]] = scope["headers"]
-
-    @property
-    def changes(self) -> bool:
-        """Whether it asks for more than a look."""
-        return self.method not in _SAFE
-
-    def header(self, name: bytes) -> str | None:
-        """A header that is there once; one that is there twice is as good as none."""
-        found = [value for key, value in self._headers if key == name]
-        return found[0].decode("latin-1") if len(found) == 1 else None
-
-    def address(self) -> str:
-        """Whose connection it is."""
-        return str(self._client[0]) if self._client else "?"
-
-    def host(self) -> str | None:
-        """The name by which it asks, without the port."""
-        return _host_of(f"//{text}") if (text := self.header(b"host")) else None
-
-    def is_own_origin(self, origin: str) -> bool:
-        """Whether a page of `origin` is one of this very server: the same scheme, name and port."""
-        return origin.casefold() == f"{self.scheme}://{self.header(b'host')}".casefold()
-
-    def bearer(self) -> str:
-        """The token in its Authorization; empty where there is none."""
-        kind, _, token = (self.header(b"authorization") or "").partition(" ")
-        return token.strip() if kind.casefold() == "bearer" else ""
-
-    def cookie(self) -> str:
-        """The token in its cookie; empty where there is none."""
-        try:
-            found = SimpleCookie(self.header(b"cookie") or "").get(COOKIE)
-        except CookieError:
-            return ""
-        return found.value if found is not None else ""
-
-    def query_token(self) -> str:
-        """The token of a link; empty where there is none."""
-        return next(iter(parse_qs(self._query.decode("latin-1")).get("token", ())), "")
-
-
-def _host_of(url: str) -> str | None:
-    try:
-        host = urlsplit(url).hostname
-    except ValueError:
-        return None
-    if host is None:
-        return None
-    try:
-        return str(ipaddress.ip_address(host))
-    except ValueError:
-        return host.casefold()
-
-
-def _with_defaults(headers: Collection[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """A response's headers; unless it says otherwise, nothing is kept, and a page may load from here alone."""
-    names = {name.lower() for name, _ in headers}
-    found = list(headers)
-    if b"cache-control" not in names:
-        found.append((b"cache-control", b"no-store"))
-    if b"content-security-policy" not in names:
-        found.append((b"content-security-policy", _POLICY))
-    return found
-
-
-async def _refuse(send: Send, refusal: Refusal) -> None:
-    error = {"code": refusal.code, "message": refusal.message, "hint": refusal.hint}
-    body = msgspec.json.encode({"error": error})
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *_HEADERS]
-    if refusal.status == 401:
-        headers.append((b"www-authenticate", b'Bearer realm="flowd"'))
-    if refusal.status in {413, 415, 421}:
-        headers.append((b"connection", b"close"))  # its body was not read
-    await send({"type": "http.response.start", "status": refusal.status, "headers": _with_defaults(headers)})
-    await send({"type": "http.response.body", "body": body})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shlex import quote
+from typing import Final
 
 import anyio
 from fastapi import APIRouter
@@ -15,6 +16,11 @@ from flowd.daemon.control import Control
 from flowd.daemon.http.page import FORM_POLICY, POLICY, answered, question, refused
 from flowd.ports.clock import Clock
 
+_FORM: Final = {
+    "content-security-policy": FORM_POLICY,
+    "referrer-policy": "same-origin",  # with none at all, a browser hides from where its form comes
+}
+
 
 def links_router(links: AnswerLinks, control: Control, clock: Clock) -> APIRouter:
     """The page that asks whether to answer, and the answer; whoever holds the link may, and needs no token."""
@@ -26,7 +32,7 @@ def links_router(links: AnswerLinks, control: Control, clock: Clock) -> APIRoute
             found = await links.describe(token, clock.now())
         except LinkRefused as error:
             return _page(410, refused(str(error)))
-        return HTMLResponse(question(found), headers={"content-security-policy": FORM_POLICY})
+        return HTMLResponse(question(found), headers=_FORM)
 
     @routes.post("/links/{token}")
     async def answer(token: str) -> Response:

@@ -49,11 +49,11 @@ from flowd.wiring.serving.archive import FileArchive
 from flowd.wiring.serving.declared import Declared
 from flowd.wiring.serving.ends import Ends
 from flowd.wiring.serving.finding import Finder
-from flowd.wiring.serving.intake import Asked, Intake
+from flowd.wiring.serving.intake import Reached, Intake
 from flowd.wiring.serving.logging import Outlet
 
 Told = Callable[[str, str | None], None]
-"""Is told where the API is, and the first token where that is new."""
+"""Is told where the API is, and a word that is good for one link; None where nobody holds the first token."""
 
 
 @asynccontextmanager
@@ -83,9 +83,9 @@ async def opened(
         owner = DaemonOwner(pid=os.getpid(), host=socket.gethostname(), started_at=clock.now())
         daemon_folder.write_owner(state_dir, owner)
 
-        def listens(url: str, token: str | None) -> None:
+        def listens(url: str, word: str | None) -> None:
             daemon_folder.write_owner(state_dir, msgspec.structs.replace(owner, url=url))
-            told(url, token)
+            told(url, word)
 
         kept = _Kept(agenda, FileArchive(journal), inbox)
         inside = _Inside(settings, state_dir, outlet, clock, catalogue, kept, telling)
@@ -151,7 +151,7 @@ class _Inside:
 
         def opening() -> AbstractAsyncContextManager[None]:
             return intake.serving(
-                Asked(self._control, self._feed, self._metrics, self._webhooks, self._notices),
+                Reached(self._control, self._feed, self._metrics, self._webhooks, self._notices),
                 status=partial(_status, daemon, self._state_dir),
                 ready=lambda: daemon.ready,
                 told=listens,

@@ -28,7 +28,7 @@ _EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  # what is asked for by
 _HOOKS = "/hooks/"
 
 
-class Asked(NamedTuple):
+class Reached(NamedTuple):
     """The parts of a daemon that requests reach."""
 
     control: Control
@@ -73,45 +73,48 @@ class Intake:
     @asynccontextmanager
     async def serving(
         self,
-        asked: Asked,
+        reached: Reached,
         *,
         status: Callable[[], Mapping[str, Any]],
         ready: Callable[[], bool],
         told: Callable[[str, str | None], None],
     ) -> AsyncIterator[None]:
-        """Serve within; `told` is called with the address, and the first token where that is new."""
+        """Serve within; `told` is called with the address, and the word of a link where there is one."""
         from flowd.daemon.http.app import create_app
         from flowd.daemon.http.gate import Gate
         from flowd.daemon.http.hooks import hooks_router
         from flowd.daemon.http.links import links_router
         from flowd.daemon.http.server import serving
+        from flowd.daemon.http.sessions import Sessions
 
-        is_new = not self._tokens.all()
+        sessions = Sessions(self._clock)
         token = first_token(self._state_dir, self._tokens, self._clock.now())
+        holder = self._tokens.caller(token, self._clock.now()) if token is not None else None
         app = create_app(
-            asked.control,
-            asked.feed,
+            reached.control,
+            reached.feed,
             lambda: dict(status()),
-            asked.notices.document,
+            reached.notices.document,
             ready=ready,
-            metrics=asked.metrics.text,
+            metrics=reached.metrics.text,
             version=version("flowd"),
-            more=[hooks_router(asked.webhooks), links_router(asked.notices.links, asked.control, self._clock)],
+            more=[hooks_router(reached.webhooks), links_router(reached.notices.links, reached.control, self._clock)],
         )
 
         def is_open(path: str) -> bool:
             hook = path.removeprefix(_HOOKS)
-            return path.startswith(LINKS) or (path != hook and asked.webhooks.is_signed(hook))
+            return path.startswith(LINKS) or (path != hook and reached.webhooks.is_signed(hook))
 
         with closing(FileAudit(self._folder)) as audit:
-            gate = Gate(app, self._tokens, audit, self._clock, hosts=_names(self._settings), is_open=is_open)
-            async with serving(gate, self._bound, tls=self._settings.tls, closing=asked.feed.close):
-                told(self.url, token if is_new else None)
+            names = _names(self._settings)
+            gate = Gate(app, self._tokens, audit, self._clock, hosts=names, is_open=is_open, sessions=sessions)
+            async with serving(gate, self._bound, tls=self._settings.tls, closing=reached.feed.close):
+                told(self.url, sessions.invite(holder.token) if holder is not None else None)
                 yield
 
 
 def _names(settings: Settings) -> Collection[str]:
-    """The names by which it may be asked."""
+    """The names by which it may be reached."""
     from urllib.parse import urlsplit
 
     own = urlsplit(settings.url).hostname if settings.url is not None else None
