@@ -28,6 +28,8 @@ _MOST_HEADERS: Final = 16 * 1024
 _BACKLOG: Final = 1_024
 _SENT_AHEAD: Final = 128 * 1024
 """What the kernel keeps for one that does not read, in bytes; by itself it would come to keep megabytes."""
+_MOST_OVER_TLS: Final = 150
+"""Connections at once over TLS: each takes some 300 kB, whatever it asks."""
 _NO_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _LOOK_EVERY: Final = 10
 """Ticks of uvicorn, of a tenth of a second."""
@@ -115,7 +117,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self.opened = anyio.Event()
         self.taking = anyio.CancelScope()
-        self._most = deadlines.most_connections
+        self._most = min(deadlines.most_connections, _MOST_OVER_TLS) if config.is_ssl else deadlines.most_connections
         self._patience_s = deadlines.headers_s
         self._waiting = Waiting(deadlines)
         self._greeting: dict[anyio.CancelScope, None] = {}
