@@ -157,7 +157,7 @@ async def test_answers_say_nothing_to_pages_of_others(here: Here) -> None:
         "x-content-type-options: nosniff",
         "cache-control: no-store",
         "frame-ancestors 'none'",
-        "referrer-policy: same-origin",
+        "no-referrer",
     ):
         assert header in head
 

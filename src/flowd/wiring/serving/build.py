@@ -49,7 +49,7 @@ from flowd.wiring.serving.archive import FileArchive
 from flowd.wiring.serving.declared import Declared
 from flowd.wiring.serving.ends import Ends
 from flowd.wiring.serving.finding import Finder
-from flowd.wiring.serving.intake import Reached, Intake
+from flowd.wiring.serving.intake import Intake, Reached
 from flowd.wiring.serving.logging import Outlet
 
 Told = Callable[[str, str | None], None]
