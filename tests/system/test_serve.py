@@ -1,16 +1,14 @@
 """`flowd serve` as a process: its life, its signals, its clock, and the commands that speak with it."""
 
-import json
 import signal
 import socket
-import subprocess
 import time
 from collections import Counter
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-from flowd_process import Ended, Place, end_of, until
+from daemon_process import facts, said, serve, stop
+from flowd_process import Place, end_of, until
 
 CLOCK = """
 import sys
@@ -27,33 +25,6 @@ if any(word.endswith("serve") for word in sys.orig_argv):
     clock.SystemClock.now = now
 """
 """A clock that is set by a file: what a step of the machine's own clock looks like to flowd."""
-
-
-SERVES = "flowd serves at"
-
-
-def serve(here: Place, *, config: str = "", env: dict[str, str] | None = None) -> "subprocess.Popen[str]":
-    here.write("flowd.yaml", f'listen: "127.0.0.1:0"\n{config}')
-    told = said(here).count(SERVES)
-    with (here.folder / "err").open("a") as err:
-        process = here.begin("serve", env=env, stdout=subprocess.DEVNULL, stderr=err)
-    until(lambda: process.poll() is not None or said(here).count(SERVES) > told)
-    assert process.poll() is None, said(here)
-    return process
-
-
-def said(here: Place) -> str:
-    return "\n".join(here.lines("err"))
-
-
-def facts(here: Place, kind: str) -> list[dict[str, Any]]:
-    lines = (here.state / "daemon" / "agenda.jsonl").read_text().splitlines()
-    return [fact for line in lines if (fact := json.loads(line.partition(" ")[2]))["fact"] == kind]
-
-
-def stop(process: "subprocess.Popen[str]") -> Ended:
-    process.send_signal(signal.SIGTERM)
-    return end_of(process)
 
 
 def moment(text: str) -> datetime:
