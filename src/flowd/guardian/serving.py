@@ -99,6 +99,7 @@ class Guardian:
             self._bury()
         for attempt in [attempt for attempt in self._attempts.values() if attempt.ending]:
             if attempt.sweep(time.monotonic(), self._members):
+                self._bury()  # what those took who have died since they were looked for
                 self._finish(attempt)
 
     def _hear(self) -> None:
@@ -205,11 +206,14 @@ class Guardian:
         if not processes.LINUX:
             attempt.leave_nothing(time.monotonic(), 0)
             return
-        left = len(self._members(attempt)) if self._strays(attempt) else 0
+        strays = self._strays(attempt)
+        left = len(self._members(attempt)) if strays else 0
         if left:
             attempt.leave_nothing(time.monotonic(), left)
-        else:
-            self._finish(attempt)
+            return
+        if strays:
+            self._bury()  # they have died meanwhile
+        self._finish(attempt)
 
     def _finish(self, attempt: Attempt) -> None:
         for stream in attempt.streams:
