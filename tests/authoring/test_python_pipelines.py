@@ -163,16 +163,12 @@ def test_mistakes_in_policies_are_said_together_with_the_functions_line():
     assert {one.line for key, one in found.items() if key.startswith("tasks.")} == {line}
 
 
-@pytest.mark.parametrize(("key", "value"), [("keep", "always"), ("executor", "dask")])
-def test_policies_to_come_are_refused_by_name(key, value):
+def test_policies_to_come_are_refused_by_name():
     """Never ignored."""
     p = Pipeline("p")
-    if key == "keep":
-        p.service("t", "sleep 9", keep=value)
-    else:
-        p.task(name="t", **{key: value})(lambda: None)
+    p.task(name="t", executor="dask")(lambda: None)
     (problem,) = refused(lambda: p.spec)
-    assert (problem.code, problem.key) == ("not_yet", f"tasks.t.{key}")
+    assert (problem.code, problem.key) == ("not_yet", "tasks.t.executor")
 
 
 def test_tasks_are_no_argument():

@@ -181,11 +181,10 @@ TASK = _table(
     Key(
         "keep",
         "choice",
-        "How long a service goes on: as tasks below need it, or with the run.",
+        "How long a service goes on: as tasks below need it, with the run, or always: for the daemon.",
         "needed with tasks below, else run",
         fits=("service",),
-        choices=("needed", "run"),
-        later_choices=("always",),
+        choices=("needed", "run", "always"),
     ),
     Key("lifetime", "lifetime", "How long a service serves; may hold `{{ }}`.", "no bound", fits=("service",)),
     Key("stop", "stop", "How a service is stopped: {signal, grace}.", "TERM, and the grace", fits=("service",)),

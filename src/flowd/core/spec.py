@@ -186,14 +186,14 @@ class Service(Spec, frozen=True, kw_only=True):
     """A task's action goes on for as long as it is needed; the task is serving once its probe passes.
 
     `port` 0 is any free one. `restart` is the policy after it has ended by itself while it served; its `attempts`
-    count the first start. `keep`: `needed` by tasks below, or with the `run`. A `lifetime` counts from when it
-    serves; `lifetime_of` is one that holds `{{ }}`.
+    count the first start. `keep`: `needed` by tasks below, with the `run`, or `always`: a run of which nothing else
+    is left holds nobody up. A `lifetime` counts from when it serves; `lifetime_of` is one that holds `{{ }}`.
     """
 
     port: int | None = None
     ready: Probe = Probe()
     restart: Retry | None = None
-    keep: str = ""  # while it is read; complete, it is one of the two
+    keep: str = ""  # while it is read; complete, it is one of the three
     lifetime: timedelta | None = None
     lifetime_of: str | None = None
     stop: Stop = Stop()

@@ -310,8 +310,14 @@ class Planner:
             say("schedule_cannot_cancel", level="warning", schedule=key, run=run, error=str(held))
 
     async def _going(self, key: str) -> list[str]:
-        """The runs of a schedule that go on; one that waits for a person, or that nobody can go on with, does not."""
-        return [run for run in self._store.agenda.entry(key).runs if await self._status(run) in _GOING_ON]
+        """The runs of a schedule that go on.
+
+        One that waits for a person, that nobody can go on with, or that only keeps a service, is in nobody's way.
+        """
+        return [run for run in self._store.agenda.entry(key).runs if await self._goes_on(run)]
+
+    async def _goes_on(self, run: str) -> bool:
+        return await self._status(run) in _GOING_ON and not await (await self._engine.get(run)).is_kept()
 
     async def _status(self, run: str) -> str | None:
         """A run's state; None where there is none, or nothing of it was recorded."""

@@ -15,6 +15,7 @@ from flowd.core.limits import Admission
 from flowd.core.patterns import Glob, folders_above, named
 from flowd.core.reasons import because
 from flowd.core.run import RunState
+from flowd.core.shape import select
 from flowd.core.spec import PipelineSpec, Rate, TaskSpec, section_of, task_map
 from flowd.core.stimuli import FoundFresh
 from flowd.engine.files import Declared, Files
@@ -25,9 +26,14 @@ from flowd.ports.stores import Checkpoint
 
 
 def check_request(
-    spec: PipelineSpec, tasks: Collection[str], force_tasks: Collection[str], limits: Mapping[str, float]
+    spec: PipelineSpec,
+    tasks: Collection[str],
+    force_tasks: Collection[str],
+    limits: Mapping[str, float],
+    *,
+    patient: bool,
 ) -> None:
-    """BadRequest for a task that does not exist or can never fit the engine's limits."""
+    """BadRequest for a task that does not exist, can never fit the engine's limits, or wants a patient engine."""
     known = task_map(spec)
     for name in (*tasks, *force_tasks):
         if name not in known:
@@ -36,7 +42,11 @@ def check_request(
             close = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(list(known)[:10])}"
             raise BadRequest(f"pipeline {spec.name} has no task {name}; {hint}")
+    chosen = set(select(spec.tasks, tasks)) if tasks else known.keys()
     for task in spec.tasks:
+        if not patient and task.name in chosen and task.service is not None and task.service.keep == "always":
+            hint = "begin it by a schedule, a trigger or the API of `flowd serve`, or write `keep: run`"
+            raise BadRequest(f"service {task.name} is kept always, which the daemon does; {hint}")
         for name, weight in task.uses.items():
             bound = declared(limits, name)
             if bound is not None and weight > bound:

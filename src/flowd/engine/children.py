@@ -143,7 +143,7 @@ class Child:
 
     async def _begin(self) -> None:
         driver, program, adapters = self._driver, self._program, self._driver.services.adapters
-        admitting.check_request(program.spec, (), (), self._fleet.limits)
+        admitting.check_request(program.spec, (), (), self._fleet.limits, patient=False)
         first = _first(driver, self._spec, self._number, program, self._params)
         admitting.check_inputs(program, first, adapters.clock.now())
         await secrecy.check(adapters, program, program.spec.tasks)

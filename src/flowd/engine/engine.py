@@ -155,7 +155,7 @@ class Engine(Answers):
             raise BadRequest(f"{run_id!r} cannot be a run's id: `{MARK}` is for runs of tasks that are pipelines")
         program = from_pipeline(pipeline)
         resolved = resolve_params(program.spec.params, params or {}, text=False)
-        admitting.check_request(program.spec, tasks, force_tasks, self._limits)
+        admitting.check_request(program.spec, tasks, force_tasks, self._limits, patient=self._patient)
         if run_id is not None and (known := await self._known(run_id, program, resolved)) is not None:
             return known
         selected = admitting.with_direct_needs(program.spec, tasks) if only else select(program.spec.tasks, tasks)
@@ -316,7 +316,7 @@ class Engine(Answers):
         """What a run started now would do with each task, and why; nothing is written."""
         program = from_pipeline(pipeline)
         resolved = resolve_params(program.spec.params, params or {}, text=False)
-        admitting.check_request(program.spec, tasks, force_tasks, self._limits)
+        admitting.check_request(program.spec, tasks, force_tasks, self._limits, patient=True)
         first = e.RunStarted(
             pipeline=program.spec.name,
             spec="",

@@ -13,6 +13,7 @@ import msgspec
 from flowd.core import states as s
 from flowd.core import views
 from flowd.core.codec import public
+from flowd.core.deciding.serving import is_kept
 from flowd.core.errors import BadRequest, RunFailed
 from flowd.core.events import Envelope, Error, Reason
 from flowd.core.run import RunState
@@ -197,6 +198,10 @@ class Run:
             if state.state == s.RUN_NEW
             else run_status(state, owned=self._ended is not None and not self._ended.is_set())
         )
+
+    async def is_kept(self) -> bool:
+        """Whether nothing is left of it but services that are kept always."""
+        return is_kept(self._driver.run if self._driver is not None else await self._state())
 
     async def recorded(self) -> None:
         """Return when all that has happened so far is durable, where the run goes on here. Raises StorageFailing."""

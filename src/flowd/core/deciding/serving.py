@@ -26,6 +26,17 @@ def handed_over(decision: Decision, done: st.HandedOver) -> None:
         decision.say(e.TaskSucceeded(task=done.task, attempt=task.attempt, metrics=task.metrics))
 
 
+def is_kept(run: RunState) -> bool:
+    """Whether nothing is left of a run but services that are kept always: it goes on, and holds nobody up."""
+    left = [number for number, task in enumerate(run.tasks) if task.state not in s.ENDED]
+    return bool(left) and all(run.tasks[number].state == s.SERVING and _always(run, number) for number in left)
+
+
+def _always(run: RunState, number: int) -> bool:
+    service = run.shape.specs[number].service
+    return service is not None and service.keep == "always"
+
+
 def is_needed(run: RunState, number: int) -> bool:
     """Whether a service has anything to go on for by itself: a task below that has not ended, or its run."""
     service = run.shape.specs[number].service
