@@ -95,7 +95,7 @@ async def test_each_time_begins_one_run_that_knows_it() -> None:
         [fired] = here.of(facts.Fired)
         document = await (await here.engine.get(fired.run)).snapshot()
     assert document["state"] == "succeeded"
-    assert document["trigger"] == {"kind": "schedule", "schedule": "quick", "time": "2026-01-01T06:00:00+00:00"}
+    assert document["trigger"] == {"kind": "schedule", "schedule": "quick", "time": "2026-01-01T06:00:00Z"}
     assert document["params"] == {"region": "us"}
     assert fired.time == START + timedelta(hours=6)
 

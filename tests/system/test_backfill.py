@@ -46,7 +46,7 @@ def test_each_slot_has_one_run_with_its_time(here: Place) -> None:
     assert "= 5 slots succeeded before" in again.out
     assert len(here.lines("log")) == 5
     shown = here.json("show", "20261103")
-    assert shown["trigger"] == {"kind": "backfill", "schedule": "p", "time": "2026-11-03T06:00:00+00:00"}
+    assert shown["trigger"] == {"kind": "backfill", "schedule": "p", "time": "2026-11-03T06:00:00Z"}
     more = here.json("backfill", "--from", "2026-11-04", "--to", "2026-11-08")
     assert [slot["did"] for slot in more["slots"]] == ["good", "good", "begun", "begun"]
 
@@ -334,7 +334,7 @@ def test_each_time_has_a_run_and_what_went_well_is_left_alone(here: Place) -> No
     )
     assert [line[:10] for line in here.lines("days")] == ["2026-03-07", "2026-03-08", "2026-03-09", "2026-03-09"]
     shown = here.json("show", first[0]["run"])
-    assert shown["trigger"] == {"kind": "backfill", "schedule": "p", "time": "2026-03-07T07:30:00+00:00"}
+    assert shown["trigger"] == {"kind": "backfill", "schedule": "p", "time": "2026-03-07T07:30:00Z"}
 
 
 def test_killed_in_the_middle_it_goes_on_where_it_was(here: Place) -> None:

@@ -22,6 +22,7 @@ from flowd.core.limits import Admission
 from flowd.core.lineage import MARK
 from flowd.core.shape import select
 from flowd.core.stimuli import CancelAsked, FoundFresh, PauseAsked, RetryAsked, Stimulus
+from flowd.core.views import moment
 from flowd.engine import admitting, checkpointing, redefining, secrecy
 from flowd.engine.answering import Answers
 from flowd.engine.capacity import capacity_document, waiting_document
@@ -161,9 +162,7 @@ class Engine(Answers):
         selected = admitting.with_direct_needs(program.spec, tasks) if only else select(program.spec.tasks, tasks)
         checkpoints = await checkpointing.load(adapters, program)
         lent = admitting.lent(tasks, selected, checkpoints) if only else ()
-        origin = dict(trigger or {"kind": "hand"})
-        if time is not None:
-            origin["time"] = time.isoformat()
+        origin = {**(trigger or {"kind": "hand"}), **({} if time is None else {"time": moment(time)})}
         first = e.RunStarted(
             pipeline=program.spec.name,
             spec="",
