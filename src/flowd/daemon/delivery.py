@@ -20,7 +20,7 @@ from flowd.core.expressions import ExpressionError
 from flowd.core.notices import Message, Notice, filled_in
 from flowd.core.secrecy import Secrecy
 from flowd.core.views import moment
-from flowd.engine.saying import warn
+from flowd.daemon.saying import say
 from flowd.ports.clock import Clock
 from flowd.ports.notifier import Deliver, Undelivered
 from flowd.ports.outbox import Outbox, Waiting
@@ -115,14 +115,21 @@ class Delivery:
             try:
                 await retrying(self._try, notice)
             except Undelivered as error:
-                warn("notice_given_up", notice=notice.id, to=notice.who, of=_about(notice), error=str(error))
+                say(
+                    "notice_given_up",
+                    level="warning",
+                    notice=notice.id,
+                    to=notice.who,
+                    of=_about(notice),
+                    error=str(error),
+                )
                 await self._outbox.give_up(notice.id, str(error), self._clock.now())
             else:
                 self._troubles.pop(key, None)
                 self._delivered += 1
                 await self._outbox.delivered(notice.id, self._clock.now())
         except StorageFailing as error:  # it is known here, and written with whatever is written next
-            warn("outbox_not_written", error=str(error))
+            say("outbox_not_written", level="warning", error=str(error))
 
     async def _try(self, notice: Notice) -> None:
         """Deliver it once. Whatever goes wrong is an Undelivered, without any secret."""
@@ -153,7 +160,15 @@ class Delivery:
         since, tries = (now, 1) if before is None else (before.since, before.tries + 1)
         self._troubles[key] = _Trouble(since=since, tries=tries, error=error, again=again)
         if tries == 1 or tries % _LOUD == 0:
-            warn("notice_not_delivered", notice=notice.id, to=notice.who, tries=tries, error=error, again=moment(again))
+            say(
+                "notice_not_delivered",
+                level="warning",
+                notice=notice.id,
+                to=notice.who,
+                tries=tries,
+                error=error,
+                again=moment(again),
+            )
 
     def document(self) -> dict[str, Any]:
         """What waits, for whom, and what is wrong there; nothing in it is more of a URL than its scheme and host."""

@@ -26,8 +26,8 @@ from flowd.core.spec import Definition
 from flowd.core.views import moment
 from flowd.daemon.answer_links import AnswerLinks
 from flowd.daemon.delivery import PATIENCE, Delivery
+from flowd.daemon.saying import say
 from flowd.daemon.stories import OLDEST, Journals, Key, Stories, is_worth_a_look
-from flowd.engine.saying import warn
 from flowd.ports.clock import Clock
 from flowd.ports.follower import Follower, Signal
 from flowd.ports.notifier import Deliver
@@ -119,7 +119,7 @@ class Notices:
                 else:
                     await self._look_at_woken(self._clock.now())
             except (FlowdError, OSError) as error:  # the disk; what was not written is tried again
-                warn("notices_failing", error=str(error))
+                say("notices_failing", level="warning", error=str(error))
                 await self._clock.sleep_until(next_round)
                 continue
             await self._rest(news, next_round)

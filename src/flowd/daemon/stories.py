@@ -23,7 +23,7 @@ from flowd.core.happenings import EVENTS, Happening, Question, Story
 from flowd.core.lateness import History, Outcome
 from flowd.core.notices import also_told, notices_of, tells_somebody
 from flowd.core.spec import Definition
-from flowd.engine.saying import warn
+from flowd.daemon.saying import say
 from flowd.ports.outbox import Outbox, Seen
 
 OLDEST: Final = timedelta(hours=24)
@@ -138,7 +138,7 @@ class Stories:
         except Exception as error:  # noqa: BLE001  # a run that cannot be read keeps no other from being told of
             if self._stamps.get(run) != stamp:
                 what = str(error) if isinstance(error, FlowdError) else f"{type(error).__name__}: {error}"
-                warn("notices_of_run_failed", run=run, error=what)
+                say("notices_of_run_failed", level="warning", run=run, error=what)
             self._stamps[run] = stamp
             return 0
 
