@@ -143,13 +143,15 @@ async def test_a_link_answers_once_and_a_look_at_it_answers_nothing(tmp_path: Pa
                 for _ in range(3):
                     shown = await stranger.get(links["approve"])
                 assert (await here.get(f"/runs/{run}"))["state"] == "waiting"
-                answer = await stranger.post(links["approve"], headers={"Origin": _origin(links["approve"])})
+                button = {"Origin": _origin(links["approve"]), "Content-Type": "application/x-www-form-urlencoded"}
+                filled = await stranger.post(links["approve"], headers=button, content=b"x=1")
+                answer = await stranger.post(links["approve"], headers={**button, "Sec-Fetch-Site": "same-origin"})
                 again = await stranger.post(links["approve"])
                 other = await stranger.post(links["reject"])
                 altered = await stranger.get(links["reject"][:-3] + "abc")
             done = await here.until(run, "succeeded")
             audit = (tmp_path / ".flowd" / "daemon" / AUDIT).read_text()
-    assert shown.status_code == 200
+    assert (shown.status_code, filled.status_code) == (200, 415)
     assert "Approve release of ask?" in shown.text
     assert "Ship &lt;it&gt;?" in shown.text
     assert "form-action 'self'" in shown.headers["content-security-policy"]

@@ -10,6 +10,7 @@ from flowd.daemon.http.answers import Scope
 
 SAFE: Final = frozenset({"GET", "HEAD"})
 JSON: Final = "application/json"
+FORM: Final = "application/x-www-form-urlencoded"
 _MARK: Final = b"x-flowd-request"
 _ONCE: Final = (
     *(b"host", b"origin", b"authorization", b"cookie", b"content-type", b"content-length", b"sec-fetch-site"),

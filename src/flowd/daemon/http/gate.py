@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 from flowd.core.access import ROUTES, Caller, may, needed_for, without_tokens
 from flowd.core.errors import FlowdError, StorageFailing
 from flowd.daemon.http.answers import App, Message, Receive, Refusal, Scope, Send, guarded, refuse
-from flowd.daemon.http.asked import JSON, SAFE, Asked
+from flowd.daemon.http.asked import FORM, JSON, SAFE, Asked
 from flowd.daemon.http.sessions import SESSION_FOR, Sessions
 from flowd.daemon.http.throttle import Throttle
 from flowd.daemon.saying import say
@@ -143,7 +143,10 @@ class Gate:
             return Refusal(400, "bad_length", "the Content-Length is no number")
         if length is not None and int(length) > self._most_body:
             return self._too_large()
-        if (asked.has_body and asked.kind != JSON) or (asked.changes and asked.kind not in {JSON, ""}):
+        is_button = asked.kind == FORM and not asked.has_body and self._is_open(asked.path)  # it says what it lacks
+        if (asked.has_body and asked.kind != JSON) or (
+            asked.changes and asked.kind not in {JSON, ""} and not is_button
+        ):
             return Refusal(415, "not_json", "the body is not JSON", "send Content-Type: application/json")
         return None
 
