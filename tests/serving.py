@@ -14,6 +14,7 @@ import msgspec
 
 from flowd.core.settings import DaemonLog, Listen, Settings
 from flowd.daemon.daemon import Daemon
+from flowd.ports.clock import Clock
 from flowd.wiring.serving.build import opened
 from flowd.wiring.serving.logging import Outlet
 
@@ -47,7 +48,9 @@ class Here:
 
 
 @asynccontextmanager
-async def daemon(folder: Path, settings: Settings = ALONE, **files: str) -> AsyncIterator[Here]:
+async def daemon(
+    folder: Path, settings: Settings = ALONE, *, clock: Clock | None = None, **files: str
+) -> AsyncIterator[Here]:
     """One that serves the pipelines of these files, NAME.yaml each; `settings` lack what is of this machine."""
     for name, text in files.items():
         (folder / f"{name}.yaml").write_text(text)
@@ -56,7 +59,7 @@ async def daemon(folder: Path, settings: Settings = ALONE, **files: str) -> Asyn
     chosen = msgspec.structs.replace(settings, folder=str(folder), listen=Listen(port=0))
     with outlet.open():
         async with (
-            opened(chosen, folder / ".flowd", outlet, lambda url, _token: told.set_result(url)) as made,
+            opened(chosen, folder / ".flowd", outlet, lambda url, _token: told.set_result(url), clock) as made,
             anyio.create_task_group() as group,
         ):
             group.start_soon(made.run)

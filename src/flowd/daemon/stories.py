@@ -105,23 +105,29 @@ class Stories:
 
     async def look_around(self, now: datetime) -> int:
         """Read every run that has changed since it was read, whoever changed it; how many notices came of it."""
-        changed = await anyio.to_thread.run_sync(self._changed, now - OLDEST)
+        remembered = {*self._stamps, *self._silent}
+        there, changed = await anyio.to_thread.run_sync(self._changed, now - OLDEST)
+        for gone in remembered.difference(there):  # removed for good; one that came meanwhile is none of them
+            self._stamps.pop(gone, None)
+            self._silent.discard(gone)
         waiting = {run for run, reading in self._readings.items() if reading.pending}
         return sum([await self.look(run, now) for run in dict.fromkeys([*reversed(changed), *waiting])])
 
-    def _changed(self, since: datetime) -> list[str]:
-        """In a thread: the runs that have been written to, newest first; those left alone for long are not read."""
+    def _changed(self, since: datetime) -> tuple[list[str], list[str]]:
+        """In a thread: all runs, and those that were written to, newest first; what was left alone long is not read."""
         known, born = self._outbox.seen(), max(self._outbox.born, since).timestamp() * 1e9
         found = []
         runs = self._journals.runs()
         for run in dict.fromkeys([*runs[:MOST_RUNS], *self._readings]):
+            if run in self._silent:
+                continue
             stamp = self._journals.stamp(run)
             before = self._stamps.get(run)
             if before is None and run in known:
                 before = known[run].stamp
             if stamp != before and (before is not None or stamp >= born):
                 found.append(run)
-        return found
+        return runs, found
 
     async def look(self, run: str, now: datetime) -> int:
         """Read on in one run, and put what came of it into the outbox; how many notices are new.
