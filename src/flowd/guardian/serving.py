@@ -100,7 +100,8 @@ class Guardian:
         for attempt in [attempt for attempt in self._attempts.values() if attempt.ending]:
             if attempt.sweep(time.monotonic(), self._members):
                 self._bury()  # what those took who have died since they were looked for
-                self._finish(attempt)
+                if not self._members(attempt):  # who forks all the time may slip through one look
+                    self._finish(attempt)
 
     def _hear(self) -> None:
         if not self._incoming.receive(self._engine):
