@@ -100,7 +100,7 @@ class Guardian:
         for attempt in [attempt for attempt in self._attempts.values() if attempt.ending]:
             if attempt.sweep(time.monotonic(), self._members):
                 self._bury()  # what those took who have died since they were looked for
-                if not self._members(attempt):  # who forks all the time may slip through one look
+                if not self._strays(attempt):  # a child of one that died, begun while they were looked for
                     self._finish(attempt)
 
     def _hear(self) -> None:
@@ -207,14 +207,14 @@ class Guardian:
         if not processes.LINUX:
             attempt.leave_nothing(time.monotonic(), 0)
             return
-        strays = self._strays(attempt)
-        left = len(self._members(attempt)) if strays else 0
+        left = len(self._members(attempt)) if (strays := self._strays(attempt)) else 0
+        if strays and not left:
+            self._bury()  # they have died meanwhile; but children of theirs may be there
+            left = len(self._strays(attempt))
         if left:
             attempt.leave_nothing(time.monotonic(), left)
-            return
-        if strays:
-            self._bury()  # they have died meanwhile
-        self._finish(attempt)
+        else:
+            self._finish(attempt)
 
     def _finish(self, attempt: Attempt) -> None:
         for stream in attempt.streams:
