@@ -115,11 +115,16 @@ def test_a_failed_slot_keeps_no_other_and_is_tried_again_as_the_file_is_now(here
     assert len(list(here.state.glob("runs/*"))) == 5
 
 
+def on_disk(here: Place) -> list[str]:
+    """How the runs stand by what is durable: a task that may run twice is begun before that is."""
+    return [run["state"] for run in here.json("runs")["runs"]]
+
+
 def test_a_killed_backfill_is_gone_on_with(here: Place) -> None:
     """SIGKILL amid the third slot: the same command leaves two out, goes on with the third, and does the rest."""
     daily(here, f"test $DAY \\< 2026-11-03 || {{ {SLOW}; exit; }}; echo ended-$DAY >> log")
     process = here.begin("backfill", *DAYS)
-    until(lambda: "began-2026-11-03" in here.lines("log"))
+    until(lambda: "began-2026-11-03" in here.lines("log") and "running" in on_disk(here))
     process.send_signal(signal.SIGKILL)
     end_of(process)
     here.write("go", "")
@@ -266,7 +271,7 @@ def test_a_forced_backfill_that_was_killed_does_the_rest(here: Place) -> None:
     slots(here)
     here.write("slow", "")
     process = here.begin("backfill", *DAYS, "--force")
-    until(lambda: "began-2026-11-03" in here.lines("log"))
+    until(lambda: "began-2026-11-03" in here.lines("log") and "running" in on_disk(here))
     process.send_signal(signal.SIGKILL)
     end_of(process)
     here.write("go", "")
@@ -344,7 +349,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(here: Place) -> None:
     here.write("hold", "x")
     process = here.begin("backfill", *WEEKEND)
     until(here.has("days"))
-    until(lambda: [run["state"] for run in here.json("runs")["runs"]] == ["running"])  # it is on disk
+    until(lambda: on_disk(here) == ["running"])
     process.kill()
     end_of(process)
     (here.folder / "hold").unlink()
